@@ -1,0 +1,1 @@
+//! The two custom resources and their words.

@@ -1,0 +1,1 @@
+//! Kubernetes objects to deltas of the world.

@@ -1,0 +1,1 @@
+//! The cycle, and what it takes to run it.

@@ -1,0 +1,1 @@
+//! What the API server shows, as a stream.
