@@ -1,1 +1,5 @@
-//! Decisions to writes.
+//! Decisions to writes: pods, statuses, events and the ledger, and the order in which they must happen.
+//!
+//! Nothing here talks to a client; `apply/` carries the writes out.
+
+pub mod write;

@@ -1,0 +1,187 @@
+//! Why a workload does not run, as numbers. Words are made of it in `plan/`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::amount::Amount;
+use super::resources::ResourceId;
+use super::time::Time;
+
+/// Why a node does not take a member. Ordered as the filters run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeRejection {
+    /// Its Ready condition is not true.
+    NotReady,
+    /// Cordoned.
+    Unschedulable,
+    /// A taint is not tolerated.
+    Tainted,
+    /// `nodeSelector` or required node affinity does not match.
+    NotSelected,
+    /// A host port is taken.
+    PortTaken,
+    /// It has too little of a resource left, though it would have enough if it were empty.
+    Insufficient(ResourceId),
+    /// It has too little of a resource even when it is empty.
+    TooSmall(ResourceId),
+}
+
+impl NodeRejection {
+    /// Whether it can pass when others leave the node.
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::PortTaken | Self::Insufficient(_))
+    }
+}
+
+/// How many nodes there were and why they were refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeTally {
+    /// Nodes of the pool.
+    pub total: u32,
+    /// How many were refused, by reason: the first that each node gave.
+    pub rejected: BTreeMap<NodeRejection, u32>,
+    /// Members that found a place before one did not.
+    pub placed: u32,
+    /// Members that had to.
+    pub needed: u32,
+}
+
+/// One resource that there is too little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// Which.
+    pub resource: ResourceId,
+    /// Asked for by the whole workload (its least size).
+    pub requested: Amount,
+    /// What bounds it (a limit; for nodes: what they offer).
+    pub bound: Amount,
+    /// Already in use within the bound.
+    pub used: Amount,
+}
+
+/// Why a workload is not admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Never looked at yet.
+    NotTried,
+    /// `spec.pool` names no pool.
+    PoolNotFound,
+    /// The pool is cyclic, has no parent of that name, or could not be read.
+    PoolStalled(Arc<str>),
+    /// This pool (its own or an ancestor) is being deleted.
+    PoolDeleting(Arc<str>),
+    /// This pool (its own or an ancestor) holds admissions.
+    PoolHeld(Arc<str>),
+    /// The pool's `access.namespaces` does not select the namespace.
+    NamespaceNotAllowed,
+    /// Outside `access.priority`: least and greatest.
+    PriorityNotAllowed(i32, i32),
+    /// The template cannot be used: fields and what to write.
+    InvalidTemplate(Arc<str>),
+    /// A resource that the pool limits is not requested in the template.
+    RequestMissing(ResourceId),
+    /// Could not fit into an empty pool: this pool's limit.
+    ExceedsLimit {
+        /// Whose limit.
+        pool: Arc<str>,
+        /// The numbers.
+        shortage: Shortage,
+        /// The limit is `maxResourcesPerWorkload`.
+        per_workload: bool,
+    },
+    /// `maxQueued` of this pool.
+    QueueFull {
+        /// Whose.
+        pool: Arc<str>,
+        /// The most that may wait.
+        limit: u32,
+    },
+    /// `maxRunning` or `maxRunningPerNamespace` of this pool.
+    TooManyRunning {
+        /// Whose.
+        pool: Arc<str>,
+        /// The most that may run.
+        limit: u32,
+        /// It is the limit for one namespace.
+        per_namespace: bool,
+    },
+    /// A limit of this pool would be passed.
+    WaitingForQuota {
+        /// Whose.
+        pool: Arc<str>,
+        /// The pool is a root and the limit is what its nodes offer.
+        capacity: bool,
+        /// The numbers.
+        shortages: Vec<Shortage>,
+    },
+    /// No set of nodes takes its members.
+    NoFittingNode(NodeTally),
+    /// Enough is free in total, but not where its members would fit.
+    Fragmented {
+        /// The nodes.
+        tally: NodeTally,
+        /// What is asked and what is free in total.
+        shortages: Vec<Shortage>,
+    },
+    /// Its place was cleared; it waits for these workloads (`namespace/name`) to leave.
+    WaitingForPreempted(Vec<Arc<str>>),
+    /// Blocked by this workload (`namespace/name`), which is before it in the queue.
+    QueuedBehind(Arc<str>),
+    /// The API server refused its members.
+    CreateRefused {
+        /// Its words.
+        message: Arc<str>,
+        /// Tried again then.
+        retry_at: Time,
+        /// A pod of that name is there and is not ours.
+        name_taken: bool,
+    },
+}
+
+impl Refusal {
+    /// Whether it can never be admitted as things are declared: the workload is stalled.
+    pub fn is_impossible(&self) -> bool {
+        match self {
+            Self::PoolNotFound
+            | Self::PoolStalled(_)
+            | Self::NamespaceNotAllowed
+            | Self::PriorityNotAllowed(..)
+            | Self::InvalidTemplate(_)
+            | Self::RequestMissing(_)
+            | Self::ExceedsLimit { .. } => true,
+            Self::NotTried
+            | Self::PoolDeleting(_)
+            | Self::PoolHeld(_)
+            | Self::QueueFull { .. }
+            | Self::TooManyRunning { .. }
+            | Self::WaitingForQuota { .. }
+            | Self::NoFittingNode(_)
+            | Self::Fragmented { .. }
+            | Self::WaitingForPreempted(_)
+            | Self::QueuedBehind(_)
+            | Self::CreateRefused { .. } => false,
+        }
+    }
+
+    /// Whether others' leaving can end it, so that it is right to hold those behind it.
+    pub fn waits_for_room(&self) -> bool {
+        match self {
+            Self::WaitingForQuota { .. } | Self::Fragmented { .. } | Self::WaitingForPreempted(_) => true,
+            Self::NoFittingNode(tally) => tally.rejected.keys().any(|rejection| rejection.may_pass()),
+            Self::NotTried
+            | Self::PoolNotFound
+            | Self::PoolStalled(_)
+            | Self::PoolDeleting(_)
+            | Self::PoolHeld(_)
+            | Self::NamespaceNotAllowed
+            | Self::PriorityNotAllowed(..)
+            | Self::InvalidTemplate(_)
+            | Self::RequestMissing(_)
+            | Self::ExceedsLimit { .. }
+            | Self::QueueFull { .. }
+            | Self::TooManyRunning { .. }
+            | Self::QueuedBehind(_)
+            | Self::CreateRefused { .. } => false,
+        }
+    }
+}

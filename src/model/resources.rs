@@ -1,0 +1,201 @@
+//! Names of resources, interned, and vectors of amounts indexed by them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::amount::Amount;
+
+/// A resource, as an index into every [`Amounts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceId(pub u16);
+
+impl ResourceId {
+    /// `cpu`, in millicores.
+    pub const CPU: Self = Self(0);
+    /// `memory`, in bytes.
+    pub const MEMORY: Self = Self(1);
+    /// `pods`, in pieces: every pod loads its node with one.
+    pub const PODS: Self = Self(2);
+}
+
+/// The resource names met so far. Ids are given in order of first sight and never taken back.
+#[derive(Clone, Debug)]
+pub struct ResourceTable {
+    names: Vec<Arc<str>>,
+    ids: BTreeMap<Arc<str>, ResourceId>,
+}
+
+impl Default for ResourceTable {
+    fn default() -> Self {
+        let mut table = Self { names: Vec::new(), ids: BTreeMap::new() };
+        for name in ["cpu", "memory", "pods"] {
+            table.intern(name);
+        }
+        table
+    }
+}
+
+impl ResourceTable {
+    /// The id of `name`, a new one if it was never met.
+    pub fn intern(&mut self, name: &str) -> ResourceId {
+        if let Some(id) = self.ids.get(name) {
+            return *id;
+        }
+        let id = ResourceId(u16::try_from(self.names.len()).unwrap_or(u16::MAX));
+        let name: Arc<str> = Arc::from(name);
+        self.names.push(Arc::clone(&name));
+        self.ids.insert(name, id);
+        id
+    }
+
+    /// The id of `name`, if it was met.
+    pub fn get(&self, name: &str) -> Option<ResourceId> {
+        self.ids.get(name).copied()
+    }
+
+    /// The name of `id`.
+    pub fn name(&self, id: ResourceId) -> &str {
+        self.names.get(usize::from(id.0)).map_or("", |name| name)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Never true: `cpu`, `memory` and `pods` are always there.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// All ids, in order of first sight.
+    pub fn ids(&self) -> impl Iterator<Item = ResourceId> + use<> {
+        (0..u16::try_from(self.names.len()).unwrap_or(u16::MAX)).map(ResourceId)
+    }
+}
+
+/// One amount a resource; what is not there is nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Amounts(Vec<Amount>);
+
+impl Amounts {
+    /// Nothing of anything.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The amount of `resource`.
+    pub fn get(&self, resource: ResourceId) -> Amount {
+        self.0.get(usize::from(resource.0)).copied().unwrap_or(Amount::ZERO)
+    }
+
+    /// Sets the amount of `resource`.
+    pub fn set(&mut self, resource: ResourceId, amount: Amount) {
+        let at = usize::from(resource.0);
+        if at >= self.0.len() {
+            if amount.is_zero() {
+                return;
+            }
+            self.0.resize(at + 1, Amount::ZERO);
+        }
+        self.0[at] = amount;
+    }
+
+    /// Those that are not nothing.
+    pub fn iter(&self) -> impl Iterator<Item = (ResourceId, Amount)> + '_ {
+        self.0
+            .iter()
+            .enumerate()
+            .filter(|(_, amount)| !amount.is_zero())
+            .map(|(at, amount)| (ResourceId(u16::try_from(at).unwrap_or(u16::MAX)), *amount))
+    }
+
+    /// Adds each amount of `other`.
+    pub fn add(&mut self, other: &Self) {
+        self.add_times(other, 1);
+    }
+
+    /// Adds each amount of `other`, `count` times.
+    pub fn add_times(&mut self, other: &Self, count: u32) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), Amount::ZERO);
+        }
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine += theirs.times(count);
+        }
+    }
+
+    /// Takes each amount of `other`.
+    pub fn take(&mut self, other: &Self) {
+        self.take_times(other, 1);
+    }
+
+    /// Takes each amount of `other`, `count` times.
+    pub fn take_times(&mut self, other: &Self, count: u32) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), Amount::ZERO);
+        }
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine -= theirs.times(count);
+        }
+    }
+
+    /// Each amount `count` times.
+    #[must_use]
+    pub fn times(&self, count: u32) -> Self {
+        Self(self.0.iter().map(|amount| amount.times(count)).collect())
+    }
+
+    /// Whether nothing is there.
+    pub fn is_zero(&self) -> bool {
+        self.0.iter().all(|amount| amount.is_zero())
+    }
+}
+
+impl PartialEq for Amounts {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Amounts {}
+
+impl PartialOrd for Amounts {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Amounts {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.iter().cmp(other.iter())
+    }
+}
+
+impl FromIterator<(ResourceId, Amount)> for Amounts {
+    fn from_iter<I: IntoIterator<Item = (ResourceId, Amount)>>(amounts: I) -> Self {
+        let mut all = Self::new();
+        for (resource, amount) in amounts {
+            all.set(resource, all.get(resource) + amount);
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailing_nothing_makes_no_difference() {
+        let mut table = ResourceTable::default();
+        let gpu = table.intern("nvidia.com/gpu");
+        let mut with: Amounts =
+            [(ResourceId::CPU, Amount::new(5)), (gpu, Amount::new(1))].into_iter().collect();
+        let without: Amounts = [(ResourceId::CPU, Amount::new(5))].into_iter().collect();
+        assert_ne!(with, without);
+        with.take(&[(gpu, Amount::new(1))].into_iter().collect());
+        assert_eq!(with, without);
+        assert_eq!(table.name(gpu), "nvidia.com/gpu");
+    }
+}
