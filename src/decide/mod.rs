@@ -13,6 +13,9 @@ pub mod order;
 pub mod place;
 pub mod quota;
 
+#[cfg(test)]
+mod properties;
+
 use crate::model::time::Time;
 use crate::model::world::World;
 
