@@ -52,6 +52,9 @@ help | -h | --help) usage && exit 0 ;;
 esac
 [ -n "$dir" ] || die "--dir is missing: the folder in which the cluster lives"
 [[ ${nodes:-0}$real =~ ^[0-9]+$ ]] || die "--nodes and --real take a number"
+[[ $grace =~ ^[1-9][0-9]*s$ ]] || die "--node-grace takes whole seconds, such as 10s"
+# Nodes tell that they live four times as often as they are asked to: a lease is renewed after a quarter of it.
+lease=$((${grace%s} < 40 ? ${grace%s} : 40))
 need flock curl awk base64
 if [ "$command" = up ]; then mkdir -p "$dir"; fi
 if [ ! -d "$dir" ]; then
@@ -129,7 +132,7 @@ options:
   kubeControllerManagerPort: $manager_port
   kubeSchedulerPort: $scheduler_port
   kwokControllerPort: $kwok_port
-  nodeLeaseDurationSeconds: 40
+  nodeLeaseDurationSeconds: $lease
   heartbeatFactor: 1
   disableQPSLimits: true
   etcdBinary: $(binary etcd)

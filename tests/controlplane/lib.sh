@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What the scripts of this folder share: messages with seconds, where binaries are, and processes.
+# What the scripts of this folder share: messages with seconds, where binaries are, processes and ports.
+# Those that source it set $dir (the cluster's folder) and $cache (that of the binaries).
 
 controlplane_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 # shellcheck disable=SC2034 # used by the scripts that read this file
@@ -67,6 +68,7 @@ start_time() {
   local stat
   { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
   stat=${stat##*) }
+  # shellcheck disable=SC2086 # split into fields on purpose
   set -- $stat
   [ "$1" != Z ] && echo "${20}"
 }
