@@ -116,7 +116,7 @@ write_config() { # ports
     echo "  extraArgs:"
     shift
     for patch in "$@"; do
-      printf '  - {key: %s, value: "%s", override: true}\n' "${patch%%=*}" "${patch#*=}"
+      printf '  - {key: %s, value: "%s"}\n' "${patch%%=*}" "${patch#*=}"
     done
   }
   {
@@ -145,7 +145,9 @@ $([ -z "$audit" ] || echo "  kubeAuditPolicy: $controlplane_dir/$audit")
 componentsPatches:
 YAML
     extra etcd unsafe-no-fsync=true
-    extra kube-apiserver advertise-address=127.0.0.1 endpoint-reconciler-type=none event-ttl=1h
+    # The API server shows its certificate to real kubelets, for logs and exec.
+    extra kube-apiserver advertise-address=127.0.0.1 endpoint-reconciler-type=none event-ttl=1h \
+      "kubelet-client-certificate=$pki/admin.crt" "kubelet-client-key=$pki/admin.key" kubelet-preferred-address-types=InternalIP
     extra kube-controller-manager leader-elect=false \
       node-monitor-period=1s "node-monitor-grace-period=$grace"
     extra kube-scheduler leader-elect=false
@@ -293,9 +295,9 @@ up() {
     return
   fi
   remove_all # what an interrupted run may have left
-  [ "$real" = 0 ] || real_check
   trap clean_up EXIT
   trap 'exit 130' INT TERM HUP
+  [ "$real" = 0 ] || real_check
   say "starting etcd, API server, controller manager, scheduler and KWOK"
   for attempt in 1 2 3; do
     create && break
@@ -355,7 +357,7 @@ remove_all() {
     rm -rf "$dir/logs" && mv "$cluster_home/logs" "$dir/logs"
   fi
   rm -rf "$kwok_home" "$dir/pids" "$dir/cache" "$dir/kubeconfig" "$dir/env" "$dir/url" "$dir/etcd-url" \
-    "$dir/kwok.yaml" "$dir/kwokctl.log"
+    "$dir/kwok.yaml" "$dir/kwokctl.log" "$dir/apt.log" "$dir"/.{image,nodes,kubeconfig,env}.*
 }
 
 # The folder itself goes if nobody else has put anything into it.

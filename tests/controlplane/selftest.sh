@@ -166,4 +166,66 @@ left=$(pgrep -af "$work/" || true)
 if [ -e "$work/one" ] || [ -e "$work/two" ]; then die "folders are left: $(ls -A "$work"/*)"; fi
 if grep -qF "$work/" "$ports_dir"/[0-9]* 2>/dev/null; then die "ports are left claimed"; fi
 ok "nothing is left: no process, folder or port"
+
+# --- real nodes --------------------------------------------------------------------------------------------------
+real_pod() { # name node shell-command [cpu]
+  cat <<YAML
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: $1}
+spec:
+  nodeName: $2
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 20
+  containers:
+  - {name: main, image: "weir.test/busybox:1", command: [sh, -c, '$3'], resources: {requests: {cpu: "${4:-50m}"}}}
+YAML
+}
+
+if [ -n "$with_real" ]; then
+  mounts=$(cat /proc/self/mounts)
+  links=$(ip -o link | wc -l)
+  # A long path, as tests have it: sockets do not fit into it.
+  long=$work/real/$(printf 'x%.0s' {1..90})
+  "$cluster" up --dir "$long" --nodes 1 --real 2 --no-crds --node-grace 8s
+  . "$long/env"
+  expect 5 "two real nodes and a simulated one" "cpu-00=cpu real-0=real real-1=real" bash -c \
+    "KUBECACHEDIR=$work/cache $KUBECTL --kubeconfig $KUBECONFIG get nodes --no-headers -L kind | awk '{print \$1 \"=\" \$NF}' | xargs"
+  {
+    real_pod ends real-0 'echo hello from a container'
+    real_pod three real-1 'exit 3'
+    real_pod big real-0 'true' 64
+    real_pod polite real-1 'trap "echo told to stop; sleep 1; exit 7" TERM; echo up; while :; do sleep 0.1; done'
+    real_pod survivor real-1 'sleep 97531'
+    real_pod other real-0 'sleep 97531'
+  } | k create -f - >/dev/null
+  expect 30 "a container runs to its end" "Succeeded 0 Completed" \
+    field pod/ends ".status.phase} {$main_state.terminated.exitCode} {$main_state.terminated.reason"
+  expect 5 "its log can be read" "hello from a container" k logs ends
+  expect 30 "one exits with a code" "Failed 3 Error" \
+    field pod/three ".status.phase} {$main_state.terminated.exitCode} {$main_state.terminated.reason"
+  expect 30 "one is refused by the kubelet" "Failed OutOfcpu" field pod/big '.status.phase} {.status.reason'
+  expect 30 "one waits to be stopped" up k logs polite
+  k get pod polite -w -o "jsonpath={$main_state.terminated.exitCode} " >"$work/polite" &
+  watcher=$!
+  sleep 0.5
+  k delete pod polite >/dev/null
+  kill $watcher 2>/dev/null || true
+  grep -q '7 ' "$work/polite" || die "a stopped container ended with '$(cat "$work/polite")', not with 7"
+  ok "it is stopped gracefully, and ends with its own exit code"
+  kill -9 "$PID_REAL_1_KUBELET"
+  expect 30 "a killed kubelet is noticed" Unknown ready_of real-1
+  expect 0 "its pod still stands on it" "Running real-1" field pod/survivor '.status.phase} {.spec.nodeName'
+  "$cluster" up --dir "$long" --real 2
+  expect 20 "up starts the kubelet again, and the node is back" True ready_of real-1
+  "$cluster" down --dir "$long"
+  left=$(pgrep -af "$work/|weir-real-|sleep 97531" || true)
+  [ -z "$left" ] || die "processes are left: $left"
+  [ "$mounts" = "$(cat /proc/self/mounts)" ] || die "mounts are left: $(diff <(echo "$mounts") /proc/self/mounts)"
+  [ "$links" = "$(ip -o link | wc -l)" ] || die "network links are left: $(ip -br link)"
+  [ ! -e "$long" ] || die "files are left: $(ls -A "$long")"
+  if compgen -G '/tmp/weir-real-*' >/dev/null; then die "folders are left: $(ls -d /tmp/weir-real-*)"; fi
+  ok "nothing is left of the real nodes: no process, mount, link or folder"
+fi
 say "$checked checks passed"
