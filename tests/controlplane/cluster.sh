@@ -71,9 +71,10 @@ components="etcd kube-apiserver kube-controller-manager kube-scheduler kwok-cont
 exec 9>"$dir/.lock"
 flock -w 300 9 || die "another run has been working on $dir for 5 minutes"
 
-kwokctl() {
-  KWOK_WORKDIR=$kwok_home KUBECACHEDIR=$dir/cache PATH="$(dirname "$(binary kubectl)"):$PATH" \
-    "$(binary kwokctl)" --name weir "$@" 9>&- </dev/null
+exec_kwokctl() { # in a subshell, which becomes kwokctl
+  PATH=$(dirname "$(binary kubectl)"):$PATH
+  export KWOK_WORKDIR=$kwok_home KUBECACHEDIR=$dir/cache PATH
+  exec "$(binary kwokctl)" --name weir "$@" 9>&- </dev/null
 }
 
 kubectl() {
@@ -163,7 +164,7 @@ options:
   manageNodesWithLabelSelector: sim.weir.dev/lost!=silent
   podPlayStageParallelism: 8
   nodePlayStageParallelism: 4
-  nodeLeaseParallelism: 4
+  nodeLeaseParallelism: 8
   podsOnNodeSyncParallelism: 4
   enablePodsOnNodeSyncStreamWatch: true
 YAML
@@ -267,7 +268,11 @@ create() {
   echo "http://127.0.0.1:${ports[0]}" >"$dir/etcd-url"
   echo "https://127.0.0.1:${ports[2]}" >"$dir/url"
   write_config "${ports[@]}"
-  kwokctl create cluster --config "$dir/kwok.yaml" --kubeconfig= >"$dir/kwokctl.log" 2>&1 || return 1
+  # In the background, so that a run that is interrupted, or ended in any way, leaves word of it.
+  exec_kwokctl create cluster --config "$dir/kwok.yaml" --kubeconfig= >"$dir/kwokctl.log" 2>&1 &
+  record kwokctl $!
+  wait $! || return 1
+  rm -f "$dir/pids/kwokctl"
   await_ready && record_components
 }
 
@@ -330,7 +335,7 @@ start_dead() {
   for component in $components; do
     component_pid "$component" >/dev/null || rm -f "$(kwok_pid_file "$component")"
   done
-  kwokctl start cluster >>"$dir/kwokctl.log" 2>&1 || say "kwokctl says: $(tail -n 1 "$dir/kwokctl.log")"
+  (exec_kwokctl start cluster) >>"$dir/kwokctl.log" 2>&1 || say "kwokctl says: $(tail -n 1 "$dir/kwokctl.log")"
   if ! await_ready || ! record_components; then
     tail_logs
     die "what died does not start again"
@@ -340,10 +345,20 @@ start_dead() {
 # Ends every process of this folder and removes what `up` made. Also after a crash of any part; also twice.
 remove_all() {
   local component file pid pids=()
+  # First what would start something anew.
+  if pid=$(recorded_pid kwokctl); then
+    { kill -9 "$pid" && wait "$pid"; } 2>/dev/null || true
+    await_end 10 "$pid" || die "kwokctl ($pid) does not end"
+  fi
   real_down
   for component in $components; do
     if pid=$(component_pid "$component"); then pids+=("$pid"); fi
   done
+  # And those of which kwokctl had not yet written the pid: it starts them in its own folder.
+  while read -r file; do
+    file=${file#/proc/}
+    pids+=("${file%/cwd}")
+  done < <(find /proc -maxdepth 2 -name cwd -lname "$cluster_home" 2>/dev/null)
   for file in "$dir"/pids/*; do
     if [ -f "$file" ] && pid=$(recorded_pid "$(basename "$file")"); then pids+=("$pid"); fi
   done

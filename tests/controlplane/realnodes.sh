@@ -247,7 +247,8 @@ real_up() { # how many
   for ((number = 0; number < count; number++)); do real_start "$number"; done
   deadline=$((SECONDS + 60))
   for ((number = 0; number < count; number++)); do
-    until api "/api/v1/nodes/real-$number?pretty=false" | grep -qE '"type":"Ready","status":"True"'; do
+    until api "/api/v1/nodes/real-$number?pretty=false" |
+      awk '/"type":"Ready","status":"True"/ && !/"key":"node.kubernetes.io/ {ready = 1} END {exit !ready}'; do
       recorded_pid "real-$number-kubelet" >/dev/null || die "the kubelet of real-$number died:
 $(grep -E '^E|^F' "$(real_home)/$number/logs/kubelet.log" | tail -n 3)"
       [ $SECONDS -lt $deadline ] || die "real-$number is not ready after 60 s:
