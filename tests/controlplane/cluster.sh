@@ -294,7 +294,7 @@ up() {
       say "starting again what died: $dead"
       start_dead
     fi
-    real_up "$real"
+    real_up "$(real_count "$real")"
     write_env
     say "the cluster in $dir is up$([ -n "$dead" ] || echo ' already'): KUBECONFIG=$dir/kubeconfig"
     return

@@ -88,10 +88,12 @@ if [ -n "$wanted" ]; then
     say "$name is ready ($((SECONDS - begin)) s)"
   done
 fi
+given=
 for name in $binaries; do
   case $(binary "$name") in
   "$cache"/*) ;;
-  *) say "$name: using $(binary "$name") (KUBEBUILDER_ASSETS)" ;;
+  *) given+=" $name" ;;
   esac
 done
+[ -z "$given" ] || say "from KUBEBUILDER_ASSETS ($KUBEBUILDER_ASSETS):$given"
 echo "$cache"

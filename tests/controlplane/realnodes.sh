@@ -23,6 +23,15 @@ real_home() {
   echo "$home"
 }
 
+# How many nodes there shall be: those asked for, but no fewer than there are.
+real_count() {
+  local count=$1
+  if [ -d "$dir/real" ]; then
+    while [ -d "$(real_home)/$count" ]; do count=$((count + 1)); done
+  fi
+  echo "$count"
+}
+
 # Says what is missing, or installs it, before anything is started.
 real_check() {
   local wanted=() tool package cni_package=containernetworking-plugins
