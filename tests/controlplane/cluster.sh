@@ -65,6 +65,7 @@ dir=$(cd "$dir" && pwd -P)
 kwok_home=$dir/kwok
 cluster_home=$kwok_home/clusters/weir
 pki=$cluster_home/pki
+made="kwok real pids cache kubeconfig env url etcd-url ports kwok.yaml kwokctl.log apt.log"
 components="etcd kube-apiserver kube-controller-manager kube-scheduler kwok-controller"
 
 # Nobody else works on the same folder meanwhile. Processes that we start must not inherit the lock.
@@ -263,6 +264,7 @@ await_ready() {
 
 create() {
   local ports
+  touch "$dir/.cluster"
   read -ra ports <<<"$(claim_ports 6)"
   [ ${#ports[@]} -eq 6 ] || return 1
   echo "http://127.0.0.1:${ports[0]}" >"$dir/etcd-url"
@@ -300,8 +302,13 @@ up() {
     return
   fi
   remove_all # what an interrupted run may have left
+  local file
+  for file in $made; do
+    [ ! -e "$dir/$file" ] || die "$dir/$file is not ours; choose a folder that is empty or not there"
+  done
   trap clean_up EXIT
   trap 'exit 130' INT TERM HUP
+  touch "$dir/.cluster"
   [ "$real" = 0 ] || real_check
   say "starting etcd, API server, controller manager, scheduler and KWOK"
   for attempt in 1 2 3; do
@@ -345,6 +352,7 @@ start_dead() {
 # Ends every process of this folder and removes what `up` made. Also after a crash of any part; also twice.
 remove_all() {
   local component file pid pids=()
+  [ -e "$dir/.cluster" ] || return 0 # so that nobody else's folder is ever emptied
   # First what would start something anew.
   if pid=$(recorded_pid kwokctl); then
     { kill -9 "$pid" && wait "$pid"; } 2>/dev/null || true
@@ -371,8 +379,8 @@ remove_all() {
   if [ -n "$keep_logs" ] && [ -d "$cluster_home/logs" ]; then
     rm -rf "$dir/logs" && mv "$cluster_home/logs" "$dir/logs"
   fi
-  rm -rf "$kwok_home" "$dir/pids" "$dir/cache" "$dir/kubeconfig" "$dir/env" "$dir/url" "$dir/etcd-url" \
-    "$dir/kwok.yaml" "$dir/kwokctl.log" "$dir/apt.log" "$dir"/.{image,nodes,kubeconfig,env}.*
+  for file in $made; do rm -rf "${dir:?}/$file"; done
+  rm -rf "$dir"/.{image,nodes,kubeconfig,env}.* "$dir/.cluster"
 }
 
 # The folder itself goes if nobody else has put anything into it.
@@ -383,7 +391,7 @@ remove_dir() {
 
 down() {
   local had=
-  [ ! -e "$dir/ports" ] || had=1
+  [ ! -e "$dir/.cluster" ] || had=1
   remove_all
   remove_dir
   if [ -n "$had" ]; then say "the cluster in $dir is gone"; else say "there was no cluster in $dir"; fi
