@@ -4,6 +4,7 @@
 //! is not looked at again until something that it may need has grown.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 
 use super::ids::{ShapeId, WorkloadId};
@@ -43,6 +44,8 @@ pub struct Queue {
     classes: BTreeMap<Class, BTreeSet<(Rank, WorkloadId)>>,
     heads: BTreeSet<(Rank, WorkloadId, Class)>,
     parked: BTreeMap<Class, Refusal>,
+    /// The kind of reason that each class was parked for last: numbers change all the time, reasons seldom.
+    told: BTreeMap<Class, Discriminant<Refusal>>,
     len: usize,
 }
 
@@ -76,6 +79,7 @@ impl Queue {
             None => {
                 self.classes.remove(class);
                 self.parked.remove(class);
+                self.told.remove(class);
             }
             Some((rank, workload)) if was_head => {
                 self.heads.insert((rank.clone(), *workload, class.clone()));
@@ -99,12 +103,13 @@ impl Queue {
             .map(|(rank, workload)| (rank, *workload))
     }
 
-    /// Sets a class aside.
-    pub fn park(&mut self, class: &Class, refusal: Refusal) {
-        if let Some((rank, workload)) = self.classes.get(class).and_then(BTreeSet::first) {
-            self.heads.remove(&(rank.clone(), *workload, class.clone()));
-            self.parked.insert(class.clone(), refusal);
-        }
+    /// Sets a class aside; whether that is for another kind of reason than the last time.
+    pub fn park(&mut self, class: &Class, refusal: Refusal) -> bool {
+        let Some((rank, workload)) = self.classes.get(class).and_then(BTreeSet::first) else { return false };
+        self.heads.remove(&(rank.clone(), *workload, class.clone()));
+        let kind = discriminant(&refusal);
+        self.parked.insert(class.clone(), refusal);
+        self.told.insert(class.clone(), kind) != Some(kind)
     }
 
     /// Lets all parked classes be looked at again.
