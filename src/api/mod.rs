@@ -11,6 +11,7 @@ pub mod labels;
 pub mod pool;
 pub mod quantity;
 pub mod reasons;
+pub mod requests;
 mod rules;
 mod schema;
 pub mod template;

@@ -1,5 +1,6 @@
 //! The subcommands.
 
+pub mod check;
 pub mod crds;
 
 use clap::{Parser, Subcommand};
@@ -16,6 +17,8 @@ pub struct Cli {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Check manifests offline: what the API server and the operator would say of them
+    Check(check::Args),
     /// Print the custom resource definitions, or write them to a folder
     Crds(crds::Args),
 }
@@ -27,6 +30,7 @@ impl Cli {
     /// What went wrong, in words for the user; the process then exits with 2.
     pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
         match self.command {
+            Command::Check(args) => check::run(&args),
             Command::Crds(args) => crds::run(&args),
         }
     }

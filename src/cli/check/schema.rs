@@ -1,0 +1,291 @@
+//! What the API server would say of one object: structural schema, unknown fields, then CEL.
+
+use serde_json::Value;
+
+use crate::api::field::{FieldPath, Problems, Step};
+
+/// The schema of one kind.
+pub struct Schema {
+    schema: Value,
+    rules: kube_cel::CompiledSchema,
+}
+
+impl Schema {
+    /// From a definition.
+    ///
+    /// # Errors
+    /// Where the definition cannot be written as JSON.
+    pub fn of(
+        crd: &k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    ) -> anyhow::Result<Self> {
+        let version = serde_json::to_value(crd.spec.versions.first())?;
+        let schema = version["schema"]["openAPIV3Schema"].clone();
+        let rules = kube_cel::compile_schema(&schema);
+        Ok(Self { schema, rules })
+    }
+
+    /// Validates one object and gives it back with defaults, if its structure is sound.
+    pub fn validate(&self, object: &Value, problems: &mut Problems) -> Option<Value> {
+        let mut object = object.clone();
+        if let Value::Object(fields) = &mut object {
+            // The API server takes no status from those who write the spec.
+            fields.remove("status");
+        }
+        let before = problems.0.len();
+        metadata(&object, problems);
+        let mut schema = self.schema.clone();
+        for known in ["apiVersion", "kind"] {
+            schema["properties"][known] = serde_json::json!({"type": "string"});
+        }
+        schema["properties"]["metadata"] =
+            serde_json::json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        structure(&schema, &mut object, &FieldPath::root(), problems);
+        if problems.0.len() > before {
+            return None;
+        }
+        let object = kube_cel::apply_defaults(&self.schema, &object);
+        if let Err(errors) = kube_cel::Validator::new().validate_compiled(&self.rules, &object, None) {
+            for error in &errors {
+                let (path, message) = narrowed(&object, parse_path(&error.field_path), &error.message);
+                problems.add(path, message);
+            }
+        }
+        Some(object)
+    }
+}
+
+/// What the API server holds of the metadata of every object, as far as people get it wrong.
+fn metadata(object: &Value, problems: &mut Problems) {
+    let at = FieldPath::of("metadata");
+    let Some(metadata) = object.get("metadata").and_then(Value::as_object) else {
+        problems.add(at, "write metadata with a name");
+        return;
+    };
+    if metadata.get("name").and_then(Value::as_str).is_none_or(str::is_empty) {
+        problems.add(at.key("name"), "write a name");
+    }
+    for field in ["labels", "annotations"] {
+        for (key, value) in metadata.get(field).and_then(Value::as_object).into_iter().flatten() {
+            if !value.is_string() {
+                problems.add(at.key(field).key(key), "write a text, in quotes where it looks like a number");
+            }
+        }
+    }
+}
+
+/// A rule of a whole object often speaks of one field: `limit: write ...`. The finding then belongs there.
+fn narrowed(object: &Value, path: FieldPath, message: &str) -> (FieldPath, String) {
+    if let Some((field, rest)) = message.split_once(": ")
+        && !field.contains(' ')
+    {
+        let narrower = path.join(&FieldPath::of(field));
+        if value_at(object, &narrower).is_some() {
+            return (narrower, rest.to_owned());
+        }
+    }
+    (path, message.to_owned())
+}
+
+fn value_at<'a>(object: &'a Value, path: &FieldPath) -> Option<&'a Value> {
+    path.0.iter().try_fold(object, |value, step| match step {
+        Step::Key(key) => value.get(key),
+        Step::Index(index) => value.get(index),
+    })
+}
+
+/// `spec.resources[0]` as the validator writes it. No rule stands below a key with a point in it.
+fn parse_path(text: &str) -> FieldPath {
+    let mut steps = Vec::new();
+    for part in text.split(['.', '[']).filter(|part| !part.is_empty()) {
+        match part.strip_suffix(']').map(str::parse) {
+            Some(Ok(index)) => steps.push(Step::Index(index)),
+            _ => steps.push(Step::Key(part.trim_end_matches(']').to_owned())),
+        }
+    }
+    FieldPath(steps)
+}
+
+/// Walks value and schema together. Nulls that mean absence are taken out.
+fn structure(schema: &Value, value: &mut Value, at: &FieldPath, problems: &mut Problems) {
+    if schema["x-kubernetes-int-or-string"] == true {
+        if !(value.is_string() || value.is_i64()) {
+            problems.add(at.clone(), format!("{} is neither a whole number nor a text: put it in quotes", kind(value)));
+        }
+        length(schema, value, at, problems);
+        return;
+    }
+    let wanted = schema["type"].as_str().unwrap_or_default();
+    let fits = match wanted {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        _ => true,
+    };
+    if !fits {
+        problems.add(at.clone(), format!("{} stands where {} belongs", kind(value), named(wanted)));
+        return;
+    }
+    match value {
+        Value::Object(_) => object(schema, value, at, problems),
+        Value::Array(_) => array(schema, value, at, problems),
+        Value::Number(number) => {
+            let number = number.as_f64().unwrap_or_default();
+            let (least, most) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
+            if least.is_some_and(|least| number < least) || most.is_some_and(|most| number > most) {
+                problems.add(at.clone(), match (least, most) {
+                    (Some(least), Some(most)) => format!("{number} is out of range: write {least} to {most}"),
+                    (Some(least), None) => format!("{number} is too small: write {least} or more"),
+                    (_, most) => format!("{number} is too large: write {} or less", most.unwrap_or_default()),
+                });
+            }
+        }
+        Value::String(text) => {
+            if let Some(known) = schema["enum"].as_array()
+                && !known.iter().any(|k| k == text.as_str())
+            {
+                let known: Vec<_> = known.iter().filter_map(Value::as_str).collect();
+                problems.add(at.clone(), format!("{text:?} is not known: write {}", known.join(", ")));
+            }
+            length(schema, value, at, problems);
+        }
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+fn object(schema: &Value, value: &mut Value, at: &FieldPath, problems: &mut Problems) {
+    let Value::Object(fields) = value else { return };
+    let empty = serde_json::Map::new();
+    let properties = schema["properties"].as_object().unwrap_or(&empty);
+    let means_absent = |key: &str| {
+        properties.get(key).is_some_and(|p| p["nullable"] == true || p.get("default").is_some())
+    };
+    fields.retain(|key, field| !(field.is_null() && means_absent(key)));
+    for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if !fields.contains_key(required) {
+            problems.add(at.key(required), "is missing: write it");
+        }
+    }
+    if let Some(most) = schema["maxProperties"].as_u64()
+        && fields.len() as u64 > most
+    {
+        problems.add(at.clone(), format!("has {} entries: write at most {most}", fields.len()));
+    }
+    let open = schema["x-kubernetes-preserve-unknown-fields"] == true;
+    for (key, field) in fields {
+        let at = at.key(key);
+        if let Some(property) = properties.get(key) {
+            structure(property, field, &at, problems);
+        } else if schema["additionalProperties"].is_object() {
+            structure(&schema["additionalProperties"], field, &at, problems);
+        } else if !open {
+            let near = nearest(key, properties.keys());
+            let hint = near.map_or_else(|| "leave it away".to_owned(), |near| format!("did you mean {near}?"));
+            problems.add(at, format!("unknown field: {hint}"));
+        }
+    }
+}
+
+fn array(schema: &Value, value: &mut Value, at: &FieldPath, problems: &mut Problems) {
+    let Value::Array(items) = value else { return };
+    if let Some(most) = schema["maxItems"].as_u64()
+        && items.len() as u64 > most
+    {
+        problems.add(at.clone(), format!("has {} entries: write at most {most}", items.len()));
+    }
+    for (index, item) in items.iter_mut().enumerate() {
+        structure(&schema["items"], item, &at.index(index), problems);
+    }
+    let keys: Vec<&str> =
+        schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if keys.is_empty() {
+        return;
+    }
+    let mut seen = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let identity: Vec<&Value> = keys.iter().filter_map(|key| item.get(*key)).collect();
+        if seen.contains(&identity) {
+            let shown: Vec<_> = identity.iter().map(ToString::to_string).collect();
+            problems.add(at.index(index), format!("{} is there twice: write one entry each", shown.join(", ")));
+        }
+        seen.push(identity);
+    }
+}
+
+fn length(schema: &Value, value: &Value, at: &FieldPath, problems: &mut Problems) {
+    let Some(text) = value.as_str() else { return };
+    let count = text.chars().count() as u64;
+    if let Some(most) = schema["maxLength"].as_u64()
+        && count > most
+    {
+        problems.add(at.clone(), format!("has {count} characters: write at most {most}"));
+    }
+    if let Some(least) = schema["minLength"].as_u64()
+        && count < least
+    {
+        problems.add(at.clone(), "is empty: write something, or leave the field away");
+    }
+    if let Some(pattern) = schema["pattern"].as_str()
+        && !matches(pattern, text)
+    {
+        problems.add(at.clone(), format!("{text:?} does not match {pattern}"));
+    }
+}
+
+/// By CEL, whose regular expressions are those of the API server's patterns.
+fn matches(pattern: &str, text: &str) -> bool {
+    let rule = serde_json::json!({
+        "type": "string",
+        "x-kubernetes-validations": [{"rule": format!("self.matches({})", serde_json::json!(pattern))}],
+    });
+    kube_cel::Validator::new().validate(&rule, &Value::from(text), None).is_ok()
+}
+
+fn kind(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(value) => format!("the truth value {value}"),
+        Value::Number(number) => format!("the number {number}"),
+        Value::String(text) if text.chars().count() <= 40 => format!("the text {text:?}"),
+        Value::String(_) => "a text".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "a map".to_owned(),
+    }
+}
+
+fn named(wanted: &str) -> &'static str {
+    match wanted {
+        "object" => "a map",
+        "array" => "a list",
+        "string" => "a text",
+        "boolean" => "true or false",
+        "integer" => "a whole number",
+        _ => "something else",
+    }
+}
+
+/// A known name that is at most two edits away.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+    if name.chars().count() > 40 {
+        return None;
+    }
+    let most = if name.len() > 4 { 2 } else { 1 };
+    known.map(|k| (edits(&name.to_lowercase(), &k.to_lowercase()), k)).filter(|(e, _)| *e <= most).min().map(|(_, k)| k)
+}
+
+/// The Levenshtein distance.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let cost = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
