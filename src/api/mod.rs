@@ -8,6 +8,7 @@ pub mod conditions;
 pub mod duration;
 pub mod field;
 pub mod labels;
+pub mod names;
 pub mod pool;
 pub mod quantity;
 pub mod reasons;

@@ -256,7 +256,7 @@ pub fn counted(resource: &str, text: &str) -> Result<i64, QuantityError> {
 }
 
 /// A counted amount as a quantity that people like to read: cpu as `2` or `1500m`, what is counted in bytes
-/// as `64Gi` where that is exact, everything else as a plain number. Reading it back gives the same amount.
+/// as `64Gi` or `500M` where that is exact, everything else as a plain number. Reading it back gives the same amount.
 pub fn shown_amount(resource: &str, counted: i64) -> Quantity {
     Quantity(match Unit::of(resource) {
         Unit::Milli if counted % 1000 == 0 => (counted / 1000).to_string(),
@@ -268,16 +268,24 @@ pub fn shown_amount(resource: &str, counted: i64) -> Quantity {
 
 /// Whether a resource is counted in bytes.
 pub fn is_bytes(resource: &str) -> bool {
-    matches!(resource, "memory" | "ephemeral-storage" | "requests.storage") || resource.starts_with("hugepages-")
+    matches!(resource, "memory" | "ephemeral-storage" | "requests.storage")
+        || resource.starts_with("hugepages-")
 }
 
+/// The shortest exact form; of two of a length, the binary one.
 fn bytes(counted: i64) -> String {
-    let (mut value, mut suffix) = (counted, "");
-    for next in ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"] {
-        if value == 0 || value % 1024 != 0 {
+    let binary = divided(counted, 1024, &["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]);
+    let decimal = divided(counted, 1000, &["k", "M", "G", "T", "P", "E"]);
+    if decimal.len() < binary.len() { decimal } else { binary }
+}
+
+fn divided(mut value: i64, by: i64, suffixes: &[&str]) -> String {
+    let mut suffix = "";
+    for next in suffixes {
+        if value == 0 || value % by != 0 {
             break;
         }
-        value /= 1024;
+        value /= by;
         suffix = next;
     }
     format!("{value}{suffix}")
@@ -285,5 +293,9 @@ fn bytes(counted: i64) -> String {
 
 /// Text of a stranger, cut so that a message stays readable.
 fn shown(text: &str) -> String {
-    if text.chars().count() <= 40 { text.to_owned() } else { text.chars().take(37).chain("...".chars()).collect() }
+    if text.chars().count() <= 40 {
+        text.to_owned()
+    } else {
+        text.chars().take(37).chain("...".chars()).collect()
+    }
 }

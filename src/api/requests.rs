@@ -87,12 +87,22 @@ mod tests {
                 [0].1
         };
         let step = |cpu: &str| format!("{{name: i, resources: {{requests: {{cpu: '{cpu}'}}}}}}");
-        let sidecar = |cpu: &str| format!("{{name: s, restartPolicy: Always, resources: {{requests: {{cpu: '{cpu}'}}}}}}");
+        let sidecar = |cpu: &str| {
+            format!("{{name: s, restartPolicy: Always, resources: {{requests: {{cpu: '{cpu}'}}}}}}")
+        };
         assert_eq!(cpu(&step("1")), 2000);
         assert_eq!(cpu(&step("3")), 3000);
         assert_eq!(cpu(&sidecar("1")), 3000);
-        assert_eq!(cpu(&format!("{}, {}", sidecar("1"), step("5"))), 6000, "the sidecar runs beside the step");
-        assert_eq!(cpu(&format!("{}, {}", step("5"), sidecar("1"))), 5000, "the sidecar starts after the step");
+        assert_eq!(
+            cpu(&format!("{}, {}", sidecar("1"), step("5"))),
+            6000,
+            "the sidecar runs beside the step"
+        );
+        assert_eq!(
+            cpu(&format!("{}, {}", step("5"), sidecar("1"))),
+            5000,
+            "the sidecar starts after the step"
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::Value;
 
 use super::field::{FieldPath, FieldProblem, Problems};
+use super::names::is_dns_subdomain;
 use super::workload::Completion;
 
 /// Reads a core/v1 `PodSpec` as `spec.template.pod.spec` holds it. Paths are relative to it.
@@ -26,7 +27,10 @@ use super::workload::Completion;
 pub fn check_pod_template(spec: &Value, completion: Completion) -> Result<PodSpec, Vec<FieldProblem>> {
     let mut problems = Problems::default();
     if !spec.is_object() {
-        problems.add(FieldPath::root(), "write a core/v1 PodSpec, such as {containers: [{name: main, image: ...}]}");
+        problems.add(
+            FieldPath::root(),
+            "write a core/v1 PodSpec, such as {containers: [{name: main, image: ...}]}",
+        );
         return Err(problems.0);
     }
     refused::check(spec, &mut problems);
@@ -74,12 +78,17 @@ fn check(pod: &PodSpec, completion: Completion, problems: &mut Problems) {
     if pod.active_deadline_seconds.is_some_and(|s| !(1..=i64::from(u32::MAX)).contains(&s)) {
         problems.add(at.key("activeDeadlineSeconds"), "write 1 or more, or use maxDuration of the workload");
     }
-    for (field, name) in [("serviceAccountName", &pod.service_account_name), ("serviceAccount", &pod.service_account)] {
+    for (field, name) in
+        [("serviceAccountName", &pod.service_account_name), ("serviceAccount", &pod.service_account)]
+    {
         if let Some(name) = name.as_deref()
             && !name.is_empty()
             && !is_dns_subdomain(name)
         {
-            problems.add(at.key(field), "write the name of a ServiceAccount: lower-case letters, digits, '-' and '.'");
+            problems.add(
+                at.key(field),
+                "write the name of a ServiceAccount: lower-case letters, digits, '-' and '.'",
+            );
         }
     }
     if let Some(os) = &pod.os {
@@ -144,7 +153,9 @@ fn path_of(path: &serde_path_to_error::Path) -> FieldPath {
 
 /// serde's words in plain ones: `invalid type: string "x", expected i32`.
 fn plain(message: &str) -> String {
-    let message = message.strip_prefix("invalid type: ").map_or_else(|| message.to_owned(), |m| format!("wrong type: {m}"));
+    let message = message
+        .strip_prefix("invalid type: ")
+        .map_or_else(|| message.to_owned(), |m| format!("wrong type: {m}"));
     message
         .replace("expected i32", "write a whole number")
         .replace("expected i64", "write a whole number")
@@ -160,36 +171,4 @@ fn one_of(value: Option<&str>, known: &[&str], at: &FieldPath, problems: &mut Pr
     {
         problems.add(at.clone(), format!("{value:?} is not known: write {}", known.join(", ")));
     }
-}
-
-fn is_dns_label(text: &str) -> bool {
-    let ends = |c: Option<u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    text.len() <= 63
-        && ends(text.bytes().next())
-        && ends(text.bytes().last())
-        && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
-}
-
-fn is_dns_subdomain(text: &str) -> bool {
-    let is_part = |part: &str| {
-        let ends = |c: Option<u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-        ends(part.bytes().next())
-            && ends(part.bytes().last())
-            && part.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
-    };
-    text.len() <= 253 && text.split('.').all(is_part)
-}
-
-/// A key of a label: an optional domain, a slash, and at most 63 characters.
-fn is_qualified_name(text: &str) -> bool {
-    let (domain, name) = text.split_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
-    domain.is_none_or(is_dns_subdomain) && !name.is_empty() && is_label_value(name)
-}
-
-fn is_label_value(text: &str) -> bool {
-    let ends = |c: Option<u8>| c.is_none_or(|c| c.is_ascii_alphanumeric());
-    text.len() <= 63
-        && ends(text.bytes().next())
-        && ends(text.bytes().last())
-        && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
 }

@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
 
-use super::is_qualified_name;
 use crate::api::field::{FieldPath, Problems};
+use crate::api::names::is_qualified_name;
 use crate::api::quantity::{Amount, Unit};
 
 /// The API server takes a bare number for a quantity; the typed `Quantity` holds text only.
@@ -48,9 +48,12 @@ pub(super) fn check(resources: &ResourceRequirements, at: &FieldPath, problems: 
         let at = at.key("requests").key(name);
         match limits.get(name) {
             Some(limit) if is_indivisible(name) && request != limit => {
-                problems.add(at, format!("write the same amount as in limits: {name} cannot be overcommitted"));
+                problems
+                    .add(at, format!("write the same amount as in limits: {name} cannot be overcommitted"));
             }
-            Some(limit) if request > limit => problems.add(at, "write at most the limit of the same resource"),
+            Some(limit) if request > limit => {
+                problems.add(at, "write at most the limit of the same resource")
+            }
             None if is_indivisible(name) => {
                 problems.add(at, format!("write the same amount in limits: {name} cannot be overcommitted"));
             }

@@ -19,8 +19,7 @@ use serde::Serialize;
 use crate::api::field::{FieldPath, Problems};
 use crate::api::{API_VERSION, GROUP, PooledWorkload, ResourcePool, crds};
 use pools::Pools;
-pub use read::{File, Position, parse};
-use read::{Node, Tree};
+pub use read::{File, Node, Position, Tree, parse};
 use schema::Schema;
 
 /// What `weir check` takes.
@@ -149,7 +148,9 @@ impl fmt::Display for Report {
             (0, 0) => write!(f, ": no problems"),
             (errors, 0) => write!(f, ": {}", counted(errors, "error")),
             (0, warnings) => write!(f, ": {}", counted(warnings, "warning")),
-            (errors, warnings) => write!(f, ": {}, {}", counted(errors, "error"), counted(warnings, "warning")),
+            (errors, warnings) => {
+                write!(f, ": {}, {}", counted(errors, "error"), counted(warnings, "warning"))
+            }
         }
     }
 }
@@ -193,55 +194,76 @@ enum Typed {
 /// # Errors
 /// Where the definitions themselves cannot be used, which is a fault of the program.
 pub fn check(files: &[File]) -> anyhow::Result<Report> {
-    let [(_, pool_crd), (_, workload_crd)] = crds();
-    let schemas = (Schema::of(&pool_crd)?, Schema::of(&workload_crd)?);
-    let mut report = Report { files: files.len(), ..Report::default() };
-    let mut objects = Vec::new();
-    for file in files {
-        for document in &file.documents {
-            match document {
-                Err((at, message)) => report.findings.push(Finding {
-                    file: file.name.clone(),
-                    line: at.line,
-                    column: at.column,
-                    severity: Severity::Error,
-                    object: String::new(),
-                    field: String::new(),
-                    message: format!("cannot be read as YAML: {message}"),
-                }),
-                Ok(node) => gather(&file.name, node, &schemas, &mut objects, &mut report),
+    let checker = Checker::new()?;
+    Ok(checker.check(files))
+}
+
+/// The schemas of both kinds, ready to be used: making them takes longer than checking a file.
+pub struct Checker {
+    pools: Schema,
+    workloads: Schema,
+}
+
+impl Checker {
+    /// From the Rust types.
+    ///
+    /// # Errors
+    /// Where the definitions themselves cannot be used, which is a fault of the program.
+    pub fn new() -> anyhow::Result<Self> {
+        let [(_, pools), (_, workloads)] = crds();
+        Ok(Self { pools: Schema::of(&pools)?, workloads: Schema::of(&workloads)? })
+    }
+
+    /// Checks everything that was read.
+    pub fn check(&self, files: &[File]) -> Report {
+        let mut report = Report { files: files.len(), ..Report::default() };
+        let mut objects = Vec::new();
+        for file in files {
+            for document in &file.documents {
+                match document {
+                    Err((at, message)) => report.findings.push(Finding {
+                        file: file.name.clone(),
+                        line: at.line,
+                        column: at.column,
+                        severity: Severity::Error,
+                        object: String::new(),
+                        field: String::new(),
+                        message: format!("cannot be read as YAML: {message}"),
+                    }),
+                    Ok(node) => gather(&file.name, node, self, &mut objects, &mut report),
+                }
             }
         }
+        report.objects = objects.len();
+        duplicates(&mut objects);
+        together(&mut objects, &mut report);
+        for object in objects {
+            report.findings.extend(object.verdicts.0.into_iter().map(|(severity, path, message)| {
+                let at = object.node.locate(&path);
+                Finding {
+                    file: object.file.to_owned(),
+                    line: at.line,
+                    column: at.column,
+                    severity,
+                    object: object.title.clone(),
+                    field: path.to_string(),
+                    message,
+                }
+            }));
+        }
+        report.findings.sort();
+        report.findings.dedup();
+        report.errors = report.findings.iter().filter(|f| f.severity == Severity::Error).count();
+        report.warnings = report.findings.len() - report.errors;
+        report
     }
-    report.objects = objects.len();
-    duplicates(&mut objects);
-    together(&mut objects, &mut report);
-    for object in objects {
-        report.findings.extend(object.verdicts.0.into_iter().map(|(severity, path, message)| {
-            let at = object.node.locate(&path);
-            Finding {
-                file: object.file.to_owned(),
-                line: at.line,
-                column: at.column,
-                severity,
-                object: object.title.clone(),
-                field: path.to_string(),
-                message,
-            }
-        }));
-    }
-    report.findings.sort();
-    report.findings.dedup();
-    report.errors = report.findings.iter().filter(|f| f.severity == Severity::Error).count();
-    report.warnings = report.findings.len() - report.errors;
-    Ok(report)
 }
 
 /// Takes one document, or the items of a List.
 fn gather<'a>(
     file: &'a str,
     node: &'a Node,
-    schemas: &(Schema, Schema),
+    checker: &Checker,
     objects: &mut Vec<Object<'a>>,
     report: &mut Report,
 ) {
@@ -262,10 +284,13 @@ fn gather<'a>(
         report.findings.push(finding(&FieldPath::root(), "", message));
         return;
     }
-    let (version, kind) = (node.text("apiVersion").unwrap_or_default(), node.text("kind").unwrap_or_default());
-    if let Some(Node { tree: Tree::List(items), .. }) = node.get("items").filter(|_| version == "v1" && kind == "List") {
+    let (version, kind) =
+        (node.text("apiVersion").unwrap_or_default(), node.text("kind").unwrap_or_default());
+    if let Some(Node { tree: Tree::List(items), .. }) =
+        node.get("items").filter(|_| version == "v1" && kind == "List")
+    {
         for item in items {
-            gather(file, item, schemas, objects, report);
+            gather(file, item, checker, objects, report);
         }
         return;
     }
@@ -296,18 +321,24 @@ fn gather<'a>(
         report.findings.push(finding(&FieldPath::of("apiVersion"), &title, message));
         return;
     }
-    let mut object =
-        Object { file, node, title, identity: (kind, namespace, name), typed: None, verdicts: Verdicts::default() };
-    alone(&mut object, schemas);
+    let mut object = Object {
+        file,
+        node,
+        title,
+        identity: (kind, namespace, name),
+        typed: None,
+        verdicts: Verdicts::default(),
+    };
+    alone(&mut object, checker);
     objects.push(object);
 }
 
 /// What is wrong with an object whatever stands beside it.
-fn alone(object: &mut Object<'_>, schemas: &(Schema, Schema)) {
+fn alone(object: &mut Object<'_>, checker: &Checker) {
     let value = object.node.value();
     let mut problems = Problems::default();
     let is_pool = object.identity.0 == "ResourcePool";
-    let schema = if is_pool { &schemas.0 } else { &schemas.1 };
+    let schema = if is_pool { &checker.pools } else { &checker.workloads };
     let sound = schema.validate(&value, &mut problems);
     if is_pool {
         if !object.identity.1.is_empty() {
@@ -317,7 +348,8 @@ fn alone(object: &mut Object<'_>, schemas: &(Schema, Schema)) {
                 "leave it away: a pool belongs to no namespace",
             );
         }
-        object.typed = sound.and_then(|v| serde_json::from_value(v).ok()).map(|pool| Typed::Pool(Box::new(pool)));
+        object.typed =
+            sound.and_then(|v| serde_json::from_value(v).ok()).map(|pool| Typed::Pool(Box::new(pool)));
     } else {
         workloads::template(&value, &mut problems);
         let typed = sound.and_then(|v| serde_json::from_value(v).ok());
@@ -372,7 +404,9 @@ fn together(objects: &mut [Object<'_>], report: &mut Report) {
                 object.verdicts.errors(problems);
             }
             Some(Typed::Workload(_)) if pools.is_empty() => report.without_pools += 1,
-            Some(Typed::Workload(workload)) => workloads::against_pools(workload, &pools, &mut object.verdicts),
+            Some(Typed::Workload(workload)) => {
+                workloads::against_pools(workload, &pools, &mut object.verdicts)
+            }
             None => {}
         }
     }

@@ -109,6 +109,8 @@ impl<'a> Pools<'a> {
                 spec.key("parent"),
                 format!("no pool {parent:?} is among the files: correct the name, or add the pool"),
             ),
+            // That a pool is its own parent, its rule says.
+            Some(parent) if parent == name_of(pool) => {}
             Some(_) => {
                 if let Some(cycle) = self.cycle(name_of(pool)) {
                     problems.add(
@@ -152,7 +154,8 @@ impl<'a> Pools<'a> {
                 ("reservation", own.and_then(|(_, r)| amount(resource, r.reservation.as_ref())).unwrap_or(0))
             };
             if sum > most {
-                let list: Vec<_> = parts.iter().map(|(n, a)| format!("{n} {}", shown_amount(resource, *a))).collect();
+                let list: Vec<_> =
+                    parts.iter().map(|(n, a)| format!("{n} {}", shown_amount(resource, *a))).collect();
                 let at = own.map_or_else(
                     || FieldPath::of("spec.resources"),
                     |(index, entry)| {

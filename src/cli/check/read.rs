@@ -15,6 +15,9 @@ use crate::api::field::{FieldPath, Step};
 /// The largest file that is read, in bytes: more than etcd would ever take, a thousand times over.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
+/// The deepest nesting that is read: that of a pod is a third of it, and a stack has an end.
+const MAX_DEPTH: usize = 50;
+
 /// A place in a file, both from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -66,9 +69,9 @@ impl Node {
         match &self.tree {
             Tree::Scalar(value) => value.clone(),
             Tree::List(items) => Value::Array(items.iter().map(Node::value).collect()),
-            Tree::Map(entries) => {
-                Value::Object(entries.iter().map(|(key, _, node)| (key.clone(), node.value())).collect::<Map<_, _>>())
-            }
+            Tree::Map(entries) => Value::Object(
+                entries.iter().map(|(key, _, node)| (key.clone(), node.value())).collect::<Map<_, _>>(),
+            ),
         }
     }
 
@@ -186,7 +189,10 @@ pub struct File {
 
 /// The documents of one text.
 pub fn parse(name: &str, text: &str) -> File {
-    let options = serde_yaml::options! { with_snippet: false };
+    let options = serde_yaml::options! {
+        with_snippet: false,
+        budget: serde_yaml::budget! { max_depth: MAX_DEPTH },
+    };
     let mut reader = text.as_bytes();
     let mut documents = Vec::new();
     for document in serde_yaml::read_with_options::<_, Node>(&mut reader, options) {
@@ -208,7 +214,11 @@ pub fn parse(name: &str, text: &str) -> File {
 /// The parser's first line: findings are one line each, and have their own place.
 fn words(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
-    line.rsplit_once(" at line ").map_or(line, |(words, _)| words).to_owned()
+    if line.starts_with("budget breached") || line.starts_with("recursion limit") {
+        return "it is nested too deeply, or its aliases grow to too much".to_owned();
+    }
+    let line = line.split_once(" at line ").map_or(line, |(words, _)| words);
+    line.split(", set DuplicateKeyPolicy").next().unwrap_or(line).to_owned()
 }
 
 /// Every file that the paths stand for, read: a file, a folder with all that is below it, or `-`.
@@ -237,7 +247,8 @@ pub fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
                 let bytes = read_bounded(file, &name)?;
                 (name, bytes)
             };
-            let text = String::from_utf8(bytes).with_context(|| format!("cannot read {name}: it is not UTF-8 text"))?;
+            let text = String::from_utf8(bytes)
+                .with_context(|| format!("cannot read {name}: it is not UTF-8 text"))?;
             Ok(parse(&name, &text))
         })
         .collect()
@@ -263,7 +274,8 @@ fn below(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         let path = entry.path();
         if entry.file_type().with_context(context)?.is_dir() {
             below(&path, found)?;
-        } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json") && path.is_file() {
+        } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json") && path.is_file()
+        {
             found.push(path);
         }
     }

@@ -1,8 +1,11 @@
 //! What the API server would say of one object: structural schema, unknown fields, then CEL.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
 
 use crate::api::field::{FieldPath, Problems, Step};
+use crate::api::names::{is_label_value, is_qualified_name};
 
 /// The schema of one kind.
 pub struct Schema {
@@ -24,23 +27,23 @@ impl Schema {
         Ok(Self { schema, rules })
     }
 
-    /// Validates one object and gives it back with defaults, if its structure is sound.
+    /// Validates one object and gives it back with defaults, if its shape is right.
     pub fn validate(&self, object: &Value, problems: &mut Problems) -> Option<Value> {
         let mut object = object.clone();
         if let Value::Object(fields) = &mut object {
             // The API server takes no status from those who write the spec.
             fields.remove("status");
         }
-        let before = problems.0.len();
-        metadata(&object, problems);
+        let named = metadata(&object, problems);
         let mut schema = self.schema.clone();
         for known in ["apiVersion", "kind"] {
             schema["properties"][known] = serde_json::json!({"type": "string"});
         }
         schema["properties"]["metadata"] =
             serde_json::json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-        structure(&schema, &mut object, &FieldPath::root(), problems);
-        if problems.0.len() > before {
+        // As on the API server, rules are not asked about an object whose shape is wrong; unlike there, all
+        // else that is wrong does not keep them from speaking.
+        if !structure(&schema, &mut object, &FieldPath::root(), problems) || !named {
             return None;
         }
         let object = kube_cel::apply_defaults(&self.schema, &object);
@@ -54,23 +57,64 @@ impl Schema {
     }
 }
 
-/// What the API server holds of the metadata of every object, as far as people get it wrong.
-fn metadata(object: &Value, problems: &mut Problems) {
+/// What the metadata of an object may hold.
+const METADATA: &[&str] = &[
+    "annotations",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "labels",
+    "managedFields",
+    "name",
+    "namespace",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+const NO_TEXT: &str = "write a text, in quotes where it looks like a number or a truth value";
+
+/// What the API server holds of the metadata of every object, as far as people get it wrong; and whether there
+/// is a name.
+fn metadata(object: &Value, problems: &mut Problems) -> bool {
     let at = FieldPath::of("metadata");
     let Some(metadata) = object.get("metadata").and_then(Value::as_object) else {
         problems.add(at, "write metadata with a name");
-        return;
+        return false;
     };
-    if metadata.get("name").and_then(Value::as_str).is_none_or(str::is_empty) {
-        problems.add(at.key("name"), "write a name");
+    let name = metadata.get("name");
+    match name {
+        Some(Value::String(name)) if !name.is_empty() => {}
+        None | Some(Value::Null | Value::String(_)) => problems.add(at.key("name"), "write a name"),
+        Some(_) => problems.add(at.key("name"), NO_TEXT),
+    }
+    if metadata.get("namespace").is_some_and(|n| !n.is_string() && !n.is_null()) {
+        problems.add(at.key("namespace"), NO_TEXT);
+    }
+    for key in metadata.keys().filter(|key| !METADATA.contains(&key.as_str())) {
+        let near = nearest(key, METADATA.iter().copied());
+        let hint = near.map_or_else(|| "leave it away".to_owned(), |near| format!("did you mean {near}?"));
+        problems.add(at.key(key), format!("unknown field: {hint}"));
     }
     for field in ["labels", "annotations"] {
         for (key, value) in metadata.get(field).and_then(Value::as_object).into_iter().flatten() {
-            if !value.is_string() {
-                problems.add(at.key(field).key(key), "write a text, in quotes where it looks like a number");
+            let at = at.key(field).key(key);
+            if !is_qualified_name(key) {
+                problems.add(at, "write a key such as app or example.com/app");
+            } else if let Some(text) = value.as_str() {
+                if field == "labels" && !is_label_value(text) {
+                    problems.add(at, "write at most 63 letters, digits, '-', '_' and '.'");
+                }
+            } else {
+                problems.add(at, NO_TEXT);
             }
         }
     }
+    name.and_then(Value::as_str).is_some_and(|name| !name.is_empty())
 }
 
 /// A rule of a whole object often speaks of one field: `limit: write ...`. The finding then belongs there.
@@ -105,14 +149,19 @@ fn parse_path(text: &str) -> FieldPath {
     FieldPath(steps)
 }
 
-/// Walks value and schema together. Nulls that mean absence are taken out.
-fn structure(schema: &Value, value: &mut Value, at: &FieldPath, problems: &mut Problems) {
+/// Walks value and schema together and says whether the shape is right: types, and nothing missing. Nulls
+/// that mean absence are taken out.
+fn structure(schema: &Value, value: &mut Value, at: &FieldPath, problems: &mut Problems) -> bool {
     if schema["x-kubernetes-int-or-string"] == true {
-        if !(value.is_string() || value.is_i64()) {
-            problems.add(at.clone(), format!("{} is neither a whole number nor a text: put it in quotes", kind(value)));
-        }
         length(schema, value, at, problems);
-        return;
+        let fits = value.is_string() || value.is_i64();
+        if !fits {
+            problems.add(
+                at.clone(),
+                format!("{} is neither a whole number nor a text: put it in quotes", kind(value)),
+            );
+        }
+        return fits;
     }
     let wanted = schema["type"].as_str().unwrap_or_default();
     let fits = match wanted {
@@ -125,22 +174,12 @@ fn structure(schema: &Value, value: &mut Value, at: &FieldPath, problems: &mut P
     };
     if !fits {
         problems.add(at.clone(), format!("{} stands where {} belongs", kind(value), named(wanted)));
-        return;
+        return false;
     }
     match value {
-        Value::Object(_) => object(schema, value, at, problems),
-        Value::Array(_) => array(schema, value, at, problems),
-        Value::Number(number) => {
-            let number = number.as_f64().unwrap_or_default();
-            let (least, most) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
-            if least.is_some_and(|least| number < least) || most.is_some_and(|most| number > most) {
-                problems.add(at.clone(), match (least, most) {
-                    (Some(least), Some(most)) => format!("{number} is out of range: write {least} to {most}"),
-                    (Some(least), None) => format!("{number} is too small: write {least} or more"),
-                    (_, most) => format!("{number} is too large: write {} or less", most.unwrap_or_default()),
-                });
-            }
-        }
+        Value::Object(fields) => return object(schema, fields, at, problems),
+        Value::Array(items) => return array(schema, items, at, problems),
+        Value::Number(number) => range(schema, number.as_f64().unwrap_or_default(), at, problems),
         Value::String(text) => {
             if let Some(known) = schema["enum"].as_array()
                 && !known.iter().any(|k| k == text.as_str())
@@ -152,19 +191,33 @@ fn structure(schema: &Value, value: &mut Value, at: &FieldPath, problems: &mut P
         }
         Value::Null | Value::Bool(_) => {}
     }
+    true
 }
 
-fn object(schema: &Value, value: &mut Value, at: &FieldPath, problems: &mut Problems) {
-    let Value::Object(fields) = value else { return };
-    let empty = serde_json::Map::new();
-    let properties = schema["properties"].as_object().unwrap_or(&empty);
-    let means_absent = |key: &str| {
-        properties.get(key).is_some_and(|p| p["nullable"] == true || p.get("default").is_some())
+fn range(schema: &Value, number: f64, at: &FieldPath, problems: &mut Problems) {
+    let (least, most) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
+    if least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most) {
+        return;
+    }
+    let hint = match (least, most) {
+        (Some(least), Some(most)) => format!("{least} to {most}"),
+        (Some(least), None) => format!("{least} or more"),
+        (None, most) => format!("{} or less", most.unwrap_or_default()),
     };
+    problems.add(at.clone(), format!("{number} is out of range: write {hint}"));
+}
+
+fn object(schema: &Value, fields: &mut Map<String, Value>, at: &FieldPath, problems: &mut Problems) -> bool {
+    let empty = Map::new();
+    let properties = schema["properties"].as_object().unwrap_or(&empty);
+    let means_absent =
+        |key: &str| properties.get(key).is_some_and(|p| p["nullable"] == true || p.get("default").is_some());
     fields.retain(|key, field| !(field.is_null() && means_absent(key)));
+    let mut right = true;
     for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if !fields.contains_key(required) {
             problems.add(at.key(required), "is missing: write it");
+            right = false;
         }
     }
     if let Some(most) = schema["maxProperties"].as_u64()
@@ -176,41 +229,47 @@ fn object(schema: &Value, value: &mut Value, at: &FieldPath, problems: &mut Prob
     for (key, field) in fields {
         let at = at.key(key);
         if let Some(property) = properties.get(key) {
-            structure(property, field, &at, problems);
+            right &= structure(property, field, &at, problems);
         } else if schema["additionalProperties"].is_object() {
-            structure(&schema["additionalProperties"], field, &at, problems);
+            right &= structure(&schema["additionalProperties"], field, &at, problems);
         } else if !open {
-            let near = nearest(key, properties.keys());
-            let hint = near.map_or_else(|| "leave it away".to_owned(), |near| format!("did you mean {near}?"));
+            let near = nearest(key, properties.keys().map(String::as_str));
+            let hint =
+                near.map_or_else(|| "leave it away".to_owned(), |near| format!("did you mean {near}?"));
             problems.add(at, format!("unknown field: {hint}"));
         }
     }
+    right
 }
 
-fn array(schema: &Value, value: &mut Value, at: &FieldPath, problems: &mut Problems) {
-    let Value::Array(items) = value else { return };
+fn array(schema: &Value, items: &mut [Value], at: &FieldPath, problems: &mut Problems) -> bool {
     if let Some(most) = schema["maxItems"].as_u64()
         && items.len() as u64 > most
     {
         problems.add(at.clone(), format!("has {} entries: write at most {most}", items.len()));
     }
+    let mut right = true;
     for (index, item) in items.iter_mut().enumerate() {
-        structure(&schema["items"], item, &at.index(index), problems);
+        right &= structure(&schema["items"], item, &at.index(index), problems);
     }
-    let keys: Vec<&str> =
-        schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let keys: Vec<&str> = schema["x-kubernetes-list-map-keys"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     if keys.is_empty() {
-        return;
+        return right;
     }
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     for (index, item) in items.iter().enumerate() {
-        let identity: Vec<&Value> = keys.iter().filter_map(|key| item.get(*key)).collect();
-        if seen.contains(&identity) {
-            let shown: Vec<_> = identity.iter().map(ToString::to_string).collect();
-            problems.add(at.index(index), format!("{} is there twice: write one entry each", shown.join(", ")));
+        let identity: Vec<String> = keys.iter().map(|key| item[*key].to_string()).collect();
+        let shown = identity.join(", ");
+        if !seen.insert(identity) {
+            problems.add(at.index(index), format!("{shown} is there twice: write one entry each"));
         }
-        seen.push(identity);
     }
+    right
 }
 
 fn length(schema: &Value, value: &Value, at: &FieldPath, problems: &mut Problems) {
@@ -266,12 +325,16 @@ fn named(wanted: &str) -> &'static str {
 }
 
 /// A known name that is at most two edits away.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if name.chars().count() > 40 {
         return None;
     }
     let most = if name.len() > 4 { 2 } else { 1 };
-    known.map(|k| (edits(&name.to_lowercase(), &k.to_lowercase()), k)).filter(|(e, _)| *e <= most).min().map(|(_, k)| k)
+    known
+        .map(|k| (edits(&name.to_lowercase(), &k.to_lowercase()), k))
+        .filter(|(e, _)| *e <= most)
+        .min()
+        .map(|(_, k)| k)
 }
 
 /// The Levenshtein distance.

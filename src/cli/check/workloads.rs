@@ -15,7 +15,10 @@ const POD_SPEC: &str = "spec.template.pod.spec";
 
 /// The template of a workload, which the schema stores as given. It is checked even where the rest is wrong.
 pub fn template(object: &Value, problems: &mut Problems) {
-    let Some(spec) = object.pointer("/spec/template/pod/spec") else { return };
+    // What is no map at all, the schema has said already.
+    let Some(spec) = object.pointer("/spec/template/pod/spec").filter(|spec| spec.is_object()) else {
+        return;
+    };
     let completion = match object.pointer("/spec/completion").and_then(Value::as_str) {
         Some("KeepRunning") => Completion::KeepRunning,
         _ => Completion::RunToCompletion,
@@ -97,13 +100,23 @@ fn size(workload: &PooledWorkload, requests: &Amounts, pools: &Pools<'_>, verdic
     for (resource, request) in requests {
         let mut bounds = Vec::new();
         if let Some(limit) = pools.smallest_limit(&spec.pool, resource) {
-            bounds.push((limit.amount, format!("the limit of {} of the pool {:?}", shown_amount(resource, limit.amount), limit.pool)));
+            bounds.push((
+                limit.amount,
+                format!("the limit of {} of the pool {:?}", shown_amount(resource, limit.amount), limit.pool),
+            ));
         }
         for pool in pools.path(&spec.pool) {
-            let bound = pool.spec.limits.as_ref().and_then(|limits| limits.max_resources_per_workload.get(resource));
+            let bound =
+                pool.spec.limits.as_ref().and_then(|limits| limits.max_resources_per_workload.get(resource));
             if let Some(bound) = bound.and_then(|bound| counted(resource, bound.as_str()).ok()) {
                 let name = pool.metadata.name.as_deref().unwrap_or_default();
-                bounds.push((bound, format!("maxResourcesPerWorkload of {} of the pool {name:?}", shown_amount(resource, bound))));
+                bounds.push((
+                    bound,
+                    format!(
+                        "maxResourcesPerWorkload of {} of the pool {name:?}",
+                        shown_amount(resource, bound)
+                    ),
+                ));
             }
         }
         let Some((bound, words)) = bounds.into_iter().min_by_key(|(bound, _)| *bound) else { continue };
@@ -113,11 +126,15 @@ fn size(workload: &PooledWorkload, requests: &Amounts, pools: &Pools<'_>, verdic
         ] {
             let total = request.saturating_mul(i64::from(members));
             if total > bound {
-                let members = if members == 1 { "1 member asks".to_owned() } else { format!("{members} members ask") };
+                let members =
+                    if members == 1 { "1 member asks".to_owned() } else { format!("{members} members ask") };
                 verdicts.add(
                     severity,
                     FieldPath::of(at),
-                    format!("{members} for {} of {resource}, more than {words}: {hint}", shown_amount(resource, total)),
+                    format!(
+                        "{members} for {} of {resource}, more than {words}: {hint}",
+                        shown_amount(resource, total)
+                    ),
                 );
                 break;
             }
