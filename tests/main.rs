@@ -1,4 +1,6 @@
 //! All integration tests, one binary.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on shall panic")]
+
 mod api;
 mod check;

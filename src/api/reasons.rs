@@ -7,6 +7,7 @@ use std::fmt;
 macro_rules! reasons {
     ($($name:ident: $meaning:literal, $action:literal;)*) => {
         /// Why something is as it is, in one word.
+        #[allow(clippy::doc_markdown, reason = "the texts are also those of docs/reasons.md")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason {
             $(#[doc = $meaning] $name,)*

@@ -1,5 +1,10 @@
 //! `PooledWorkload`: members that are admitted to a pool together and placed on its nodes.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "the texts are shown by kubectl explain, where backticks only disturb"
+)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};

@@ -30,9 +30,9 @@ pub(super) fn check(pod: &PodSpec, problems: &mut Problems) {
         }
         one_container(container, &at, problems);
         if is_init {
-            init_container(container, &at, problems)
+            init_container(container, &at, problems);
         } else {
-            main_container(container, &at, problems)
+            main_container(container, &at, problems);
         }
         ports(container, pod, &at, &mut host_ports, problems);
         volumes::mounts(container, pod, &at, problems);

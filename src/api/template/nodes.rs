@@ -56,7 +56,7 @@ fn expression(requirement: &NodeSelectorRequirement, at: &FieldPath, problems: &
     let at_values = at.key("values");
     match requirement.operator.as_str() {
         "In" | "NotIn" if values.is_empty() => {
-            problems.add(at_values, "In and NotIn need at least one value")
+            problems.add(at_values, "In and NotIn need at least one value");
         }
         "In" | "NotIn" => {
             for (index, value) in values.iter().enumerate().filter(|(_, value)| !is_label_value(value)) {
@@ -66,11 +66,10 @@ fn expression(requirement: &NodeSelectorRequirement, at: &FieldPath, problems: &
         "Exists" | "DoesNotExist" if !values.is_empty() => {
             problems.add(at_values, "leave it away: Exists and DoesNotExist take no values");
         }
-        "Exists" | "DoesNotExist" => {}
         "Gt" | "Lt" if values.len() != 1 || values[0].parse::<i64>().is_err() => {
             problems.add(at_values, "Gt and Lt need one value, a whole number");
         }
-        "Gt" | "Lt" => {}
+        "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
         other => one_of(
             Some(other),
             &["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"],

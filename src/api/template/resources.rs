@@ -52,7 +52,7 @@ pub(super) fn check(resources: &ResourceRequirements, at: &FieldPath, problems: 
                     .add(at, format!("write the same amount as in limits: {name} cannot be overcommitted"));
             }
             Some(limit) if request > limit => {
-                problems.add(at, "write at most the limit of the same resource")
+                problems.add(at, "write at most the limit of the same resource");
             }
             None if is_indivisible(name) => {
                 problems.add(at, format!("write the same amount in limits: {name} cannot be overcommitted"));

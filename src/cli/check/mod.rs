@@ -405,7 +405,7 @@ fn together(objects: &mut [Object<'_>], report: &mut Report) {
             }
             Some(Typed::Workload(_)) if pools.is_empty() => report.without_pools += 1,
             Some(Typed::Workload(workload)) => {
-                workloads::against_pools(workload, &pools, &mut object.verdicts)
+                workloads::against_pools(workload, &pools, &mut object.verdicts);
             }
             None => {}
         }
