@@ -8,7 +8,7 @@ pub const WORKLOAD: &str = "weir.dev/workload";
 pub const WORKLOAD_UID: &str = "weir.dev/workload-uid";
 /// On every child: the index of the member, from 0.
 pub const INDEX: &str = "weir.dev/index";
-/// On every child: which attempt of the member this is, from 1.
+/// On every child: which attempt of the member this is, from 0.
 pub const ATTEMPT: &str = "weir.dev/attempt";
 /// On a pool that is in use: it stays until its children and running members are gone.
 pub const FINALIZER: &str = "weir.dev/in-use";

@@ -265,6 +265,17 @@ pub struct PooledWorkloadStatus {
     #[schemars(length(max = 1001), extend("x-kubernetes-list-type" = "atomic"))]
     pub failures: Vec<FailureStatus>,
 
+    /// The last attempt of members, where it is not the first: for each, the members that are at it. Names of
+    /// pods are made from it, so it outlives them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1001), extend("x-kubernetes-list-type" = "atomic"))]
+    pub attempts: Vec<AttemptStatus>,
+
+    /// Why its members are being stopped, in one word of the documented list, while they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub stopping: Option<String>,
+
     /// Where the members are; at most the first 100. The label weir.dev/workload finds all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
@@ -469,6 +480,19 @@ pub struct FailureStatus {
     pub indexes: String,
 }
 
+/// The members that are at the same attempt.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AttemptStatus {
+    /// The attempt, from 1: the first is 0 and is not told.
+    #[schemars(range(min = 1))]
+    pub attempt: i32,
+
+    /// Their indexes, as in 0-3,7.
+    #[schemars(length(min = 1, max = 32_768))]
+    pub indexes: String,
+}
+
 /// Where one member is.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -486,17 +510,22 @@ pub struct PlacementStatus {
     #[schemars(length(min = 1, max = 253))]
     pub node: Option<String>,
 
-    /// What it does: Starting, Running, Terminating, Succeeded or Failed.
+    /// What it does: Unplaced, BackingOff, Starting, Running, Terminating, Succeeded or Failed.
     pub state: MemberState,
 
-    /// Which attempt this is, from 1.
-    #[schemars(range(min = 1))]
+    /// Which attempt this is, from 0; from 1 on it is part of the pod's name.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
     pub attempt: i32,
 }
 
 /// What a member does.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MemberState {
+    /// Without a place.
+    Unplaced,
+    /// Started again after a pause.
+    BackingOff,
     /// Created, and not running yet.
     Starting,
     /// Running.

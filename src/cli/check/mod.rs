@@ -3,6 +3,7 @@
 //! It says what the API server would say (schema, unknown fields, CEL) and what the operator would say later:
 //! of pool templates, of the tree of pools, and of workloads that could never run. It needs no cluster.
 
+mod namespaces;
 mod pools;
 mod read;
 mod schema;
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 use crate::api::field::{FieldPath, Problems};
 use crate::api::{API_VERSION, GROUP, PooledWorkload, ResourcePool, crds};
+use namespaces::Namespaces;
 use pools::Pools;
 pub use read::{File, Node, Position, Tree, parse};
 use schema::Schema;
@@ -218,6 +220,7 @@ impl Checker {
     pub fn check(&self, files: &[File]) -> Report {
         let mut report = Report { files: files.len(), ..Report::default() };
         let mut objects = Vec::new();
+        let mut namespaces = Namespaces::default();
         for file in files {
             for document in &file.documents {
                 match document {
@@ -230,13 +233,13 @@ impl Checker {
                         field: String::new(),
                         message: format!("cannot be read as YAML: {message}"),
                     }),
-                    Ok(node) => gather(&file.name, node, self, &mut objects, &mut report),
+                    Ok(node) => gather(&file.name, node, self, &mut objects, &mut namespaces, &mut report),
                 }
             }
         }
         report.objects = objects.len();
         duplicates(&mut objects);
-        together(&mut objects, &mut report);
+        together(&mut objects, &namespaces, &mut report);
         for object in objects {
             report.findings.extend(object.verdicts.0.into_iter().map(|(severity, path, message)| {
                 let at = object.node.locate(&path);
@@ -265,6 +268,7 @@ fn gather<'a>(
     node: &'a Node,
     checker: &Checker,
     objects: &mut Vec<Object<'a>>,
+    namespaces: &mut Namespaces,
     report: &mut Report,
 ) {
     let finding = |path: &FieldPath, object: &str, message: String| {
@@ -290,7 +294,7 @@ fn gather<'a>(
         node.get("items").filter(|_| version == "v1" && kind == "List")
     {
         for item in items {
-            gather(file, item, checker, objects, report);
+            gather(file, item, checker, objects, namespaces, report);
         }
         return;
     }
@@ -304,7 +308,10 @@ fn gather<'a>(
             report.findings.push(finding(&FieldPath::of("kind"), "", message));
             return;
         }
-        _ => {
+        other => {
+            if version == "v1" && other == "Namespace" {
+                namespaces.add(node);
+            }
             report.ignored += 1;
             return;
         }
@@ -380,7 +387,7 @@ fn duplicates(objects: &mut [Object<'_>]) {
 }
 
 /// What is wrong with objects only when they are seen together.
-fn together(objects: &mut [Object<'_>], report: &mut Report) {
+fn together(objects: &mut [Object<'_>], namespaces: &Namespaces, report: &mut Report) {
     let typed: Vec<ResourcePool> = objects
         .iter()
         .filter_map(|object| match &object.typed {
@@ -405,7 +412,7 @@ fn together(objects: &mut [Object<'_>], report: &mut Report) {
             }
             Some(Typed::Workload(_)) if pools.is_empty() => report.without_pools += 1,
             Some(Typed::Workload(workload)) => {
-                workloads::against_pools(workload, &pools, &mut object.verdicts);
+                workloads::against_pools(workload, &pools, namespaces, &mut object.verdicts);
             }
             None => {}
         }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::namespaces::Namespaces;
 use super::pools::Pools;
 use super::{Severity, Verdicts};
 use crate::api::field::{FieldPath, Problems};
@@ -33,7 +34,12 @@ pub fn template(object: &Value, problems: &mut Problems) {
 }
 
 /// A sound workload against its pool and all pools above that.
-pub fn against_pools(workload: &PooledWorkload, pools: &Pools<'_>, verdicts: &mut Verdicts) {
+pub fn against_pools(
+    workload: &PooledWorkload,
+    pools: &Pools<'_>,
+    namespaces: &Namespaces,
+    verdicts: &mut Verdicts,
+) {
     let spec = &workload.spec;
     let Some(pool) = pools.get(&spec.pool) else {
         if !pools.is_there(&spec.pool) {
@@ -45,14 +51,14 @@ pub fn against_pools(workload: &PooledWorkload, pools: &Pools<'_>, verdicts: &mu
         }
         return;
     };
-    access(workload, pool, verdicts);
+    access(workload, pool, namespaces, verdicts);
     let Ok(pod) = check_pod_template(&spec.template.pod.spec, spec.completion) else { return };
     let Ok(requests) = effective(&pod) else { return };
     requested(&spec.pool, &requests, pools, verdicts);
     size(workload, &requests, pools, verdicts);
 }
 
-fn access(workload: &PooledWorkload, pool: &ResourcePool, verdicts: &mut Verdicts) {
+fn access(workload: &PooledWorkload, pool: &ResourcePool, namespaces: &Namespaces, verdicts: &mut Verdicts) {
     let range = &pool.spec.access.priority;
     if let Some(priority) = workload.spec.priority
         && !(range.min..=range.max).contains(&priority)
@@ -66,16 +72,19 @@ fn access(workload: &PooledWorkload, pool: &ResourcePool, verdicts: &mut Verdict
             ),
         );
     }
-    if pool.spec.access.namespaces.is_none() {
-        verdicts.add(
-            Severity::Error,
-            FieldPath::of("spec.pool"),
-            format!(
-                "the pool {:?} lets no namespace submit: write access: {{namespaces: {{...}}}} in it, or name another pool",
-                workload.spec.pool
-            ),
-        );
-    }
+    let namespace = workload.metadata.namespace.as_deref().unwrap_or_default();
+    let message = match &pool.spec.access.namespaces {
+        None => format!(
+            "the pool {:?} lets no namespace submit: write access: {{namespaces: {{...}}}} in it, or name another pool",
+            workload.spec.pool
+        ),
+        Some(selector) if namespaces.is_selected(namespace, selector) == Some(false) => format!(
+            "access.namespaces of the pool {:?} does not select the namespace {namespace:?}: label it so, or name another pool",
+            workload.spec.pool
+        ),
+        Some(_) => return,
+    };
+    verdicts.add(Severity::Error, FieldPath::of("spec.pool"), message);
 }
 
 /// Rule 9: cpu and memory that a pool meters must be requested, or a pod would run beside the quota.
