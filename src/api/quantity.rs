@@ -128,6 +128,11 @@ impl Amount {
         Ok(Self(if negative { -nanos } else { nanos }))
     }
 
+    /// So many whole units.
+    pub const fn from_units(units: i64) -> Self {
+        Self(units as i128 * NANO)
+    }
+
     /// The amount in nano-units.
     pub const fn nanos(self) -> i128 {
         self.0

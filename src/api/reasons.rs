@@ -143,14 +143,10 @@ reasons! {
 
 /// All reasons as a page of documentation: `docs/reasons.md`.
 pub fn documentation() -> String {
-    let mut page = String::from(
-        "# Reasons\n\nWhat conditions, events and `status.pending.reason` say, what each means, and what to do.\n\n\
-         | reason | meaning | what to do |\n|---|---|---|\n",
-    );
-    for reason in Reason::ALL {
-        page.push_str(&format!("| `{reason}` | {} | {} |\n", reason.meaning(), reason.action()));
-    }
-    page
+    let head = "# Reasons\n\nWhat conditions, events and `status.pending.reason` say, what each means, and what to \
+                do.\n\n| reason | meaning | what to do |\n|---|---|---|\n";
+    let rows = Reason::ALL.iter().map(|r| format!("| `{r}` | {} | {} |\n", r.meaning(), r.action()));
+    std::iter::once(head.to_owned()).chain(rows).collect()
 }
 
 impl fmt::Display for Reason {

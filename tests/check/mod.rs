@@ -1,6 +1,7 @@
 //! `weir check`: each file in `cases/` is what somebody wrote; its last lines, which begin with `#>`, are what
 //! must be found in it, and the file name is the sentence that it proves.
 
+mod agreement;
 mod garbage;
 mod program;
 

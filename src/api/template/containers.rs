@@ -85,7 +85,7 @@ fn main_container(container: &Container, at: &FieldPath, problems: &mut Problems
     if container.restart_policy.is_some() {
         problems.add(
             at.key("restartPolicy"),
-            "leave it away: only init containers have one; the pod's is beside containers",
+            "leave it away: only init containers may have one here; that of the pod stands beside containers",
         );
     }
 }

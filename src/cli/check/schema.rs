@@ -6,10 +6,12 @@ use serde_json::{Map, Value};
 
 use crate::api::field::{FieldPath, Problems, Step};
 use crate::api::names::{is_label_value, is_qualified_name};
+use crate::api::quantity::Amount;
 
 /// The schema of one kind.
 pub struct Schema {
-    schema: Value,
+    own: Value,
+    whole: Value,
     rules: kube_cel::CompiledSchema,
 }
 
@@ -24,7 +26,14 @@ impl Schema {
         let version = serde_json::to_value(crd.spec.versions.first())?;
         let schema = version["schema"]["openAPIV3Schema"].clone();
         let rules = kube_cel::compile_schema(&schema);
-        Ok(Self { schema, rules })
+        // What every object has beside that.
+        let mut whole = schema.clone();
+        for known in ["apiVersion", "kind"] {
+            whole["properties"][known] = serde_json::json!({"type": "string"});
+        }
+        whole["properties"]["metadata"] =
+            serde_json::json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        Ok(Self { own: schema, whole, rules })
     }
 
     /// Validates one object and gives it back with defaults, if its shape is right.
@@ -35,18 +44,12 @@ impl Schema {
             fields.remove("status");
         }
         let named = metadata(&object, problems);
-        let mut schema = self.schema.clone();
-        for known in ["apiVersion", "kind"] {
-            schema["properties"][known] = serde_json::json!({"type": "string"});
-        }
-        schema["properties"]["metadata"] =
-            serde_json::json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
         // As on the API server, rules are not asked about an object whose shape is wrong; unlike there, all
         // else that is wrong does not keep them from speaking.
-        if !structure(&schema, &mut object, &FieldPath::root(), problems) || !named {
+        if !structure(&self.whole, &mut object, &FieldPath::root(), problems) || !named {
             return None;
         }
-        let object = kube_cel::apply_defaults(&self.schema, &object);
+        let object = kube_cel::apply_defaults(&self.own, &object);
         if let Err(errors) = kube_cel::Validator::new().validate_compiled(&self.rules, &object, None) {
             for error in &errors {
                 let (path, message) = narrowed(&object, parse_path(&error.field_path), &error.message);
@@ -154,14 +157,7 @@ fn parse_path(text: &str) -> FieldPath {
 fn structure(schema: &Value, value: &mut Value, at: &FieldPath, problems: &mut Problems) -> bool {
     if schema["x-kubernetes-int-or-string"] == true {
         length(schema, value, at, problems);
-        let fits = value.is_string() || value.is_i64();
-        if !fits {
-            problems.add(
-                at.clone(),
-                format!("{} is neither a whole number nor a text: put it in quotes", kind(value)),
-            );
-        }
-        return fits;
+        return quantity(value, at, problems);
     }
     let wanted = schema["type"].as_str().unwrap_or_default();
     let fits = match wanted {
@@ -192,6 +188,53 @@ fn structure(schema: &Value, value: &mut Value, at: &FieldPath, problems: &mut P
         Value::Null | Value::Bool(_) => {}
     }
     true
+}
+
+/// Every field that takes numbers and texts alike is a quantity. One that cannot be read, or is too
+/// fine for the rules, is told here and taken out, so that no rule stumbles over it.
+fn quantity(value: &mut Value, at: &FieldPath, problems: &mut Problems) -> bool {
+    let told = match value {
+        Value::String(text) => match for_rules(text) {
+            Ok(text) => {
+                *value = text.into();
+                return true;
+            }
+            Err(message) => message,
+        },
+        Value::Number(number) if number.is_i64() => return true,
+        _ => {
+            problems.add(
+                at.clone(),
+                format!("{} is neither a whole number nor a text: put it in quotes", kind(value)),
+            );
+            return false;
+        }
+    };
+    problems.add(at.clone(), told);
+    *value = Value::Null;
+    true
+}
+
+/// The quantity as it was written, if the evaluator of the rules can hold it: down to nano-units it holds what
+/// [`Amount`] holds. What is finer than that the rules refuse in any case.
+fn for_rules(text: &str) -> Result<String, String> {
+    let amount = Amount::parse(text).map_err(|error| error.to_string())?;
+    let number = text.trim_start_matches(['+', '-']);
+    let number_length = number.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+    let (number, suffix) = number.split_at(number_length);
+    let decimals = number.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    let exponent = suffix.strip_prefix(['e', 'E']).and_then(|exponent| exponent.parse::<i64>().ok());
+    let power = exponent.unwrap_or(match suffix {
+        "n" => -9,
+        "u" => -6,
+        "m" => -3,
+        _ => 0,
+    });
+    if i64::try_from(decimals).is_ok_and(|decimals| power - decimals < -9) {
+        return Err(format!("{text:?} is finer than can be counted: write a rounder quantity"));
+    }
+    // The evaluator would multiply even a zero until it overflows.
+    Ok(if amount.is_zero() && power > 18 { "0e0".to_owned() } else { text.to_owned() })
 }
 
 fn range(schema: &Value, number: f64, at: &FieldPath, problems: &mut Problems) {
@@ -226,7 +269,7 @@ fn object(schema: &Value, fields: &mut Map<String, Value>, at: &FieldPath, probl
         problems.add(at.clone(), format!("has {} entries: write at most {most}", fields.len()));
     }
     let open = schema["x-kubernetes-preserve-unknown-fields"] == true;
-    for (key, field) in fields {
+    for (key, field) in fields.iter_mut() {
         let at = at.key(key);
         if let Some(property) = properties.get(key) {
             right &= structure(property, field, &at, problems);
@@ -238,6 +281,9 @@ fn object(schema: &Value, fields: &mut Map<String, Value>, at: &FieldPath, probl
                 near.map_or_else(|| "leave it away".to_owned(), |near| format!("did you mean {near}?"));
             problems.add(at, format!("unknown field: {hint}"));
         }
+    }
+    if !open {
+        fields.retain(|_, field| !field.is_null());
     }
     right
 }
