@@ -2,4 +2,6 @@
 //!
 //! Nothing here talks to a client; `apply/` carries the writes out.
 
+pub mod ledger;
+pub mod pod;
 pub mod write;
