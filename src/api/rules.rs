@@ -45,7 +45,7 @@ const COUNTABLE: &str = "write cpu in cores with at most 3 decimals or in milli-
 /// The field of a resource entry is a quantity, and not negative.
 pub(super) fn not_negative(field: &str) -> Rule {
     let value = format!("string(self.{field})");
-    Rule::new(format!("!has(self.{field}) || (isQuantity({value}) && quantity({value}).sign() >= 0)"))
+    Rule::new(format!("!has(self.{field}) || (isQuantity({value}) && quantity({value}).compareTo(quantity('0')) >= 0)"))
         .message(&*format!("{field}: {NOT_NEGATIVE}"))
 }
 
@@ -60,7 +60,7 @@ pub(super) fn countable_field(field: &str) -> Rule {
 
 /// The values of a map of resources are quantities, and not negative.
 pub(super) fn not_negative_values() -> Rule {
-    Rule::new("self.all(k, isQuantity(string(self[k])) && quantity(string(self[k])).sign() >= 0)")
+    Rule::new("self.all(k, isQuantity(string(self[k])) && quantity(string(self[k])).compareTo(quantity('0')) >= 0)")
         .message(NOT_NEGATIVE)
 }
 

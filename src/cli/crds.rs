@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use serde_json::Value;
 
 use crate::api;
 
@@ -25,11 +26,36 @@ pub fn files() -> anyhow::Result<Vec<(&'static str, String)>> {
         .into_iter()
         .map(|(file, crd)| {
             // By way of JSON values, which drops what is absent and orders keys by name.
-            let value = serde_json::to_value(&crd).with_context(|| format!("cannot write {file}"))?;
+            let mut value = serde_json::to_value(&crd).with_context(|| format!("cannot write {file}"))?;
+            tidy(&mut value);
             let yaml = serde_yaml::to_string(&value).with_context(|| format!("cannot write {file}"))?;
             Ok((file, format!("# Made by `weir crds` from src/api; `make generate` writes it anew.\n{yaml}")))
         })
         .collect()
+}
+
+/// Makes whole numbers look whole (the Go type of bounds is a float) and descriptions flow.
+fn tidy(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(whole) = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 1e15)
+                && !number.is_i64()
+                && let Ok(whole) = format!("{whole:.0}").parse::<i64>()
+            {
+                *value = whole.into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        Value::Object(fields) => {
+            for (key, field) in fields {
+                match field {
+                    Value::String(text) if key == "description" => *text = text.replace('\n', " "),
+                    _ => tidy(field),
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Prints the definitions or writes them to a folder.
