@@ -6,13 +6,13 @@
 
 pub mod conditions;
 pub mod duration;
+pub mod field;
 pub mod labels;
 pub mod pool;
 pub mod quantity;
 pub mod reasons;
 mod rules;
 mod schema;
-#[cfg(any())]
 pub mod template;
 pub mod workload;
 
