@@ -21,3 +21,6 @@ pub const PREFIX: &str = "weir.dev/";
 pub const ENV_INDEX: &str = "WEIR_INDEX";
 /// In the environment of every container: how many members the workload has.
 pub const ENV_REPLICAS: &str = "WEIR_REPLICAS";
+
+/// An annotation on a pod that is left to the default scheduler: the only node that it may be bound to.
+pub const NODE: &str = "weir.dev/node";

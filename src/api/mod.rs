@@ -9,6 +9,7 @@ pub mod duration;
 pub mod field;
 pub mod labels;
 pub mod pool;
+pub mod pruned;
 pub mod quantity;
 pub mod reasons;
 mod rules;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
-use serde_json::Value;
 
 use super::requests;
 use super::selectors::{node_term, toleration};
@@ -11,67 +10,31 @@ use crate::api::pruned;
 use crate::model::selector::{NodeTerm, Operator, Requirement, Toleration};
 use crate::model::spec::ShapeSpec;
 
-/// The shape of the pods that are made from `spec`, the template's pod spec.
+/// Where the pod spec stands in a workload.
+pub const FIELD: &str = "spec.template.pod.spec";
+
+/// The shape of the pods that are made from `spec`, a pod spec that [`check_pod_template`] let pass.
 ///
 /// # Errors
 /// What is wrong, with its field, for people.
-pub fn shape(spec: &Value) -> Result<ShapeSpec, String> {
-    let pruned: pruned::PodSpec = parse(spec.clone())?;
-    let typed = pod_spec(spec)?;
+///
+/// [`check_pod_template`]: crate::api::template::check_pod_template
+pub fn shape(spec: &core::PodSpec) -> Result<ShapeSpec, String> {
+    let json = serde_json::to_value(spec).map_err(|error| format!("{FIELD}: {error}"))?;
+    let pruned: pruned::PodSpec =
+        serde_json::from_value(json).map_err(|error| format!("{FIELD}: {error}"))?;
     let mut notes = Vec::new();
-    let requests =
-        requests::effective(&pruned, &pruned::PodStatus::default(), "template.pod.spec", &mut notes);
+    let requests = requests::effective(&pruned, &pruned::PodStatus::default(), FIELD, &mut notes);
     if let Some(note) = notes.into_iter().next() {
         return Err(note);
     }
     Ok(ShapeSpec {
         requests,
-        selector: selector(&typed),
-        affinity: affinity(&typed)?,
-        tolerations: tolerations(&typed)?,
+        selector: selector(spec),
+        affinity: affinity(spec)?,
+        tolerations: tolerations(spec)?,
         host_ports: requests::host_ports(&pruned),
     })
-}
-
-/// The template's pod spec in its own type. Quantities that were written as numbers are read as Kubernetes
-/// reads them.
-///
-/// # Errors
-/// The field and what is wrong with it.
-pub fn pod_spec(spec: &Value) -> Result<core::PodSpec, String> {
-    let mut spec = spec.clone();
-    quantities_to_text(&mut spec);
-    parse(spec)
-}
-
-fn parse<T: serde::de::DeserializeOwned>(spec: Value) -> Result<T, String> {
-    serde_path_to_error::deserialize(spec)
-        .map_err(|error| format!("template.pod.spec.{}: {}", error.path(), error.inner()))
-}
-
-/// Kubernetes takes `cpu: 2` and `cpu: 0.5` for quantities; its types in Rust take text alone.
-fn quantities_to_text(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                match (key.as_str(), &mut *value) {
-                    ("requests" | "limits" | "overhead", Value::Object(amounts)) => {
-                        amounts.values_mut().for_each(number_to_text);
-                    }
-                    ("sizeLimit" | "divisor", amount) => number_to_text(amount),
-                    (_, other) => quantities_to_text(other),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(quantities_to_text),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-fn number_to_text(value: &mut Value) {
-    if let Value::Number(number) = value {
-        *value = Value::String(number.to_string());
-    }
 }
 
 fn selector(spec: &core::PodSpec) -> Vec<Requirement> {
@@ -94,17 +57,17 @@ fn affinity(spec: &core::PodSpec) -> Result<Option<Vec<NodeTerm>>, String> {
     else {
         return Ok(None);
     };
-    let field = "template.pod.spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution";
+    let at = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms";
     let terms = required.node_selector_terms.iter().enumerate();
     terms
-        .map(|(at, term)| node_term(term, &format!("{field}.nodeSelectorTerms[{at}]")))
+        .map(|(index, term)| node_term(term, &format!("{FIELD}.{at}[{index}]")))
         .collect::<Result<_, _>>()
         .map(Some)
 }
 
 fn tolerations(spec: &core::PodSpec) -> Result<Vec<Toleration>, String> {
     let tolerations = spec.tolerations.iter().flatten().enumerate();
-    tolerations.map(|(at, one)| toleration(one, &format!("template.pod.spec.tolerations[{at}]"))).collect()
+    tolerations.map(|(index, one)| toleration(one, &format!("{FIELD}.tolerations[{index}]"))).collect()
 }
 
 /// Whether the pod must be left to the default scheduler, pinned to its node, since that alone binds its
@@ -120,11 +83,15 @@ pub fn needs_default_scheduler(spec: &core::PodSpec) -> bool {
 mod tests {
     use super::*;
     use crate::model::amount::Amount;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn typed(spec: Value) -> core::PodSpec {
+        serde_json::from_value(spec).unwrap()
+    }
 
     #[test]
     fn everything_that_narrows_the_nodes_is_read() {
-        let shape = shape(&json!({
+        let shape = shape(&typed(json!({
             "nodeSelector": {"disk": "ssd"},
             "os": {"name": "linux"},
             "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
@@ -132,9 +99,9 @@ mod tests {
                 {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]},
             ]}}},
             "tolerations": [{"operator": "Exists"}, {"key": "gpu", "value": "yes", "effect": "NoSchedule"}],
-            "containers": [{"name": "a", "image": "i", "resources": {"requests": {"cpu": 0.5, "memory": 1024}},
+            "containers": [{"name": "a", "image": "i", "resources": {"requests": {"cpu": "0.5", "memory": "1Ki"}},
                             "ports": [{"containerPort": 80, "hostPort": 8080}]}],
-        }))
+        })))
         .unwrap();
         assert_eq!(shape.requests.get("cpu"), Some(&Amount::new(500)));
         assert_eq!(shape.requests.get("memory"), Some(&Amount::new(1024)));
@@ -149,8 +116,6 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_its_field() {
         for (spec, expected) in [
-            (json!("a pod"), "template.pod.spec"),
-            (json!({"containers": "many"}), "template.pod.spec.containers"),
             (
                 json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": "lots"}}}]}),
                 "\"lots\" is not",
@@ -158,18 +123,20 @@ mod tests {
             (json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": "-1"}}}]}), "negative"),
             (
                 json!({"containers": [], "tolerations": [{"key": "a", "operator": "Like"}]}),
-                "template.pod.spec.tolerations[0].operator: write Equal or Exists",
+                "spec.template.pod.spec.tolerations[0].operator: write Equal or Exists",
             ),
         ] {
-            let problem = shape(&spec).unwrap_err();
+            let problem = shape(&typed(spec)).unwrap_err();
             assert!(problem.contains(expected), "{problem} does not say {expected}");
         }
     }
 
     #[test]
     fn claims_need_the_default_scheduler() {
-        let needs = |spec| needs_default_scheduler(&pod_spec(&spec).unwrap());
-        assert!(!needs(json!({"containers": [], "volumes": [{"name": "v", "emptyDir": {"sizeLimit": 5}}]})));
+        let needs = |spec| needs_default_scheduler(&typed(spec));
+        assert!(!needs(
+            json!({"containers": [], "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "5"}}]})
+        ));
         assert!(needs(
             json!({"containers": [], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]})
         ));

@@ -1,4 +1,4 @@
-//! The ledger's content to and from the data of its ConfigMap, one a root pool.
+//! The ledger's content to and from the data of its `ConfigMap`, one a root pool.
 //!
 //! It holds the admissions in flight: those whose members may not all have been created yet. Names of nodes
 //! and pools stand once, in tables; neighbouring indexes with the same attempt and node are one range.
@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::model::delta::InFlight;
 use crate::model::time::Time;
 
-/// Most bytes of one ledger: an object may have 1.5 MiB in etcd and a ConfigMap 1 MiB of data.
+/// Most bytes of one ledger: an object may have 1.5 MiB in etcd and a `ConfigMap` 1 MiB of data.
 pub const MAX_BYTES: usize = 900_000;
 
 const FORMAT: &str = "format";
@@ -48,7 +48,7 @@ pub enum LedgerError {
          listed (kubectl get pods -A -l weir.dev/pool), delete it: Weir then counts the pods that are there and begins it anew"
     )]
     Unreadable {
-        /// Name of the ConfigMap.
+        /// Name of the `ConfigMap`.
         name: String,
         /// The key and what is wrong with it.
         problem: String,
@@ -58,7 +58,7 @@ pub enum LedgerError {
         "ConfigMap {name} would have {bytes} bytes, more than {MAX_BYTES}: fewer admissions at once must be reserved"
     )]
     TooLarge {
-        /// Name of the ConfigMap.
+        /// Name of the `ConfigMap`.
         name: String,
         /// What it would have.
         bytes: usize,
@@ -73,9 +73,14 @@ struct Compact {
     n: Vec<Arc<str>>,
     /// Names of pools.
     p: Vec<Arc<str>>,
-    /// Admissions: UID, pool, time in milliseconds, size, and ranges: first, last, attempt, node.
-    a: Vec<(Arc<str>, usize, i64, u32, Vec<(u32, u32, u32, usize)>)>,
+    /// Admissions.
+    a: Vec<Admission>,
 }
+
+/// UID, pool, time in milliseconds, size, ranges.
+type Admission = (Arc<str>, usize, i64, u32, Vec<Range>);
+/// First and last index, attempt, node.
+type Range = (u32, u32, u32, usize);
 
 #[derive(Default)]
 struct Table {
@@ -95,7 +100,7 @@ impl Table {
 }
 
 impl Ledger {
-    /// The data of the ConfigMap `name`.
+    /// The data of the `ConfigMap` `name`.
     ///
     /// # Errors
     /// More than [`MAX_BYTES`].
@@ -112,7 +117,7 @@ impl Ledger {
         let (mut nodes, mut pools) = (Table::default(), Table::default());
         let mut admissions = Vec::with_capacity(self.entries.len());
         for InFlight { workload, pool, at, size, placements } in &self.entries {
-            let mut ranges: Vec<(u32, u32, u32, usize)> = Vec::new();
+            let mut ranges: Vec<Range> = Vec::new();
             for (index, (attempt, node)) in placements {
                 let node = nodes.place(node);
                 match ranges.last_mut() {
@@ -140,7 +145,7 @@ impl Ledger {
         .collect()
     }
 
-    /// Reads the data of the ConfigMap `name`.
+    /// Reads the data of the `ConfigMap` `name`.
     ///
     /// # Errors
     /// Anything that this version does not write: better no admission than a wrong one.
@@ -176,7 +181,7 @@ const MOST_MEMBERS: u32 = 10_000;
 
 fn admission_of(
     compact: &Compact,
-    (workload, pool, at, size, ranges): &(Arc<str>, usize, i64, u32, Vec<(u32, u32, u32, usize)>),
+    (workload, pool, at, size, ranges): &Admission,
 ) -> Result<InFlight, String> {
     let garbled = |what: &str| format!("data.{ENTRIES}: admission of {workload}: {what}");
     let pool = compact.p.get(*pool).ok_or_else(|| garbled("no such pool in its table"))?;
@@ -268,7 +273,7 @@ mod tests {
     fn a_ledger_that_is_too_large_is_not_written() {
         let workload = "0".repeat(36);
         let one: Vec<(u32, u32, String)> =
-            (0..10_000).map(|index| (index, 0, format!("node-{index:060}"))).collect();
+            (0..10_000).map(|index| (index, 0, format!("node-{index:0100}"))).collect();
         let one: Vec<(u32, u32, &str)> =
             one.iter().map(|(index, attempt, node)| (*index, *attempt, node.as_str())).collect();
         let ledger = Ledger { epoch: 1, holder: String::new(), entries: vec![entry(&workload, &one)] };

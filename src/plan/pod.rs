@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::api::{API_VERSION, labels};
+use crate::decide::decision::Placement;
+use crate::model::spec::Completion;
+use crate::observe::{constraints, names};
 use k8s_openapi::api::core::v1::{
     Affinity, Container, EnvVar, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
     PodSpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use serde_json::Value;
-
-use crate::api::{API_VERSION, labels};
-use crate::decide::decision::Placement;
-use crate::model::spec::Completion;
-use crate::observe::{constraints, names};
 
 /// What the pods of one workload have in common.
 #[derive(Clone, Copy, Debug)]
@@ -34,25 +32,22 @@ pub struct Workload<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// Annotations of the template.
     pub annotations: &'a BTreeMap<String, String>,
-    /// The template's pod spec, as written.
-    pub spec: &'a Value,
+    /// The template's pod spec, as it was checked.
+    pub spec: &'a PodSpec,
 }
 
 /// The pods of some members.
-///
-/// # Errors
-/// The template is no pod spec. It was checked when it was read, so this is not met in running.
-pub fn pods<'a>(workload: &Workload<'a>, placements: &[Placement]) -> Result<Vec<Pod>, String> {
-    let mut spec = constraints::pod_spec(workload.spec)?;
-    let pinned = constraints::needs_default_scheduler(&spec);
+pub fn pods(workload: &Workload<'_>, placements: &[Placement]) -> Vec<Pod> {
+    let pinned = constraints::needs_default_scheduler(workload.spec);
+    placements.iter().map(|placement| pod(workload, placement, pinned)).collect()
+}
+
+fn pod(workload: &Workload<'_>, placement: &Placement, pinned: bool) -> Pod {
+    let mut spec = workload.spec.clone();
     if workload.completion == Completion::RunToCompletion {
         spec.restart_policy.get_or_insert_with(|| "Never".to_owned());
     }
     spec.subdomain = Some(workload.name.to_string());
-    Ok(placements.iter().map(|placement| pod(workload, placement, spec.clone(), pinned)).collect())
-}
-
-fn pod(workload: &Workload<'_>, placement: &Placement, mut spec: PodSpec, pinned: bool) -> Pod {
     let Placement { index, attempt, node } = placement;
     let mut annotations = workload.annotations.clone();
     if pinned {
@@ -143,7 +138,7 @@ fn pin(spec: &mut PodSpec, node: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn made(spec: &Value, completion: Completion, placement: &Placement) -> Value {
         let labels: BTreeMap<String, String> = [("app".to_owned(), "train".to_owned())].into();
@@ -157,9 +152,9 @@ mod tests {
             completion,
             labels: &labels,
             annotations: &annotations,
-            spec,
+            spec: &serde_json::from_value(spec.clone()).unwrap(),
         };
-        let pods = pods(&workload, std::slice::from_ref(placement)).unwrap();
+        let pods = pods(&workload, std::slice::from_ref(placement));
         serde_json::to_value(&pods[0]).unwrap()
     }
 
@@ -171,7 +166,7 @@ mod tests {
     fn a_member_is_the_template_with_its_place_and_its_names() {
         let spec = json!({
             "initContainers": [{"name": "prepare", "image": "i"}],
-            "containers": [{"name": "main", "image": "i", "resources": {"requests": {"cpu": 2}},
+            "containers": [{"name": "main", "image": "i", "resources": {"requests": {"cpu": "2"}},
                             "env": [{"name": "RANK", "value": "$(WEIR_INDEX)"}, {"name": "WEIR_REPLICAS", "value": "8"}]}],
         });
         let pod = made(&spec, Completion::RunToCompletion, &placement(3, 0));
