@@ -286,6 +286,8 @@ pub struct Poison {
     pub metadata: Box<ObjectMeta>,
     /// The field and what is wrong with it.
     pub problem: String,
+    /// The object as it came, for what can be read of it nevertheless.
+    pub object: Box<Value>,
 }
 
 /// Reads a `K`; one that cannot be read spoils itself alone and neither its list nor its watch.
@@ -300,14 +302,14 @@ impl<'de, K: DeserializeOwned + Resource> Deserialize<'de> for Guarded<K> {
         let metadata = value.get("metadata").cloned().unwrap_or_default();
         // Metadata comes from the API server itself. Were it unreadable, there would be no object to speak of.
         let metadata = Meta::<AllLabels>::deserialize(metadata).map_err(de::Error::custom)?.into_meta();
-        Ok(Self(match serde_path_to_error::deserialize::<_, K>(value) {
+        Ok(Self(match serde_path_to_error::deserialize::<_, K>(&value) {
             Ok(mut object) => {
                 *object.meta_mut() = metadata;
                 Ok(object)
             }
             Err(error) => {
                 let problem = format!("{}: {}", error.path(), error.inner());
-                Err(Poison { metadata: Box::new(metadata), problem })
+                Err(Poison { metadata: Box::new(metadata), problem, object: Box::new(value) })
             }
         }))
     }

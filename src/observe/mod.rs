@@ -4,6 +4,7 @@
 //! well as can be, and said in the delta (pools, workloads) or in [`Notes`] (nodes, pods).
 
 pub mod amounts;
+pub mod catalog;
 pub mod constraints;
 pub mod names;
 pub mod namespace;
@@ -12,6 +13,8 @@ pub mod pod;
 pub mod pool;
 pub mod requests;
 pub mod selectors;
+pub mod template;
+pub mod workload;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as MetaTime;
 

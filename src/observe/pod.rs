@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    fn of_workload(name: &str, labels: Value) -> Value {
+    fn of_workload(name: &str, labels: &Value) -> Value {
         json!({"name": name, "namespace": "a", "uid": "p", "creationTimestamp": "1970-01-01T00:00:01Z", "labels": labels,
                "ownerReferences": [{"apiVersion": "weir.dev/v1alpha1", "kind": "PooledWorkload", "name": "train",
                                     "uid": "w", "controller": true}]})
@@ -184,7 +184,7 @@ mod tests {
             ("train-7", labelled.clone(), (7, 0)),
             ("something-else", labelled, (4, 2)),
         ] {
-            let spec = seen(json!({"metadata": of_workload(name, labels)})).unwrap();
+            let spec = seen(json!({"metadata": of_workload(name, &labels)})).unwrap();
             let member = spec.member.unwrap();
             assert_eq!(
                 (member.workload.as_ref(), member.index, member.attempt),
@@ -193,7 +193,7 @@ mod tests {
             );
         }
         assert!(
-            seen(json!({"metadata": of_workload("else", json!({}))})).is_none(),
+            seen(json!({"metadata": of_workload("else", &json!({}))})).is_none(),
             "it is nobody's and nowhere"
         );
     }
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_pinned_member_is_on_its_node_before_it_is_bound() {
-        let mut metadata = of_workload("train-0", json!({}));
+        let mut metadata = of_workload("train-0", &json!({}));
         metadata["annotations"] = json!({"weir.dev/node": "n1", "huge": "x"});
         let spec = seen(json!({"metadata": metadata})).unwrap();
         assert_eq!((spec.node.as_deref(), spec.bound), (Some("n1"), false));

@@ -172,7 +172,7 @@ mod tests {
     use crate::model::time::Time;
     use serde_json::{Value, json};
 
-    fn seen(spec: Value) -> PoolSpec {
+    fn seen(spec: &Value) -> PoolSpec {
         let object = json!({
             "apiVersion": "weir.dev/v1alpha1", "kind": "ResourcePool",
             "metadata": {"name": "batch", "uid": "u", "creationTimestamp": "1970-01-01T00:00:01Z"},
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn everything_in_a_pool_is_read() {
-        let spec = seen(json!({
+        let spec = seen(&json!({
             "parent": "company",
             "nodes": {"selector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "Exists"}]}},
             "resources": [{"name": "cpu", "reservation": "1500m", "limit": "80"}, {"name": "memory", "limit": "1Gi"}, {"name": "pods"}],
@@ -239,7 +239,7 @@ mod tests {
                 "spec.nodes.selector.matchExpressions[0].operator",
             ),
         ] {
-            let problem = seen(spec).problem.unwrap();
+            let problem = seen(&spec).problem.unwrap();
             assert!(problem.contains(expected), "{problem} does not say {expected}");
         }
     }
