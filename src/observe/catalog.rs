@@ -286,7 +286,8 @@ impl Catalog {
             let Some(template) = &known.template else { continue };
             let (priority, shape) = match self.priority(known.priority, known.class.as_ref()) {
                 Ok(priority) => (priority, template.shape.clone()),
-                Err(problem) => (0, Err(Arc::from(problem))),
+                // What runs keeps the priority that it has.
+                Err(problem) => (known.spec.priority, Err(Arc::from(problem))),
             };
             if priority != known.spec.priority || shape != known.spec.shape {
                 changed.push((Arc::clone(uid), priority, shape));
