@@ -1,3 +1,48 @@
 //! What the core decides: a pure function of the world and of the time it is given.
+//!
+//! The same world and time give the same decisions. Each decision is taken in the world at once, as assumed;
+//! what is seen afterwards confirms it or takes it back.
 
+pub mod admit;
 pub mod decision;
+pub mod gate;
+pub mod give_way;
+pub mod lifecycle;
+pub mod nodes;
+pub mod order;
+pub mod place;
+pub mod quota;
+
+use crate::model::time::Time;
+use crate::model::world::World;
+
+use admit::Desk;
+use decision::Decided;
+
+/// Decides everything that can be decided now.
+///
+/// Nothing is decided before the world is settled (its lists are read). It cannot fail: what does not fit is
+/// refused with a reason, which the world's reports show.
+pub fn decide(world: &mut World, now: Time) -> Decided {
+    if !world.is_settled() {
+        return Decided::default();
+    }
+    let mut desk = Desk::default();
+    let mut decisions = Vec::new();
+    let out = &mut decisions;
+    world.link();
+    let node_due = nodes::give_up_lost(world, now, out);
+    let pod_due = nodes::drop_strays(world, now, out);
+    lifecycle::attend(world, now, out);
+    world.grant_all();
+    admit::replay(world, out);
+    admit::replace_all(world, &mut desk, now, out);
+    give_way::seat_nominees(world, &mut desk, now, out);
+    lifecycle::attend(world, now, out);
+    admit::admit_all(world, &mut desk, now, out);
+    lifecycle::attend(world, now, out);
+    let timer = world.timers.first().map(|(at, _)| *at);
+    let hold_due = admit::next_hold(world, now);
+    let wake_at = [node_due, pod_due, timer, hold_due].into_iter().flatten().min();
+    Decided { decisions, wake_at, work: desk.work }
+}

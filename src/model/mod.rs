@@ -2,12 +2,26 @@
 //!
 //! Nothing here knows Kubernetes, a clock or logging. Deltas change the world; reports say how it stands.
 
+pub mod adopt;
 pub mod amount;
 pub mod delta;
+pub mod ids;
 pub mod indexes;
+pub mod intake;
+pub mod join;
+pub mod link;
+pub mod nodes;
+pub mod pods;
+pub mod pools;
+pub mod queue;
 pub mod refusal;
 pub mod report;
+pub mod reports;
 pub mod resources;
 pub mod selector;
+pub mod shapes;
 pub mod spec;
+pub mod take;
 pub mod time;
+pub mod workloads;
+pub mod world;

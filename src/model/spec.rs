@@ -221,6 +221,8 @@ pub enum StopReason {
     Finished(FinishReason),
     /// A member failed and `onMemberFailure` is `RestartGang`. Deleted, started again in place.
     GangRestart,
+    /// The workload is being deleted.
+    Deleted,
 }
 
 impl StopReason {

@@ -1,0 +1,291 @@
+//! Admission: quota and places together, or neither.
+
+use std::sync::Arc;
+
+use crate::model::ids::{NodeId, PoolId, WorkloadId};
+use crate::model::refusal::{NodeTally, Refusal};
+use crate::model::time::Time;
+use crate::model::workloads::{Member, Phase, Slot};
+use crate::model::world::World;
+
+use super::decision::{Decision, Placement, Work};
+use super::gate;
+use super::give_way;
+use super::lifecycle::refuse;
+use super::order::{Contest, Entry};
+use super::place::{Horizon, Placer, Question, explain};
+use super::quota;
+
+/// What admission works with during one cycle.
+#[derive(Debug, Default)]
+pub struct Desk {
+    /// Finds nodes.
+    pub placer: Placer,
+    /// Counts what was looked at.
+    pub work: Work,
+}
+
+/// Admits from all queues until nothing more fits; when to look again although nothing changed.
+pub fn admit_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<Decision>) {
+    for root in world.roots.clone() {
+        look_again(world, root);
+        let mut contest = Contest::default();
+        while let Some(entry) = contest.next(world, root, now) {
+            desk.work.tried += 1;
+            match admit(world, desk, entry.workload, now, out) {
+                Ok(()) => note_passing(world, &entry, now),
+                Err(refusal) => {
+                    if !give_way::reclaim(world, desk, &entry, &refusal, now, out) {
+                        park(world, &entry, refusal);
+                    }
+                }
+            }
+            contest.changed(world, entry.pool);
+        }
+    }
+}
+
+/// Classes that were refused are tried again if anything has grown since.
+fn look_again(world: &mut World, root: PoolId) {
+    let growth = world.growth;
+    let mut open: Vec<PoolId> = vec![root];
+    while let Some(id) = open.pop() {
+        let Some(pool) = world.pools.get_mut(id.0) else { continue };
+        open.extend(&pool.children);
+        if pool.unparked_at != growth {
+            pool.unparked_at = growth;
+            if pool.queue.has_parked() {
+                pool.queue.unpark();
+            }
+        }
+    }
+}
+
+fn park(world: &mut World, entry: &Entry, refusal: Refusal) {
+    let Some(pool) = world.pools.get_mut(entry.pool.0) else { return };
+    let changed = pool.queue.refusal(&entry.class) != Some(&refusal);
+    pool.queue.park(&entry.class, refusal);
+    if changed {
+        let all: Vec<WorkloadId> = pool.queue.class(&entry.class).collect();
+        for id in all {
+            world.touch(id);
+        }
+    }
+}
+
+/// Notes that a workload was admitted before one that waits for room.
+fn note_passing(world: &mut World, entry: &Entry, now: Time) {
+    let Some(pool) = world.pools.get_mut(entry.pool.0) else { return };
+    let first = pool.queue.first_waiting_for_room().filter(|(rank, _)| **rank < entry.rank).map(|(_, id)| id);
+    if let Some(first) = first
+        && pool.passed.is_none_or(|(passed, _)| passed != first)
+    {
+        pool.passed = Some((first, now));
+    }
+}
+
+/// When a queue begins to be held for a workload that was passed for too long.
+pub fn next_hold(world: &World, now: Time) -> Option<Time> {
+    let due = world.pools.iter().filter_map(|(_, pool)| {
+        let (_, since) = pool.passed?;
+        Some(since + world.tuning.passed_at_most)
+    });
+    due.filter(|due| *due > now).min()
+}
+
+/// Admits one workload with as many members as fit, if that is enough.
+///
+/// # Errors
+/// Why it does not fit.
+pub fn admit(
+    world: &mut World,
+    desk: &mut Desk,
+    id: WorkloadId,
+    now: Time,
+    out: &mut Vec<Decision>,
+) -> Result<(), Refusal> {
+    let places = find_places(world, desk, id, Horizon::Now)?;
+    take_places(world, id, &places, now, out);
+    desk.placer.taken(world);
+    Ok(())
+}
+
+/// The nodes for as many members of a workload as fit, if that is enough.
+///
+/// # Errors
+/// Why it is not.
+pub fn find_places(
+    world: &World,
+    desk: &mut Desk,
+    id: WorkloadId,
+    horizon: Horizon,
+) -> Result<Vec<NodeId>, Refusal> {
+    let Some((workload, pool)) =
+        world.workload(id).and_then(|workload| Some((workload, world.pool(workload.pool?)?)))
+    else {
+        return Err(Refusal::PoolNotFound);
+    };
+    let Some(shape) = workload.shape else { return Err(Refusal::NotTried) };
+    let (least, most) = gate::members_wanted(workload);
+    let request = world.requests(workload);
+    quota::counts(world, pool, workload)?;
+    let most = most.min(quota::most_members(world, pool, &request));
+    let Some(set) = pool.nodes else {
+        return Err(Refusal::NoFittingNode(NodeTally { needed: least, ..NodeTally::default() }));
+    };
+    let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
+    let question = Question { shape, strategy, set, horizon };
+    let count = match quota::room(world, pool, &request, least, most, horizon) {
+        Ok(count) => count,
+        // What nodes lack even when they are empty is said of the nodes: it is no use to wait for others.
+        Err(Refusal::WaitingForQuota { capacity: true, shortages, .. })
+            if shortages.iter().any(|shortage| shortage.requested > shortage.bound) =>
+        {
+            return Err(explain(world, question, least, 0, &mut desk.work));
+        }
+        Err(refusal) => return Err(refusal),
+    };
+    let places = desk.placer.place(world, question, count, &mut desk.work);
+    let placed = u32::try_from(places.len()).unwrap_or(u32::MAX);
+    if placed >= least && placed > 0 {
+        return Ok(places);
+    }
+    Err(explain(world, question, least, placed, &mut desk.work))
+}
+
+/// Gives a workload its quota and its places, and says so.
+fn take_places(world: &mut World, id: WorkloadId, places: &[NodeId], now: Time, out: &mut Vec<Decision>) {
+    world.dequeue(id);
+    let Some(workload) = world.workload(id) else { return };
+    let uid = Arc::clone(&workload.spec.uid);
+    let mut members = Vec::new();
+    let mut placements = Vec::new();
+    let mut left = places.iter();
+    for index in 0..workload.spec.replicas {
+        let mut member = Member::unplaced(workload.attempts.get(&index).copied().unwrap_or(0));
+        if workload.succeeded.contains(index) {
+            member.slot = Slot::Succeeded;
+        } else {
+            let Some(node) = left.next().copied() else { break };
+            let Some(name) = world.node(node).map(|node| Arc::clone(&node.name)) else { break };
+            placements.push(Placement { index, attempt: member.attempt, node: name });
+            member.slot = Slot::Assumed(node);
+            member.placed_at = now;
+        }
+        members.push(member);
+    }
+    world.set_phase(id, Phase::Admitted { at: now, started: None });
+    world.with_members(id, |world| {
+        if let Some(workload) = world.workload_mut(id) {
+            workload.members = members;
+            workload.tried_at = None;
+        }
+    });
+    refuse(world, id, Refusal::NotTried);
+    world.attention.insert(id);
+    let pool = world.workload(id).map(|workload| Arc::clone(&workload.spec.pool)).unwrap_or_default();
+    out.push(Decision::Admit { workload: uid, pool, at: now, placements });
+}
+
+/// Places members of admitted workloads again, before anything new is admitted.
+pub fn replace_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<Decision>) {
+    let mut waiting: Vec<(i64, Time, Arc<str>, WorkloadId)> = world
+        .unplaced
+        .iter()
+        .filter_map(|id| {
+            let workload = world.workload(*id)?;
+            let spec = &workload.spec;
+            (workload.tried_at != Some(world.growth))
+                .then(|| (-i64::from(spec.priority), spec.created, Arc::clone(&spec.uid), *id))
+        })
+        .collect();
+    waiting.sort();
+    for (.., id) in waiting {
+        replace(world, desk, id, now, out);
+    }
+}
+
+fn replace(world: &mut World, desk: &mut Desk, id: WorkloadId, now: Time, out: &mut Vec<Decision>) {
+    let Some(workload) = world.workload(id) else { return };
+    let Phase::Admitted { at, .. } = workload.phase else { return };
+    let wanting: Vec<u32> = (0_u32..)
+        .zip(&workload.members)
+        .filter(|(_, member)| member.slot == Slot::Unplaced)
+        .map(|(index, _)| index)
+        .collect();
+    let (uid, pool_name) = (Arc::clone(&workload.spec.uid), Arc::clone(&workload.spec.pool));
+    let size = workload.size();
+    let mut placements = Vec::new();
+    let mut refusal = Refusal::NotTried;
+    for index in wanting {
+        match find_one(world, desk, id, index) {
+            Ok(node) => {
+                world.with_member(id, index, |world| {
+                    let members = world.workload_mut(id).map(|workload| &mut workload.members);
+                    if let Some(member) = members.and_then(|members| members.get_mut(index as usize)) {
+                        member.slot = Slot::Assumed(node);
+                        member.placed_at = now;
+                    }
+                });
+                let attempt =
+                    world.workload(id).map_or(0, |workload| workload.members[index as usize].attempt);
+                let name = world.node(node).map(|node| Arc::clone(&node.name)).unwrap_or_default();
+                placements.push(Placement { index, attempt, node: name });
+            }
+            Err(why) => {
+                refusal = why;
+                break;
+            }
+        }
+    }
+    let growth = world.growth;
+    let all_placed = refusal == Refusal::NotTried;
+    refuse(world, id, refusal);
+    if all_placed {
+        world.unplaced.remove(&id);
+    } else if let Some(workload) = world.workload_mut(id) {
+        workload.tried_at = Some(growth);
+    }
+    if !placements.is_empty() {
+        out.push(Decision::Place { workload: uid, pool: pool_name, admitted_at: at, size, placements });
+    }
+}
+
+fn find_one(world: &World, desk: &mut Desk, id: WorkloadId, index: u32) -> Result<NodeId, Refusal> {
+    let Some((workload, pool)) =
+        world.workload(id).and_then(|workload| Some((workload, world.pool(workload.pool?)?)))
+    else {
+        return Err(Refusal::PoolNotFound);
+    };
+    let (Some(shape), Some(set)) = (workload.shape, pool.nodes) else {
+        return Err(Refusal::NoFittingNode(NodeTally { needed: 1, ..NodeTally::default() }));
+    };
+    quota::room(world, pool, &world.requests(workload), 1, 1, Horizon::Now)?;
+    let avoid = workload.members.get(index as usize).and_then(|member| member.avoid);
+    let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
+    let question = Question { shape, strategy, set, horizon: Horizon::Now };
+    desk.placer
+        .place_one(world, question, avoid, &mut desk.work)
+        .ok_or_else(|| explain(world, question, 1, 0, &mut desk.work))
+}
+
+/// Repeats the places of admissions that the ledger held: their pods may not have been created.
+pub fn replay(world: &mut World, out: &mut Vec<Decision>) {
+    for id in std::mem::take(&mut world.replay) {
+        let Some(workload) = world.workload(id) else { continue };
+        let Phase::Admitted { at, .. } = workload.phase else { continue };
+        let placements: Vec<Placement> = (0_u32..)
+            .zip(&workload.members)
+            .filter_map(|(index, member)| {
+                let Slot::Assumed(node) = member.slot else { return None };
+                let node = Arc::clone(&world.node(node)?.name);
+                Some(Placement { index, attempt: member.attempt, node })
+            })
+            .collect();
+        if !placements.is_empty() {
+            let (uid, pool) = (Arc::clone(&workload.spec.uid), Arc::clone(&workload.spec.pool));
+            let size = workload.size();
+            out.push(Decision::Place { workload: uid, pool, admitted_at: at, size, placements });
+        }
+    }
+}

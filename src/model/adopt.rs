@@ -1,0 +1,162 @@
+//! A start: what statuses, the ledger and the pods say together becomes the state to go on from.
+//!
+//! Nothing is undone. Admissions that the ledger holds are finished exactly as they were recorded, pods are
+//! adopted by the UID of their owner, and what is missing is placed again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::delta::InFlight;
+use super::ids::WorkloadId;
+use super::spec::{PodPhase, WorkloadRecord};
+use super::time::Time;
+use super::workloads::{Member, Phase, Slot};
+use super::world::World;
+
+impl World {
+    /// The lists and the ledger are read: every workload takes up what was recorded of it.
+    pub(crate) fn settle(&mut self, now: Time) {
+        if self.settled {
+            return;
+        }
+        self.link();
+        self.settled = true;
+        let mut pods: BTreeMap<Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
+        for (uid, pod) in &self.pods {
+            if let Some(member) = &pod.member {
+                pods.entry(Arc::clone(&member.workload)).or_default().push(Arc::clone(uid));
+            }
+        }
+        let in_flight = std::mem::take(&mut self.in_flight);
+        for (id, record) in std::mem::take(&mut self.records) {
+            let Some(uid) = self.workload(id).map(|workload| Arc::clone(&workload.spec.uid)) else {
+                continue;
+            };
+            let entries = in_flight.get(&uid).map(Vec::as_slice).unwrap_or_default();
+            self.adopt(id, &record, entries, pods.get(&uid).map(Vec::as_slice).unwrap_or_default(), now);
+            self.attend(id);
+        }
+        // Roots were chosen before it was known whose members are where.
+        let nodes: Vec<_> = self.node_ids.values().copied().collect();
+        for id in nodes {
+            self.recount_members(id);
+        }
+    }
+
+    /// A workload that comes while running, with what was recorded of it.
+    pub(crate) fn resume(&mut self, id: WorkloadId, record: &WorkloadRecord) {
+        self.adopt(id, record, &[], &[], Time(0));
+    }
+
+    fn adopt(
+        &mut self,
+        id: WorkloadId,
+        record: &WorkloadRecord,
+        in_flight: &[InFlight],
+        pods: &[Arc<str>],
+        now: Time,
+    ) {
+        if let Some((reason, at)) = record.finished {
+            self.set_phase(id, Phase::Finished { reason, at });
+            return;
+        }
+        let live = pods.iter().any(|uid| self.pods.get(uid).is_some_and(super::pods::Pod::lives));
+        let recorded = record.admitted.or(in_flight.first().map(|entry| (entry.at, entry.size)));
+        if recorded.is_none() && !live {
+            if record.suspended {
+                self.set_phase(id, Phase::Suspended);
+            }
+            self.remember_attempts(id, pods);
+            return;
+        }
+        let of_pods = pods
+            .iter()
+            .filter_map(|uid| self.pods.get(uid)?.member.as_ref())
+            .map(|member| member.index.saturating_add(1))
+            .max();
+        let wanted = self.workload(id).map_or(1, |workload| workload.spec.replicas);
+        let (at, size) = recorded.unwrap_or((now, of_pods.unwrap_or(1).min(wanted)));
+        let phase = match record.stopping {
+            Some(reason) => Phase::Stopping { reason, for_whom: None, at },
+            None => Phase::Admitted { at, started: record.started_at },
+        };
+        self.set_phase(id, phase);
+        self.with_members(id, |world| world.make_members(id, size, record));
+        self.assume_in_flight(id, in_flight);
+        self.adopt_pods(id, pods, now);
+    }
+
+    fn make_members(&mut self, id: WorkloadId, size: u32, record: &WorkloadRecord) {
+        let Some(workload) = self.workload_mut(id) else { return };
+        workload.members = (0..size)
+            .map(|index| {
+                let mut member = Member::unplaced(record.attempts.get(&index).copied().unwrap_or(0));
+                if record.succeeded.contains(index) {
+                    member.slot = Slot::Succeeded;
+                }
+                member
+            })
+            .collect();
+    }
+
+    /// Attempts go on from the highest that pods show, so that no name is used twice.
+    fn remember_attempts(&mut self, id: WorkloadId, pods: &[Arc<str>]) {
+        for uid in pods {
+            let Some(member) = self.pods.get(uid).and_then(|pod| pod.member.clone()) else { continue };
+            let Some(workload) = self.workload_mut(id) else { return };
+            let next = workload.attempts.entry(member.index).or_default();
+            *next = (*next).max(member.attempt.saturating_add(1));
+        }
+    }
+
+    fn assume_in_flight(&mut self, id: WorkloadId, in_flight: &[InFlight]) {
+        for entry in in_flight {
+            for (index, (attempt, node)) in &entry.placements {
+                let node = self.node_named(node);
+                self.with_member(id, *index, |world| {
+                    let members = world.workload_mut(id).map(|workload| &mut workload.members);
+                    if let Some(member) = members.and_then(|members| members.get_mut(*index as usize))
+                        && member.slot == Slot::Unplaced
+                        && *attempt >= member.attempt
+                    {
+                        member.attempt = *attempt;
+                        member.slot = Slot::Assumed(node);
+                        member.placed_at = entry.at;
+                    }
+                });
+            }
+            self.replay.insert(id);
+        }
+    }
+
+    fn adopt_pods(&mut self, id: WorkloadId, pods: &[Arc<str>], now: Time) {
+        let mut ordered: Vec<(u32, u32, Arc<str>)> = pods
+            .iter()
+            .filter_map(|uid| {
+                let member = self.pods.get(uid)?.member.as_ref()?;
+                Some((member.index, member.attempt, Arc::clone(uid)))
+            })
+            .collect();
+        ordered.sort();
+        for (index, attempt, uid) in ordered {
+            let Some(pod) = self.pods.get(&uid).cloned() else { continue };
+            let Some(workload) = self.workload(id) else { return };
+            let Some(member) = workload.members.get(index as usize) else {
+                if pod.lives() && !pod.terminating {
+                    self.strays.insert(uid);
+                }
+                continue;
+            };
+            if attempt < member.attempt || member.slot == Slot::Succeeded {
+                if pod.lives() && !pod.terminating {
+                    self.strays.insert(uid);
+                }
+                continue;
+            }
+            // A failure that was counted before the restart is not counted again.
+            let counted = workload.failures.get(&index).copied().unwrap_or(0);
+            let seen = matches!(pod.phase, PodPhase::Failed { .. }) && counted > attempt;
+            self.adopt_pod(id, index, &uid, seen, now);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Nodes join and leave: which root has a node, and in which pools' sets it is.
+
+use std::sync::Arc;
+
+use super::amount::Amount;
+use super::ids::{NodeId, NodeSetId, PoolId};
+use super::nodes::{Contribution, NodeSet};
+use super::resources::Amounts;
+use super::shapes::intern;
+use super::spec::NodeSpec;
+use super::world::World;
+
+impl World {
+    /// A node was seen.
+    pub(crate) fn node_seen(&mut self, spec: NodeSpec) {
+        let id = self.node_named(&spec.name);
+        let allocatable: Amounts = intern(&spec.allocatable, &mut self.resources)
+            .iter()
+            .map(|(r, a)| (r, a.max(Amount::ZERO)))
+            .collect();
+        if spec.not_ready_since.is_some() {
+            self.not_ready.insert(id);
+        } else {
+            self.not_ready.remove(&id);
+        }
+        let Some(node) = self.node(id) else { return };
+        let relabelled = node.spec.as_ref().is_none_or(|before| before.labels != spec.labels);
+        // Heartbeats and the like change nothing that is decided on.
+        if node.spec.as_ref() == Some(&spec) {
+            return;
+        }
+        self.change_node(id, |node| {
+            node.allocatable = allocatable;
+            node.spec = Some(spec);
+        });
+        if relabelled {
+            self.rejoin(id);
+        }
+        self.node_changed(id);
+    }
+
+    /// A node is gone: its pods will not come back.
+    pub(crate) fn node_gone(&mut self, name: &Arc<str>) {
+        let Some(id) = self.node_ids.get(name).copied() else { return };
+        self.node_changed(id);
+        self.leave(id);
+        self.change_node(id, |node| {
+            node.spec = None;
+            node.allocatable = Amounts::new();
+            node.root = None;
+            node.also.clear();
+        });
+        // What is still on it is given up by the next decision.
+        self.not_ready.insert(id);
+        self.forget_node(id);
+    }
+
+    fn node_changed(&mut self, id: NodeId) {
+        self.grow();
+        let Some(node) = self.node(id) else { return };
+        let roots: Vec<PoolId> = node.root.iter().chain(&node.also).copied().collect();
+        self.changed_pools.extend(roots);
+    }
+
+    fn leave(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(id.0) else { return };
+        let contributed = std::mem::take(&mut node.contributed);
+        let name = Arc::clone(&node.name);
+        for set in std::mem::take(&mut node.sets) {
+            let Some(set) = self.sets.get_mut(set.at()) else { continue };
+            set.update(&contributed, &Contribution::default());
+            if let Ok(at) = set.nodes.binary_search_by(|(one, _)| one.cmp(&name)) {
+                set.nodes.remove(at);
+            }
+        }
+    }
+
+    /// Finds the root and the sets of a node anew.
+    pub(crate) fn rejoin(&mut self, id: NodeId) {
+        self.leave(id);
+        let (root, also) = self.choose_root(id);
+        let sets = root.map(|root| self.sets_with(root, id)).unwrap_or_default();
+        let Some(node) = self.nodes.get_mut(id.0) else { return };
+        let before = node.root;
+        let moved = before != root;
+        if moved || node.also != also {
+            self.changed_pools.extend(before.into_iter().chain(root).chain(also.iter().copied()));
+            self.changed_pools.extend(node.also.iter().copied());
+        }
+        node.root = root;
+        node.also = also;
+        node.sets.clone_from(&sets);
+        let name = Arc::clone(&node.name);
+        for set in sets {
+            if let Some(set) = self.sets.get_mut(set.at())
+                && let Err(at) = set.nodes.binary_search_by(|(one, _)| one.cmp(&name))
+            {
+                set.nodes.insert(at, (Arc::clone(&name), id));
+            }
+        }
+        self.recount_members(id);
+        self.grow();
+    }
+
+    /// Reckons anew which load of a node is of its root's members.
+    pub(crate) fn recount_members(&mut self, id: NodeId) {
+        let Some(node) = self.node(id) else { return };
+        let pods: Vec<Arc<str>> = node.pods.iter().cloned().collect();
+        let assumed: Vec<_> = node.assumed.iter().copied().collect();
+        let mut ours = Amounts::new();
+        for uid in pods {
+            let Some(pod) = self.pods.get(&uid) else { continue };
+            let counted = self.is_counted(pod, id);
+            if counted {
+                ours.add(&pod.requests);
+            }
+            if let Some(pod) = self.pods.get_mut(&uid) {
+                pod.counted = counted;
+            }
+        }
+        for (workload, _) in assumed {
+            let Some(workload) = self.workload(workload) else { continue };
+            if self.counts_as_member(id, workload.pool) {
+                ours.add(&self.requests(workload));
+            }
+        }
+        self.change_node(id, |node| node.member_load = ours);
+    }
+
+    /// The root that has a node, and those that would have it too.
+    ///
+    /// Where selectors overlap the older root has it, then the first by name. A node keeps its root while
+    /// members of it are there and it still matches; one that matches no more takes nothing new.
+    fn choose_root(&self, id: NodeId) -> (Option<PoolId>, Vec<PoolId>) {
+        let Some(node) = self.node(id) else { return (None, Vec::new()) };
+        let Some(spec) = &node.spec else { return (None, Vec::new()) };
+        let mut matching: Vec<PoolId> = self
+            .roots
+            .iter()
+            .copied()
+            .filter(|root| {
+                self.pool(*root)
+                    .is_some_and(|pool| pool.spec.nodes.as_ref().is_some_and(|by| by.matches(&spec.labels)))
+            })
+            .collect();
+        matching.sort_by_key(|root| {
+            self.pool(*root).map(|pool| (pool.spec.deleting, pool.spec.created, Arc::clone(&pool.spec.name)))
+        });
+        let occupant = self.occupant(id);
+        let chosen = match occupant {
+            Some(occupant) if matching.contains(&occupant) => Some(occupant),
+            Some(_) => None,
+            None => matching.first().copied(),
+        };
+        matching.retain(|root| Some(*root) != chosen);
+        (chosen, matching)
+    }
+
+    /// The root whose members are on a node.
+    fn occupant(&self, id: NodeId) -> Option<PoolId> {
+        let node = self.node(id)?;
+        let by_pods = node.pods.iter().find_map(|uid| {
+            let member = self.pods.get(uid)?.member.as_ref()?;
+            self.root_of(*self.workload_ids.get(&member.workload)?)
+        });
+        by_pods.or_else(|| node.assumed.iter().find_map(|(workload, _)| self.root_of(*workload)))
+    }
+
+    fn sets_with(&self, root: PoolId, id: NodeId) -> Vec<NodeSetId> {
+        let mut sets = Vec::new();
+        let Some(labels) = self.node(id).and_then(|node| node.spec.as_ref()).map(|spec| &spec.labels) else {
+            return sets;
+        };
+        let mut open = vec![root];
+        while let Some(pool) = open.pop().and_then(|id| self.pool(id)) {
+            if pool.owns_nodes {
+                if !pool.spec.nodes.as_ref().is_some_and(|by| by.matches(labels)) {
+                    continue;
+                }
+                sets.extend(pool.nodes);
+            }
+            open.extend(&pool.children);
+        }
+        sets.sort_unstable();
+        sets
+    }
+
+    /// Builds all sets anew: pools have changed.
+    pub(crate) fn rejoin_all(&mut self, sets: Vec<NodeSet>) {
+        let ids: Vec<NodeId> = self.node_ids.values().copied().collect();
+        for id in &ids {
+            if let Some(node) = self.nodes.get_mut(id.0) {
+                node.sets.clear();
+                node.contributed = Contribution::default();
+            }
+        }
+        self.sets = sets;
+        for id in ids {
+            self.rejoin(id);
+        }
+    }
+}

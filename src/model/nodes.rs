@@ -1,0 +1,162 @@
+//! Nodes, the sets of them that pools have, and what is free.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::amount::Amount;
+use super::ids::{NodeId, NodeSetId, PoolId, WorkloadId};
+use super::resources::{Amounts, ResourceId};
+use super::spec::{HostPort, NodeSpec};
+
+/// What a node adds to the sets it is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contribution {
+    /// What it offers, if it is ready.
+    pub capacity: Amounts,
+    /// Of that, what pods take that are not members of its root's workloads.
+    pub unmanaged: Amounts,
+    /// What is free, if it is ready and not cordoned.
+    pub free: Amounts,
+    /// 1 if it is ready.
+    pub ready: u32,
+    /// 1 if it is cordoned.
+    pub unschedulable: u32,
+}
+
+/// A node, or the name of one that pods speak of and that was not seen.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: Arc<str>,
+    /// As it was seen; none while it is not there.
+    pub spec: Option<NodeSpec>,
+    /// What it offers.
+    pub allocatable: Amounts,
+    /// What pods on it request, Terminating ones included, and members that are about to start there.
+    pub load: Amounts,
+    /// Of that, members of its root's workloads.
+    pub member_load: Amounts,
+    /// Of the load, what is leaving.
+    pub leaving: Amounts,
+    /// Kept for workloads whose place was cleared here.
+    pub nominated: Amounts,
+    /// Ports in use.
+    pub ports: Vec<HostPort>,
+    /// UIDs of pods on it that have not ended.
+    pub pods: BTreeSet<Arc<str>>,
+    /// Members that are about to start on it.
+    pub assumed: BTreeSet<(WorkloadId, u32)>,
+    /// The root pool that has it.
+    pub root: Option<PoolId>,
+    /// Roots that would also have it.
+    pub also: Vec<PoolId>,
+    /// The sets that it is in.
+    pub sets: Vec<NodeSetId>,
+    /// What it added to them.
+    pub contributed: Contribution,
+}
+
+impl Node {
+    /// A node known by name only.
+    pub fn named(name: Arc<str>) -> Self {
+        Self {
+            name,
+            spec: None,
+            allocatable: Amounts::new(),
+            load: Amounts::new(),
+            member_load: Amounts::new(),
+            leaving: Amounts::new(),
+            nominated: Amounts::new(),
+            ports: Vec::new(),
+            pods: BTreeSet::new(),
+            assumed: BTreeSet::new(),
+            root: None,
+            also: Vec::new(),
+            sets: Vec::new(),
+            contributed: Contribution::default(),
+        }
+    }
+
+    /// Whether it is there and ready.
+    pub fn is_ready(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.not_ready_since.is_none())
+    }
+
+    /// Whether it is ready and not cordoned.
+    pub fn is_open(&self) -> bool {
+        self.is_ready() && self.spec.as_ref().is_some_and(|spec| !spec.unschedulable)
+    }
+
+    /// What may still be placed on it, of one resource.
+    pub fn room(&self, resource: ResourceId) -> Amount {
+        let load = self.load.get(resource);
+        let bound = load.max(load.less(self.leaving.get(resource)) + self.nominated.get(resource));
+        self.allocatable.get(resource).less(bound)
+    }
+
+    /// What may be placed on it once those that leave have left.
+    pub fn room_later(&self, resource: ResourceId) -> Amount {
+        let load = self.load.get(resource).less(self.leaving.get(resource)) + self.nominated.get(resource);
+        self.allocatable.get(resource).less(load)
+    }
+
+    /// Whether nothing speaks of it any more.
+    pub fn is_forgotten(&self) -> bool {
+        self.spec.is_none() && self.pods.is_empty() && self.assumed.is_empty() && self.nominated.is_zero()
+    }
+
+    /// What it adds to its sets as it stands.
+    pub fn contribution(&self) -> Contribution {
+        if !self.is_ready() {
+            let unschedulable = u32::from(self.spec.as_ref().is_some_and(|spec| spec.unschedulable));
+            return Contribution { unschedulable, ..Contribution::default() };
+        }
+        let mut unmanaged = self.load.clone();
+        unmanaged.take(&self.member_load);
+        // Pods of others that ask for more than the node offers do not reduce what other nodes give.
+        let unmanaged =
+            unmanaged.iter().map(|(r, amount)| (r, amount.min(self.allocatable.get(r)))).collect();
+        let free = if self.is_open() {
+            self.allocatable.iter().map(|(resource, _)| (resource, self.room(resource))).collect()
+        } else {
+            Amounts::new()
+        };
+        Contribution {
+            capacity: self.allocatable.clone(),
+            unmanaged,
+            free,
+            ready: 1,
+            unschedulable: u32::from(!self.is_open()),
+        }
+    }
+}
+
+/// The nodes of a pool that has a selector.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeSet {
+    /// By name.
+    pub nodes: Vec<(Arc<str>, NodeId)>,
+    /// Sum of what they add.
+    pub total: Contribution,
+    /// The resources whose use is kept in proportion: those that are metered, cpu and memory at least.
+    pub balanced: Vec<ResourceId>,
+}
+
+impl NodeSet {
+    /// Replaces what one node adds.
+    pub fn update(&mut self, before: &Contribution, after: &Contribution) {
+        self.total.capacity.take(&before.capacity);
+        self.total.capacity.add(&after.capacity);
+        self.total.unmanaged.take(&before.unmanaged);
+        self.total.unmanaged.add(&after.unmanaged);
+        self.total.free.take(&before.free);
+        self.total.free.add(&after.free);
+        self.total.ready = self.total.ready - before.ready + after.ready;
+        self.total.unschedulable = self.total.unschedulable - before.unschedulable + after.unschedulable;
+    }
+
+    /// What the pool has for its workloads: capacity less what is unmanaged.
+    pub fn usable(&self, resource: ResourceId) -> Amount {
+        self.total.capacity.get(resource).less(self.total.unmanaged.get(resource))
+    }
+}

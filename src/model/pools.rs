@@ -1,0 +1,150 @@
+//! Pools as a tree, what each is promised, and what its subtree uses.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::amount::{Amount, Limit};
+use super::ids::{NodeSetId, PoolId, WorkloadId};
+use super::queue::{Queue, Rank};
+use super::resources::{Amounts, ResourceId};
+use super::spec::PoolSpec;
+use super::time::Time;
+
+/// What is added up along the path from a pool to its root.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Use {
+    /// Charges of members that live, and of those that are about to.
+    pub used: Amounts,
+    /// Of that, charges of members that are leaving.
+    pub leaving: Amounts,
+    /// Charges of workloads whose place was cleared and who have not taken it yet.
+    pub nominated: Amounts,
+    /// Workloads that are admitted.
+    pub running: u32,
+    /// Workloads that wait in a queue.
+    pub queued: u32,
+    /// Admitted workloads by namespace.
+    pub running_in: BTreeMap<Arc<str>, u32>,
+}
+
+impl Use {
+    /// Adds all of `other`.
+    pub fn add(&mut self, other: &Self) {
+        self.used.add(&other.used);
+        self.leaving.add(&other.leaving);
+        self.nominated.add(&other.nominated);
+        self.running += other.running;
+        self.queued += other.queued;
+        for (namespace, count) in &other.running_in {
+            *self.running_in.entry(Arc::clone(namespace)).or_default() += count;
+        }
+    }
+
+    /// What is used once those that leave have left and those nominated have come.
+    pub fn later(&self, resource: ResourceId) -> Amount {
+        self.used.get(resource).less(self.leaving.get(resource)) + self.nominated.get(resource)
+    }
+
+    /// What counts for others: now, and when those that leave have gone and those nominated have come.
+    pub fn binding(&self, resource: ResourceId) -> Amount {
+        let used = self.used.get(resource);
+        used.max(used.less(self.leaving.get(resource)) + self.nominated.get(resource))
+    }
+}
+
+/// A pool.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// As it was seen.
+    pub spec: PoolSpec,
+    /// The parent, where there is one of that name.
+    pub parent: Option<PoolId>,
+    /// By name.
+    pub children: Vec<PoolId>,
+    /// From itself to its root.
+    pub path: Vec<PoolId>,
+    /// Why nothing can be admitted here.
+    pub stalled: Option<Arc<str>>,
+    /// Its nodes: its own set, or the nearest ancestor's.
+    pub nodes: Option<NodeSetId>,
+    /// The set is its own: it has a selector.
+    pub owns_nodes: bool,
+    /// Resources that are metered: those that the root lists, in its order.
+    pub metered: Arc<[ResourceId]>,
+    /// Declared limits, by resource.
+    pub limits: BTreeMap<ResourceId, Limit>,
+    /// Declared reservations.
+    pub reservation: Amounts,
+    /// Reservations as they can be honoured.
+    pub granted: Amounts,
+    /// Of the granted reservation, what no child is granted: that of its own workloads.
+    pub granted_own: Amounts,
+    /// Promised to children and more than there is to give: resource, promised, to give.
+    pub overcommitted: Vec<(ResourceId, Amount, Amount)>,
+    /// Use of its own workloads.
+    pub own: Use,
+    /// Use of the subtree.
+    pub all: Use,
+    /// Those that wait and may be tried.
+    pub queue: Queue,
+    /// Those that `maxQueued` keeps out of the queue.
+    pub overflow: std::collections::BTreeSet<(Rank, WorkloadId)>,
+    /// Since when others have been passing this workload, which is first of those that wait for room.
+    pub passed: Option<(WorkloadId, Time)>,
+    /// The growth of the root at which classes were last unparked.
+    pub unparked_at: u64,
+    /// Most that one workload may ask for.
+    pub max_per_workload: Amounts,
+}
+
+impl Pool {
+    /// A pool as it is when first seen; the tree is linked afterwards.
+    pub fn new(spec: PoolSpec) -> Self {
+        Self {
+            spec,
+            parent: None,
+            children: Vec::new(),
+            path: Vec::new(),
+            stalled: None,
+            nodes: None,
+            owns_nodes: false,
+            metered: Arc::from([]),
+            limits: BTreeMap::new(),
+            reservation: Amounts::new(),
+            granted: Amounts::new(),
+            granted_own: Amounts::new(),
+            overcommitted: Vec::new(),
+            own: Use::default(),
+            all: Use::default(),
+            queue: Queue::default(),
+            overflow: std::collections::BTreeSet::new(),
+            passed: None,
+            unparked_at: 0,
+            max_per_workload: Amounts::new(),
+        }
+    }
+
+    /// Its root; itself where it is one or is cut off.
+    pub fn root(&self) -> Option<PoolId> {
+        self.path.last().copied()
+    }
+
+    /// What of `charge` would be borrowed at this pool once it was added: (resource, amount beyond reservation).
+    pub fn borrowed_with<'a>(
+        &'a self,
+        charge: &'a Amounts,
+        own: bool,
+    ) -> impl Iterator<Item = (ResourceId, Amount)> + 'a {
+        let (using, granted) = if own { (&self.own, &self.granted_own) } else { (&self.all, &self.granted) };
+        self.metered.iter().map(move |resource| {
+            let after = using.binding(*resource) + charge.get(*resource);
+            (*resource, after.less(granted.get(*resource)))
+        })
+    }
+
+    /// Whether adding `charge` would pass the reservation of a resource that it asks for.
+    pub fn would_borrow(&self, charge: &Amounts, own: bool) -> bool {
+        self.borrowed_with(charge, own)
+            .any(|(resource, borrowed)| !borrowed.is_zero() && !charge.get(resource).is_zero())
+    }
+}

@@ -1,0 +1,174 @@
+//! A pool's queue, kept by classes of equal workloads.
+//!
+//! Workloads of one class are refused alike, so a class that was refused is set aside as a whole ("parked") and
+//! is not looked at again until something that it may need has grown.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::ids::{ShapeId, WorkloadId};
+use super::refusal::Refusal;
+use super::spec::Strategy;
+use super::time::Time;
+
+/// Workloads that are decided alike in one pool.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Class {
+    /// What a member asks for.
+    pub shape: ShapeId,
+    /// Least size.
+    pub min_replicas: u32,
+    /// Wanted size.
+    pub replicas: u32,
+    /// Where members go.
+    pub strategy: Strategy,
+    /// The namespace, where a pool above counts by namespace.
+    pub namespace: Option<Arc<str>>,
+}
+
+/// Place in the order of a queue; it ends in the UID and so is total.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    /// Negated priority; 0 where the policy does not look at priority.
+    pub urgency: i64,
+    /// Creation of the workload.
+    pub created: Time,
+    /// UID of the workload.
+    pub uid: Arc<str>,
+}
+
+/// The workloads of one pool that wait.
+#[derive(Clone, Debug, Default)]
+pub struct Queue {
+    classes: BTreeMap<Class, BTreeSet<(Rank, WorkloadId)>>,
+    heads: BTreeSet<(Rank, WorkloadId, Class)>,
+    parked: BTreeMap<Class, Refusal>,
+    len: usize,
+}
+
+impl Queue {
+    /// Adds a workload.
+    pub fn insert(&mut self, class: &Class, rank: Rank, workload: WorkloadId) {
+        let members = self.classes.entry(class.clone()).or_default();
+        let before = members.first().cloned();
+        if !members.insert((rank.clone(), workload)) {
+            return;
+        }
+        self.len += 1;
+        if self.parked.contains_key(class) || before.as_ref().is_some_and(|(first, _)| *first < rank) {
+            return;
+        }
+        if let Some((rank, workload)) = before {
+            self.heads.remove(&(rank, workload, class.clone()));
+        }
+        self.heads.insert((rank, workload, class.clone()));
+    }
+
+    /// Takes a workload out.
+    pub fn remove(&mut self, class: &Class, rank: &Rank, workload: WorkloadId) {
+        let Some(members) = self.classes.get_mut(class) else { return };
+        if !members.remove(&(rank.clone(), workload)) {
+            return;
+        }
+        self.len -= 1;
+        let was_head = self.heads.remove(&(rank.clone(), workload, class.clone()));
+        match members.first() {
+            None => {
+                self.classes.remove(class);
+                self.parked.remove(class);
+            }
+            Some((rank, workload)) if was_head => {
+                self.heads.insert((rank.clone(), *workload, class.clone()));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The first workload of a class that is not parked.
+    pub fn head(&self) -> Option<&(Rank, WorkloadId, Class)> {
+        self.heads.first()
+    }
+
+    /// The first workload that is parked for a reason that others' leaving can end.
+    pub fn first_waiting_for_room(&self) -> Option<(&Rank, WorkloadId)> {
+        self.parked
+            .iter()
+            .filter(|(_, refusal)| refusal.waits_for_room())
+            .filter_map(|(class, _)| self.classes.get(class)?.first())
+            .min()
+            .map(|(rank, workload)| (rank, *workload))
+    }
+
+    /// Sets a class aside.
+    pub fn park(&mut self, class: &Class, refusal: Refusal) {
+        if let Some((rank, workload)) = self.classes.get(class).and_then(BTreeSet::first) {
+            self.heads.remove(&(rank.clone(), *workload, class.clone()));
+            self.parked.insert(class.clone(), refusal);
+        }
+    }
+
+    /// Lets all parked classes be looked at again.
+    pub fn unpark(&mut self) {
+        for class in std::mem::take(&mut self.parked).into_keys() {
+            if let Some((rank, workload)) = self.classes.get(&class).and_then(BTreeSet::first) {
+                self.heads.insert((rank.clone(), *workload, class));
+            }
+        }
+    }
+
+    /// Whether any class is parked.
+    pub fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// Why a class is parked, if it is.
+    pub fn refusal(&self, class: &Class) -> Option<&Refusal> {
+        self.parked.get(class)
+    }
+
+    /// The workloads of a class, in order.
+    pub fn class(&self, class: &Class) -> impl Iterator<Item = WorkloadId> + '_ {
+        self.classes.get(class).into_iter().flatten().map(|(_, workload)| *workload)
+    }
+
+    /// The first `count` workloads, in order.
+    pub fn front(&self, count: usize) -> Vec<WorkloadId> {
+        let mut cursors: BTreeSet<(&Rank, WorkloadId, &Class)> = self
+            .classes
+            .iter()
+            .filter_map(|(class, members)| members.first().map(|(rank, workload)| (rank, *workload, class)))
+            .collect();
+        let mut front = Vec::new();
+        while front.len() < count
+            && let Some((rank, workload, class)) = cursors.pop_first()
+        {
+            front.push(workload);
+            let after = (rank.clone(), WorkloadId(workload.0.saturating_add(1)));
+            if let Some((rank, workload)) = self.classes.get(class).and_then(|all| all.range(after..).next())
+            {
+                cursors.insert((rank, *workload, class));
+            }
+        }
+        front
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All that wait, by class.
+    pub fn iter(&self) -> impl Iterator<Item = WorkloadId> + '_ {
+        self.classes.values().flatten().map(|(_, workload)| *workload)
+    }
+
+    /// Takes all out.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}

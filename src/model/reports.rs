@@ -1,0 +1,311 @@
+//! Reports: the numbers behind a status, reckoned when they are asked for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::amount::{Amount, Limit};
+use super::ids::{PoolId, WorkloadId};
+use super::pools::Pool;
+use super::refusal::Refusal;
+use super::report::{MemberReport, MemberState, PoolReport, PoolResource, WorkloadPhase, WorkloadReport};
+use super::resources::{Amounts, ResourceId};
+use super::workloads::{Member, Phase, Slot, Workload};
+use super::world::World;
+
+/// What is counted over a subtree for a report only.
+#[derive(Default)]
+struct Counts {
+    queued: u32,
+    finished: u32,
+    failed: u32,
+    pending: Amounts,
+    workloads: bool,
+}
+
+impl World {
+    /// How a pool stands; none if there is no pool of that name.
+    pub fn pool_report(&mut self, name: &str) -> Option<PoolReport> {
+        self.link();
+        self.grant_all();
+        let id = *self.pool_ids.get(name)?;
+        let pool = self.pool(id)?;
+        let counts = self.count(id);
+        let set = pool.nodes.and_then(|set| self.sets.get(set.at()));
+        Some(PoolReport {
+            nodes_total: set.map_or(0, |set| u32::try_from(set.nodes.len()).unwrap_or(u32::MAX)),
+            nodes_ready: set.map_or(0, |set| set.total.ready),
+            nodes_unschedulable: set.map_or(0, |set| set.total.unschedulable),
+            resources: self.pool_resources(pool, &counts.pending),
+            queued: counts.queued,
+            running: pool.all.running,
+            finished: counts.finished,
+            failed: counts.failed,
+            stalled: pool.stalled.clone(),
+            overcommitted: pool.overcommitted.clone(),
+            overlapping: self.overlaps(id),
+            in_use: !pool.children.is_empty() || counts.workloads && pool.all.running > 0,
+        })
+    }
+
+    fn count(&self, id: PoolId) -> Counts {
+        let mut counts = Counts::default();
+        let mut open = vec![id];
+        while let Some(pool) = open.pop().and_then(|id| self.pool(id)) {
+            open.extend(&pool.children);
+            for workload in self.by_pool.get(&pool.spec.name).into_iter().flatten() {
+                let Some(workload) = self.workload(*workload).filter(|workload| !workload.gone) else {
+                    continue;
+                };
+                match workload.phase {
+                    Phase::Queued { .. } => {
+                        counts.queued += 1;
+                        if workload.place.is_some() {
+                            counts.pending.add_times(&self.requests(workload), workload.spec.replicas);
+                        }
+                    }
+                    Phase::Finished { reason, .. } if reason.succeeded() => counts.finished += 1,
+                    Phase::Finished { .. } => counts.failed += 1,
+                    Phase::Admitted { .. } | Phase::Stopping { .. } => counts.workloads = true,
+                    Phase::Suspended => {}
+                }
+            }
+        }
+        counts
+    }
+
+    fn pool_resources(&self, pool: &Pool, pending: &Amounts) -> Vec<PoolResource> {
+        let set = pool.nodes.and_then(|set| self.sets.get(set.at()));
+        let of_set = |resource: ResourceId, of: fn(&super::nodes::Contribution) -> &Amounts| {
+            set.map_or(Amount::ZERO, |set| of(&set.total).get(resource))
+        };
+        let mut resources = Vec::new();
+        for resource in pool.metered.iter().copied() {
+            let capacity = of_set(resource, |total| &total.capacity);
+            let unmanaged = of_set(resource, |total| &total.unmanaged);
+            let free = of_set(resource, |total| &total.free);
+            let allocated = pool.all.used.get(resource);
+            let is_root = pool.parent.is_none();
+            let reservation = if is_root { Amount::ZERO } else { pool.reservation.get(resource) };
+            let granted = pool.granted.get(resource);
+            let unused = granted.less(allocated);
+            let (lent, idle) = if is_root {
+                (Amount::ZERO, capacity.less(unmanaged).less(allocated))
+            } else {
+                let lent = self.lent(pool, resource, unused);
+                (lent, unused.less(lent))
+            };
+            let headroom = pool
+                .path
+                .iter()
+                .filter_map(|above| self.pool(*above))
+                .map(|above| self.limit(above, resource).headroom(above.all.binding(resource)))
+                .min()
+                .unwrap_or(Amount::ZERO);
+            resources.push(PoolResource {
+                resource,
+                capacity,
+                unmanaged,
+                reservation,
+                limit: self.nearest_limit(pool, resource),
+                allocated,
+                borrowed: if is_root { Amount::ZERO } else { allocated.less(granted) },
+                lent,
+                idle,
+                available: headroom.min(free),
+                pending: pending.get(resource),
+                largest_free: self.largest_free(pool, resource),
+            });
+        }
+        resources
+    }
+
+    /// The tightest limit along the path, which is what a pool can reach at most.
+    fn nearest_limit(&self, pool: &Pool, resource: ResourceId) -> Limit {
+        pool.path
+            .iter()
+            .filter_map(|above| self.pool(*above))
+            .map(|above| self.limit(above, resource))
+            .min()
+            .unwrap_or_default()
+    }
+
+    /// What others use of a reservation: what is missing of the parent's idle room to honour all of its
+    /// children's unused reservations at once, shared out in proportion to what each does not use.
+    fn lent(&self, pool: &Pool, resource: ResourceId, unused: Amount) -> Amount {
+        let Some(parent) = pool.parent.and_then(|parent| self.pool(parent)) else { return Amount::ZERO };
+        let total: Amount = parent
+            .children
+            .iter()
+            .filter_map(|child| self.pool(*child))
+            .map(|child| child.granted.get(resource).less(child.all.used.get(resource)))
+            .sum();
+        let room = parent.granted.get(resource).less(parent.all.used.get(resource));
+        let missing = total.less(room);
+        if total.is_zero() || missing.is_zero() {
+            return Amount::ZERO;
+        }
+        let share = i128::from(unused.units()) * i128::from(missing.units()) / i128::from(total.units());
+        Amount::new(i64::try_from(share).unwrap_or(i64::MAX))
+    }
+
+    fn largest_free(&self, pool: &Pool, resource: ResourceId) -> Amount {
+        let Some(set) = pool.nodes.and_then(|set| self.sets.get(set.at())) else { return Amount::ZERO };
+        set.nodes
+            .iter()
+            .filter_map(|(_, node)| self.node(*node))
+            .filter(|node| node.is_open())
+            .map(|node| node.room(resource))
+            .max()
+            .unwrap_or(Amount::ZERO)
+    }
+
+    fn overlaps(&self, id: PoolId) -> Vec<(Arc<str>, u32, bool)> {
+        if !self.roots.contains(&id) {
+            return Vec::new();
+        }
+        let mut found: BTreeMap<(PoolId, bool), u32> = BTreeMap::new();
+        for node in self.node_ids.values().filter_map(|node| self.node(*node)) {
+            match node.root {
+                Some(root) if root == id => {
+                    for other in &node.also {
+                        *found.entry((*other, false)).or_default() += 1;
+                    }
+                }
+                Some(root) if node.also.contains(&id) => *found.entry((root, true)).or_default() += 1,
+                Some(_) | None => {}
+            }
+        }
+        found
+            .into_iter()
+            .filter_map(|((other, has), count)| Some((Arc::clone(&self.pool(other)?.spec.name), count, has)))
+            .collect()
+    }
+
+    /// How a workload stands; none if there is none with that UID.
+    pub fn workload_report(&self, uid: &str) -> Option<WorkloadReport> {
+        let id = *self.workload_ids.get(uid)?;
+        let workload = self.workload(id)?;
+        let phase = match &workload.phase {
+            Phase::Queued { since } => WorkloadPhase::Queued { since: *since, refusal: self.why(id) },
+            Phase::Admitted { at, started } => {
+                WorkloadPhase::Admitted { at: *at, size: workload.size(), started_at: *started }
+            }
+            Phase::Stopping { reason, for_whom, .. } => {
+                WorkloadPhase::Stopping { reason: *reason, for_whom: for_whom.clone() }
+            }
+            Phase::Suspended => WorkloadPhase::Suspended,
+            Phase::Finished { reason, at } => WorkloadPhase::Finished { reason: *reason, at: *at },
+        };
+        let requests = self.requests(workload);
+        let mut charged = Amounts::new();
+        for member in workload.members.iter().filter(|member| member.slot.charged()) {
+            charged.add(member.charge.as_deref().unwrap_or(&requests));
+        }
+        let has_unplaced = workload.members.iter().any(|member| member.slot == Slot::Unplaced);
+        Some(WorkloadReport {
+            phase,
+            pool: Arc::clone(&workload.spec.pool),
+            priority: workload.spec.priority,
+            desired: workload.size(),
+            charged,
+            members: self.member_reports(workload),
+            member_refusal: (has_unplaced && workload.refusal != Refusal::NotTried)
+                .then(|| workload.refusal.clone()),
+            succeeded: workload.succeeded.clone(),
+            failures: workload.failures.iter().map(|(index, count)| (*index, *count)).collect(),
+            last_failure: workload.last_failure.clone(),
+            evicted: workload.evicted.clone(),
+            ran: matches!(workload.phase, Phase::Admitted { started: Some(_), .. }),
+        })
+    }
+
+    fn member_reports(&self, workload: &Workload) -> Vec<MemberReport> {
+        (0_u32..)
+            .zip(&workload.members)
+            .map(|(index, member)| MemberReport {
+                index,
+                attempt: member.attempt,
+                node: self.node_of(member),
+                pod: member.pod.clone(),
+                state: state_of(member),
+            })
+            .collect()
+    }
+
+    fn node_of(&self, member: &Member) -> Option<Arc<str>> {
+        let node = match member.slot {
+            Slot::Assumed(node) => Some(node),
+            Slot::Live | Slot::Succeeded | Slot::Failed => self.pods.get(member.pod.as_ref()?)?.node,
+            Slot::Unplaced | Slot::Backoff(_) => None,
+        };
+        node.and_then(|node| self.node(node)).map(|node| Arc::clone(&node.name))
+    }
+
+    /// Why a workload that waits is not admitted.
+    pub(crate) fn why(&self, id: WorkloadId) -> Refusal {
+        let Some(workload) = self.workload(id) else { return Refusal::NotTried };
+        if !workload.nominated.is_empty() {
+            let titles = workload
+                .victims
+                .iter()
+                .filter_map(|uid| Some(self.workload(*self.workload_ids.get(uid)?)?.title()))
+                .collect();
+            return Refusal::WaitingForPreempted(titles);
+        }
+        let Some(place) = &workload.place else { return workload.refusal.clone() };
+        if place.overflow {
+            return workload.refusal.clone();
+        }
+        let Some(pool) = self.pool(place.pool) else { return Refusal::NotTried };
+        if let Some(refusal) = pool.queue.refusal(&place.class) {
+            return refusal.clone();
+        }
+        match pool.queue.first_waiting_for_room() {
+            Some((rank, head)) if *rank < place.rank => {
+                self.workload(head).map_or(Refusal::NotTried, |head| Refusal::QueuedBehind(head.title()))
+            }
+            Some(_) | None => Refusal::NotTried,
+        }
+    }
+
+    /// The first `count` workloads of a pool's queue: UID and position from 1.
+    pub fn queue_front(&self, pool: &str, count: usize) -> Vec<(Arc<str>, u32)> {
+        let Some(pool) = self.pool_ids.get(pool).and_then(|id| self.pool(*id)) else { return Vec::new() };
+        let front = pool.queue.front(count);
+        (1_u32..)
+            .zip(front)
+            .filter_map(|(position, id)| Some((Arc::clone(&self.workload(id)?.spec.uid), position)))
+            .collect()
+    }
+
+    /// How many wait in a pool's own queue.
+    pub fn queue_len(&self, pool: &str) -> usize {
+        self.pool_ids.get(pool).and_then(|id| self.pool(*id)).map_or(0, |pool| pool.queue.len())
+    }
+
+    /// Names of all pools.
+    pub fn pool_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.pool_ids.keys()
+    }
+
+    /// The root pool that a pool belongs to; none if it is cut off or unknown.
+    pub fn root_name(&self, pool: &str) -> Option<Arc<str>> {
+        let pool = self.pool(*self.pool_ids.get(pool)?)?;
+        if pool.stalled.is_some() {
+            return None;
+        }
+        Some(Arc::clone(&self.pool(pool.root()?)?.spec.name))
+    }
+}
+
+fn state_of(member: &Member) -> MemberState {
+    match member.slot {
+        Slot::Unplaced => MemberState::Unplaced,
+        Slot::Backoff(_) => MemberState::BackingOff,
+        Slot::Live if member.terminating => MemberState::Terminating,
+        Slot::Live if member.running => MemberState::Running,
+        Slot::Assumed(_) | Slot::Live => MemberState::Starting,
+        Slot::Succeeded => MemberState::Succeeded,
+        Slot::Failed => MemberState::Failed,
+    }
+}

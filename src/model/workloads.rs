@@ -1,0 +1,203 @@
+//! Workloads and their members, as the world remembers them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ids::{NodeId, PoolId, ShapeId};
+use super::indexes::IndexSet;
+use super::queue::{Class, Rank};
+use super::refusal::Refusal;
+use super::resources::Amounts;
+use super::spec::{FinishReason, StopReason, WorkloadSpec};
+use super::time::Time;
+
+/// Where a member is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Needs a place. Not charged.
+    Unplaced,
+    /// Starts again at that time. Charged, so that its gang does not lose the place.
+    Backoff(Time),
+    /// Placed, its pod not seen yet. Charged, and loads the node.
+    Assumed(NodeId),
+    /// Its pod lives. Charged; the pod loads the node.
+    Live,
+    /// Done.
+    Succeeded,
+    /// Failed for good.
+    Failed,
+}
+
+impl Slot {
+    /// Whether the pool is charged for it.
+    pub fn charged(&self) -> bool {
+        match self {
+            Self::Backoff(_) | Self::Assumed(_) | Self::Live => true,
+            Self::Unplaced | Self::Succeeded | Self::Failed => false,
+        }
+    }
+}
+
+/// A member of an admitted workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Where it is.
+    pub slot: Slot,
+    /// Attempt, from 0.
+    pub attempt: u32,
+    /// UID of its pod, once known.
+    pub pod: Option<Arc<str>>,
+    /// What its pool is charged, where that differs from the shape (the pod as it was created).
+    pub charge: Option<Box<Amounts>>,
+    /// Refusals and disappearances in a row: they set the pause, and are not failures.
+    pub setbacks: u32,
+    /// A node that did not keep it; another is preferred.
+    pub avoid: Option<NodeId>,
+    /// When it was placed last.
+    pub placed_at: Time,
+    /// Its pod is ready since then.
+    pub ready_since: Option<Time>,
+    /// Its pod runs.
+    pub running: bool,
+    /// Its pod is being deleted.
+    pub terminating: bool,
+    /// Its pod was told to go.
+    pub told: bool,
+}
+
+impl Member {
+    /// One that needs a place.
+    pub fn unplaced(attempt: u32) -> Self {
+        Self {
+            slot: Slot::Unplaced,
+            attempt,
+            pod: None,
+            charge: None,
+            setbacks: 0,
+            avoid: None,
+            placed_at: Time(0),
+            ready_since: None,
+            running: false,
+            terminating: false,
+            told: false,
+        }
+    }
+}
+
+/// Where a workload is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waits.
+    Queued {
+        /// Since then.
+        since: Time,
+    },
+    /// Holds quota and places.
+    Admitted {
+        /// Since then.
+        at: Time,
+        /// When as many members as it was admitted with ran first.
+        started: Option<Time>,
+    },
+    /// Its members are leaving.
+    Stopping {
+        /// Why.
+        reason: StopReason,
+        /// On whose behalf.
+        for_whom: Option<Arc<str>>,
+        /// It was admitted then.
+        at: Time,
+    },
+    /// Released by its user.
+    Suspended,
+    /// Ended.
+    Finished {
+        /// How.
+        reason: FinishReason,
+        /// When.
+        at: Time,
+    },
+}
+
+/// Its place in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Whose queue.
+    pub pool: PoolId,
+    /// Its class there.
+    pub class: Class,
+    /// Its rank there.
+    pub rank: Rank,
+    /// Kept out by `maxQueued`.
+    pub overflow: bool,
+}
+
+/// A workload.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// As it was seen; its record is read at first sight and then dropped.
+    pub spec: WorkloadSpec,
+    /// The object is gone; it stays here until its members are.
+    pub gone: bool,
+    /// The pool of that name.
+    pub pool: Option<PoolId>,
+    /// What a member asks for.
+    pub shape: Option<ShapeId>,
+    /// Where it is.
+    pub phase: Phase,
+    /// By index; empty unless admitted or stopping.
+    pub members: Vec<Member>,
+    /// Indexes that succeeded.
+    pub succeeded: IndexSet,
+    /// Counted failures by index.
+    pub failures: BTreeMap<u32, u32>,
+    /// Attempts to go on from, by index, from before this admission.
+    pub attempts: BTreeMap<u32, u32>,
+    /// What the last failure said.
+    pub last_failure: Option<Arc<str>>,
+    /// A member failed and the gang is to be started again.
+    pub gang_failed: bool,
+    /// A member failed too often.
+    pub failed: bool,
+    /// Place in a queue, if it has one.
+    pub place: Option<Place>,
+    /// Why it is in no queue, or why its member has no place.
+    pub refusal: Refusal,
+    /// Refused creates in a row.
+    pub refused_creates: u32,
+    /// Not tried before then.
+    pub retry_at: Option<Time>,
+    /// The API server's words, and whether the name was taken.
+    pub refused_with: Option<(Arc<str>, bool)>,
+    /// Nodes that were cleared for it, and its charge on each: one entry a member.
+    pub nominated: Vec<NodeId>,
+    /// UIDs of those that leave on its behalf.
+    pub victims: Vec<Arc<str>>,
+    /// Last eviction, until it runs again.
+    pub evicted: Option<(StopReason, Option<Arc<str>>, Time)>,
+    /// The timer that is set for it.
+    pub timer: Option<Time>,
+    /// The growth at which its unplaced members were last tried in vain.
+    pub tried_at: Option<u64>,
+}
+
+impl Workload {
+    /// `namespace/name`, for people.
+    pub fn title(&self) -> Arc<str> {
+        Arc::from(format!("{}/{}", self.spec.namespace, self.spec.name))
+    }
+
+    /// Whether any member lives, is about to, or waits to start again.
+    pub fn has_live_members(&self) -> bool {
+        self.members.iter().any(|member| matches!(member.slot, Slot::Live | Slot::Assumed(_)))
+    }
+
+    /// The size that it has, or would like to have.
+    pub fn size(&self) -> u32 {
+        if self.members.is_empty() {
+            self.spec.replicas
+        } else {
+            u32::try_from(self.members.len()).unwrap_or(u32::MAX)
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! The world: everything that is decided on, kept up to date by deltas and never rebuilt while running.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::ids::{NodeId, PoolId, Slab, WorkloadId};
+use super::nodes::{Node, NodeSet};
+use super::pods::Pod;
+use super::pools::{Pool, Use};
+use super::resources::{Amounts, ResourceId, ResourceTable};
+use super::selector::Labels;
+use super::shapes::Shapes;
+use super::spec::{HostPort, MemberRef, WorkloadRecord};
+use super::time::{Span, Time};
+use super::workloads::{Phase, Slot, Workload};
+
+/// Bounds in time that are the operator's and not a pool's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Members on a node that was not ready for that long are placed elsewhere.
+    pub lost_after: Span,
+    /// A workload that others passed for that long blocks its queue.
+    pub passed_at_most: Span,
+    /// First pause after a failure or a refusal; it doubles.
+    pub backoff: Span,
+    /// Longest pause.
+    pub backoff_at_most: Span,
+    /// A pod left to the default scheduler and not bound after that long is given another node.
+    pub unbound_after: Span,
+    /// A member that was well for that long starts counting anew.
+    pub forgiven_after: Span,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            lost_after: Span::minutes(5),
+            passed_at_most: Span::minutes(10),
+            backoff: Span::seconds(10),
+            backoff_at_most: Span::minutes(5),
+            unbound_after: Span::seconds(60),
+            forgiven_after: Span::minutes(10),
+        }
+    }
+}
+
+/// What changed since it was last asked, for those who write statuses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Names of pools.
+    pub pools: BTreeSet<Arc<str>>,
+    /// UIDs of workloads.
+    pub workloads: BTreeSet<Arc<str>>,
+}
+
+/// Everything that is decided on.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Bounds in time.
+    pub tuning: Tuning,
+    pub(crate) resources: ResourceTable,
+    pub(crate) namespaces: BTreeMap<Arc<str>, Labels>,
+    pub(crate) pools: Slab<Pool>,
+    pub(crate) pool_ids: BTreeMap<Arc<str>, PoolId>,
+    pub(crate) roots: Vec<PoolId>,
+    pub(crate) unlinked: BTreeSet<Arc<str>>,
+    pub(crate) nodes: Slab<Node>,
+    pub(crate) node_ids: BTreeMap<Arc<str>, NodeId>,
+    pub(crate) sets: Vec<NodeSet>,
+    pub(crate) not_ready: BTreeSet<NodeId>,
+    pub(crate) shapes: Shapes,
+    pub(crate) workloads: Slab<Workload>,
+    pub(crate) workload_ids: BTreeMap<Arc<str>, WorkloadId>,
+    pub(crate) by_pool: BTreeMap<Arc<str>, BTreeSet<WorkloadId>>,
+    pub(crate) by_namespace: BTreeMap<Arc<str>, BTreeSet<WorkloadId>>,
+    pub(crate) pods: BTreeMap<Arc<str>, Pod>,
+    pub(crate) strays: BTreeSet<Arc<str>>,
+    pub(crate) leftovers: BTreeSet<Arc<str>>,
+    pub(crate) unbound: BTreeSet<(Time, Arc<str>)>,
+    pub(crate) in_flight: BTreeMap<Arc<str>, Vec<super::delta::InFlight>>,
+    pub(crate) records: BTreeMap<WorkloadId, WorkloadRecord>,
+    pub(crate) replay: BTreeSet<WorkloadId>,
+    pub(crate) settled: bool,
+    pub(crate) attention: BTreeSet<WorkloadId>,
+    pub(crate) unplaced: BTreeSet<WorkloadId>,
+    pub(crate) nominees: BTreeSet<WorkloadId>,
+    pub(crate) timers: BTreeSet<(Time, WorkloadId)>,
+    pub(crate) growth: u64,
+    pub(crate) regrant: bool,
+    pub(crate) node_changes: u64,
+    pub(crate) changed_pools: BTreeSet<PoolId>,
+    pub(crate) changed: Changed,
+}
+
+/// What one member counts for: on its pool and on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Effect {
+    pool: Option<PoolId>,
+    charge: Amounts,
+    leaving: bool,
+    assumed: Option<NodeId>,
+    live: Option<NodeId>,
+    load: Amounts,
+    ports: Vec<HostPort>,
+}
+
+impl World {
+    /// An empty world.
+    pub fn new(tuning: Tuning) -> Self {
+        Self { tuning, ..Self::default() }
+    }
+
+    /// The resource names met so far.
+    pub fn resources(&self) -> &ResourceTable {
+        &self.resources
+    }
+
+    /// Whether the lists of a start are read; nothing is decided before.
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// What changed since this was last asked.
+    pub fn take_changed(&mut self) -> Changed {
+        for id in std::mem::take(&mut self.changed_pools) {
+            if let Some(pool) = self.pools.get(id.0) {
+                self.changed.pools.insert(Arc::clone(&pool.spec.name));
+            }
+        }
+        std::mem::take(&mut self.changed)
+    }
+
+    pub(crate) fn pool(&self, id: PoolId) -> Option<&Pool> {
+        self.pools.get(id.0)
+    }
+
+    pub(crate) fn workload(&self, id: WorkloadId) -> Option<&Workload> {
+        self.workloads.get(id.0)
+    }
+
+    pub(crate) fn workload_mut(&mut self, id: WorkloadId) -> Option<&mut Workload> {
+        self.workloads.get_mut(id.0)
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.0)
+    }
+
+    /// Marks a workload for its next status.
+    pub(crate) fn touch(&mut self, id: WorkloadId) {
+        if let Some(workload) = self.workloads.get(id.0) {
+            self.changed.workloads.insert(Arc::clone(&workload.spec.uid));
+        }
+    }
+
+    /// Marks a workload to be looked at by the next decision, and for its next status.
+    pub(crate) fn attend(&mut self, id: WorkloadId) {
+        self.attention.insert(id);
+        self.touch(id);
+    }
+
+    /// Something may fit now that did not.
+    pub(crate) fn grow(&mut self) {
+        self.growth += 1;
+    }
+
+    /// Changes the use of a pool and of all above it.
+    pub(crate) fn change_use(&mut self, pool: PoolId, change: impl Fn(&mut Use)) {
+        let Some(own) = self.pools.get_mut(pool.0) else { return };
+        change(&mut own.own);
+        let path = std::mem::take(&mut own.path);
+        for above in &path {
+            if let Some(above_pool) = self.pools.get_mut(above.0) {
+                change(&mut above_pool.all);
+                self.changed_pools.insert(*above);
+            }
+        }
+        if let Some(own) = self.pools.get_mut(pool.0) {
+            own.path = path;
+        }
+    }
+
+    /// Changes what is on a node, and with it what its sets have.
+    pub(crate) fn change_node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
+        let Some(node) = self.nodes.get_mut(id.0) else { return };
+        change(node);
+        self.node_changes += 1;
+        let after = node.contribution();
+        if after == node.contributed {
+            return;
+        }
+        let before = std::mem::replace(&mut node.contributed, after);
+        self.regrant |=
+            before.capacity != node.contributed.capacity || before.unmanaged != node.contributed.unmanaged;
+        for set in &node.sets {
+            if let Some(set) = self.sets.get_mut(set.at()) {
+                set.update(&before, &node.contributed);
+            }
+        }
+        if let Some(root) = node.root {
+            self.changed_pools.insert(root);
+        }
+    }
+
+    /// The id of a node of that name, which may not have been seen yet.
+    pub(crate) fn node_named(&mut self, name: &Arc<str>) -> NodeId {
+        if let Some(id) = self.node_ids.get(name) {
+            return *id;
+        }
+        let id = NodeId(self.nodes.insert(Node::named(Arc::clone(name))));
+        self.node_ids.insert(Arc::clone(name), id);
+        id
+    }
+
+    /// Forgets a node that is gone and that nothing speaks of.
+    pub(crate) fn forget_node(&mut self, id: NodeId) {
+        if self.nodes.get(id.0).is_some_and(Node::is_forgotten)
+            && let Some(node) = self.nodes.remove(id.0)
+        {
+            self.node_ids.remove(&node.name);
+            self.not_ready.remove(&id);
+        }
+    }
+
+    /// The root of the tree that a workload is charged in.
+    pub(crate) fn root_of(&self, workload: WorkloadId) -> Option<PoolId> {
+        self.pool(self.workload(workload)?.pool?)?.root()
+    }
+
+    /// What a member charges and loads by its shape.
+    pub(crate) fn requests(&self, workload: &Workload) -> Amounts {
+        workload
+            .shape
+            .and_then(|shape| self.shapes.get(shape))
+            .map(|shape| shape.requests.clone())
+            .unwrap_or_default()
+    }
+
+    fn effect(&self, id: WorkloadId, index: u32) -> Effect {
+        let Some(workload) = self.workload(id) else { return Effect::default() };
+        let Some(member) = workload.members.get(index as usize) else { return Effect::default() };
+        if !member.slot.charged() {
+            return Effect::default();
+        }
+        let requests = self.requests(workload);
+        let stopping = matches!(workload.phase, Phase::Stopping { .. });
+        let mut effect = Effect {
+            pool: workload.pool,
+            charge: member.charge.as_ref().map_or_else(|| requests.clone(), |charge| (**charge).clone()),
+            leaving: (stopping || member.terminating) && !matches!(member.slot, Slot::Backoff(_)),
+            ..Effect::default()
+        };
+        match member.slot {
+            Slot::Assumed(node) => {
+                effect.assumed = Some(node);
+                effect.load = requests;
+                effect.ports = workload
+                    .shape
+                    .and_then(|shape| self.shapes.get(shape))
+                    .map(|shape| shape.spec.host_ports.clone())
+                    .unwrap_or_default();
+            }
+            Slot::Live => {
+                if let Some(pod) = member.pod.as_ref().and_then(|uid| self.pods.get(uid)) {
+                    effect.live = pod.node.filter(|_| pod.loads());
+                    effect.load = pod.requests.clone();
+                }
+            }
+            Slot::Unplaced | Slot::Backoff(_) | Slot::Succeeded | Slot::Failed => {}
+        }
+        effect
+    }
+
+    fn shift(&mut self, id: WorkloadId, index: u32, effect: &Effect, add: bool) {
+        let count = |into: &mut Amounts, amounts: &Amounts| {
+            if add {
+                into.add(amounts);
+            } else {
+                into.take(amounts);
+            }
+        };
+        if let Some(pool) = effect.pool {
+            self.change_use(pool, |sum| {
+                count(&mut sum.used, &effect.charge);
+                if effect.leaving {
+                    count(&mut sum.leaving, &effect.charge);
+                }
+            });
+        }
+        if let Some(node) = effect.assumed {
+            let ours = self.counts_as_member(node, effect.pool);
+            self.change_node(node, |node| {
+                count(&mut node.load, &effect.load);
+                if ours {
+                    count(&mut node.member_load, &effect.load);
+                }
+                if effect.leaving {
+                    count(&mut node.leaving, &effect.load);
+                }
+                if add {
+                    node.assumed.insert((id, index));
+                    node.ports.extend(effect.ports.iter().cloned());
+                } else {
+                    node.assumed.remove(&(id, index));
+                    remove_ports(&mut node.ports, &effect.ports);
+                }
+            });
+        }
+        if let Some(node) = effect.live.filter(|_| effect.leaving) {
+            self.change_node(node, |node| count(&mut node.leaving, &effect.load));
+        }
+    }
+
+    /// Whether load of a workload in `pool` on `node` is that of its root's members, and not unmanaged.
+    pub(crate) fn counts_as_member(&self, node: NodeId, pool: Option<PoolId>) -> bool {
+        let root = pool.and_then(|pool| self.pool(pool)).and_then(Pool::root);
+        root.is_some() && self.node(node).is_some_and(|node| node.root == root)
+    }
+
+    /// Changes the world in a way that touches one member, and keeps its charge and load true.
+    pub(crate) fn with_member<T>(
+        &mut self,
+        id: WorkloadId,
+        index: u32,
+        change: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let before = self.effect(id, index);
+        // Loads are taken off while the change runs, since it may move what they are reckoned from.
+        self.shift(id, index, &before, false);
+        let result = change(self);
+        let after = self.effect(id, index);
+        self.shift(id, index, &after, true);
+        let gave = (before.pool.is_some() && after.pool.is_none())
+            || (before.assumed.is_some() && after.assumed.is_none() && after.live.is_none());
+        if gave {
+            self.grow();
+        }
+        if before != after {
+            self.touch(id);
+        }
+        result
+    }
+
+    /// Changes the world in a way that touches all members of a workload.
+    pub(crate) fn with_members(&mut self, id: WorkloadId, change: impl FnOnce(&mut Self)) {
+        let size = |world: &Self| world.workload(id).map_or(0, |workload| workload.members.len());
+        for index in 0..u32::try_from(size(self)).unwrap_or(u32::MAX) {
+            let effect = self.effect(id, index);
+            self.shift(id, index, &effect, false);
+        }
+        change(self);
+        for index in 0..u32::try_from(size(self)).unwrap_or(u32::MAX) {
+            let effect = self.effect(id, index);
+            self.shift(id, index, &effect, true);
+        }
+    }
+
+    /// Changes the phase of a workload, and keeps all that is counted by phase true.
+    pub(crate) fn set_phase(&mut self, id: WorkloadId, phase: Phase) {
+        self.count_phase(id, false);
+        self.with_members(id, |world| {
+            if let Some(workload) = world.workload_mut(id) {
+                workload.phase = phase;
+            }
+        });
+        self.count_phase(id, true);
+        self.touch(id);
+    }
+
+    /// Adds a workload to, or takes it from, the numbers of those that run.
+    pub(crate) fn count_phase(&mut self, id: WorkloadId, add: bool) {
+        let Some(workload) = self.workload(id) else { return };
+        let (Some(pool), true) = (workload.pool, holds_quota(&workload.phase)) else { return };
+        let namespace = Arc::clone(&workload.spec.namespace);
+        self.change_use(pool, |sum| {
+            let running_in = sum.running_in.entry(Arc::clone(&namespace)).or_default();
+            if add {
+                sum.running += 1;
+                *running_in += 1;
+            } else {
+                sum.running = sum.running.saturating_sub(1);
+                *running_in = running_in.saturating_sub(1);
+                if *running_in == 0 {
+                    sum.running_in.remove(&namespace);
+                }
+            }
+        });
+        if !add {
+            self.grow();
+        }
+    }
+
+    /// Sets or clears the places that are kept for a workload.
+    pub(crate) fn nominate(&mut self, id: WorkloadId, places: Vec<NodeId>) {
+        let Some(workload) = self.workload(id) else { return };
+        let requests = self.requests(workload);
+        let pool = workload.pool;
+        let before = workload.nominated.clone();
+        self.keep(pool, &requests, &before, false);
+        self.keep(pool, &requests, &places, true);
+        if places.is_empty() {
+            self.nominees.remove(&id);
+        } else {
+            self.nominees.insert(id);
+        }
+        if let Some(workload) = self.workload_mut(id) {
+            workload.nominated = places;
+            if workload.nominated.is_empty() {
+                workload.victims.clear();
+            }
+        }
+        self.touch(id);
+    }
+
+    fn keep(&mut self, pool: Option<PoolId>, requests: &Amounts, places: &[NodeId], add: bool) {
+        let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
+        if let Some(pool) = pool {
+            self.change_use(pool, |sum| {
+                if add {
+                    sum.nominated.add_times(requests, count);
+                } else {
+                    sum.nominated.take_times(requests, count);
+                }
+            });
+        }
+        for node in places {
+            self.change_node(*node, |node| {
+                if add {
+                    node.nominated.add(requests);
+                } else {
+                    node.nominated.take(requests);
+                }
+            });
+        }
+        if !add && !places.is_empty() {
+            self.grow();
+        }
+    }
+
+    /// Sets the time at which a workload is to be looked at again.
+    pub(crate) fn set_timer(&mut self, id: WorkloadId, at: Option<Time>) {
+        let Some(workload) = self.workloads.get_mut(id.0) else { return };
+        if workload.timer == at {
+            return;
+        }
+        if let Some(before) = workload.timer {
+            self.timers.remove(&(before, id));
+        }
+        workload.timer = at;
+        if let Some(at) = at {
+            self.timers.insert((at, id));
+        }
+    }
+
+    /// The workload and slot that a member is, if it is one of an admitted or stopping workload.
+    pub(crate) fn find_member(&self, member: &MemberRef) -> Option<(WorkloadId, u32)> {
+        let id = *self.workload_ids.get(&member.workload)?;
+        let workload = self.workload(id)?;
+        ((member.index as usize) < workload.members.len()).then_some((id, member.index))
+    }
+
+    /// What `pool` may use of `resource` at its own level: declared, and for a root what its nodes give.
+    pub(crate) fn limit(&self, pool: &Pool, resource: ResourceId) -> super::amount::Limit {
+        use super::amount::Limit;
+        let declared = pool.limits.get(&resource).copied().unwrap_or_default();
+        if pool.parent.is_some() {
+            return declared;
+        }
+        let offered = pool
+            .nodes
+            .and_then(|set| self.sets.get(set.at()))
+            .map_or(super::amount::Amount::ZERO, |set| set.usable(resource));
+        declared.tighter(Limit::At(offered))
+    }
+}
+
+/// Whether a workload in this phase holds quota.
+pub(crate) fn holds_quota(phase: &Phase) -> bool {
+    match phase {
+        Phase::Admitted { .. } | Phase::Stopping { .. } => true,
+        Phase::Queued { .. } | Phase::Suspended | Phase::Finished { .. } => false,
+    }
+}
+
+/// Takes each of `gone` once from `ports`.
+pub(crate) fn remove_ports(ports: &mut Vec<HostPort>, gone: &[HostPort]) {
+    for port in gone {
+        if let Some(at) = ports.iter().position(|one| one == port) {
+            ports.swap_remove(at);
+        }
+    }
+}
