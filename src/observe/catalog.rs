@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::template::{Template, Templates};
-use super::{Notes, arc, names, pod, pool, workload};
+use super::{Notes, arc, names, patch, pod, pool, workload};
 use crate::api::pool::{ResourcePool, ResourcePoolStatus};
 use crate::api::pruned::{Pod, Poison, PriorityClass};
 use crate::api::workload::{PooledWorkload, PooledWorkloadStatus};
@@ -204,13 +206,13 @@ impl Catalog {
         }
     }
 
-    /// A write of a workload's status was answered.
-    pub fn workload_written(&mut self, uid: &str, resource_version: &str, status: &PooledWorkloadStatus) {
+    /// A merge patch of a workload's status was answered: it is there, in this version.
+    pub fn workload_written(&mut self, uid: &str, resource_version: &str, patch: &Value) {
         if let Some(known) = self.workloads.get_mut(uid)
             && !older(resource_version, &known.resource_version)
         {
             known.resource_version = resource_version.into();
-            known.status = text(Some(status));
+            known.status = text(Some(&patch::patched(&known.status(), patch)));
         }
     }
 
@@ -257,13 +259,13 @@ impl Catalog {
         }
     }
 
-    /// A write of a pool's status was answered.
-    pub fn pool_written(&mut self, name: &str, resource_version: &str, status: &ResourcePoolStatus) {
+    /// A merge patch of a pool's status was answered: it is there, in this version.
+    pub fn pool_written(&mut self, name: &str, resource_version: &str, patch: &Value) {
         if let Some(known) = self.pools.get_mut(name)
             && !older(resource_version, &known.resource_version)
         {
             known.resource_version = resource_version.into();
-            known.status = status.clone();
+            known.status = patch::patched(&known.status, patch);
         }
     }
 

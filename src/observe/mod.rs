@@ -9,6 +9,7 @@ pub mod constraints;
 pub mod names;
 pub mod namespace;
 pub mod node;
+pub mod patch;
 pub mod pod;
 pub mod pool;
 pub mod requests;

@@ -9,10 +9,13 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
 use super::timestamp;
-use crate::api::API_VERSION;
+use crate::api::pool::ResourcePoolStatus;
 use crate::api::reasons::Reason;
+use crate::api::workload::PooledWorkloadStatus;
+use crate::api::{API_VERSION, conditions};
 use crate::model::time::Time;
 use crate::observe::catalog::{Pool, Workload};
+use crate::observe::workload;
 
 /// Who reports.
 pub const CONTROLLER: &str = "weir.dev/operator";
@@ -85,6 +88,49 @@ pub fn of_pool(known: &Pool, told: Told<'_>, instance: &str, now: Time) -> Event
         ..reference()
     };
     event(regarding, told, instance, now)
+}
+
+/// What a change of a workload's status tells: that it waits for another reason than before. Admissions and ends
+/// are told with their decisions.
+pub fn of_change(
+    known: &Workload,
+    last: &PooledWorkloadStatus,
+    next: &PooledWorkloadStatus,
+    instance: &str,
+    now: Time,
+) -> Option<Event> {
+    let pending = next.pending.as_ref()?;
+    if last.pending.as_ref().is_some_and(|last| last.reason == pending.reason) {
+        return None;
+    }
+    let warning = conditions::is_true(&next.conditions, conditions::STALLED);
+    let reason = workload::reason(&pending.reason)?;
+    Some(of_workload(
+        known,
+        Told { action: Action::Wait, reason, note: &pending.message, warning },
+        instance,
+        now,
+    ))
+}
+
+/// What a change of a pool's status tells: that it stands still, or no longer does.
+pub fn of_pool_change(
+    known: &Pool,
+    last: &ResourcePoolStatus,
+    next: &ResourcePoolStatus,
+    instance: &str,
+    now: Time,
+) -> Option<Event> {
+    let stalled = |status: &ResourcePoolStatus| conditions::is_true(&status.conditions, conditions::STALLED);
+    let action = match (stalled(last), stalled(next)) {
+        (false, true) => Action::Stall,
+        (true, false) => Action::Recover,
+        _ => return None,
+    };
+    let ready = next.conditions.iter().find(|one| one.type_ == conditions::READY)?;
+    let reason = workload::reason(&ready.reason)?;
+    let told = Told { action, reason, note: &ready.message, warning: action == Action::Stall };
+    Some(of_pool(known, told, instance, now))
 }
 
 fn reference() -> ObjectReference {

@@ -4,12 +4,15 @@
 
 pub mod event;
 pub mod ledger;
-mod patch;
 pub mod pod;
 pub mod pool_status;
 pub mod reason;
 pub mod workload_status;
 pub mod write;
+
+mod scripts;
+
+pub use scripts::{Desk, StatusWrite};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as MetaTime;
 use k8s_openapi::jiff::Timestamp;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::reason::friendly_amount;
-use super::{patch, timestamp};
+use super::timestamp;
 use crate::api::conditions::{self, Wanted};
 use crate::api::pool::{NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStatus, WorkloadCounts};
 use crate::api::quantity::{Quantity, shown_amount};
@@ -14,6 +14,7 @@ use crate::model::resources::ResourceTable;
 use crate::model::spec::StopPolicy;
 use crate::model::time::Time;
 use crate::observe::catalog::{Catalog, Pool};
+use crate::observe::patch;
 
 const MOST_RESOURCES: usize = 32;
 

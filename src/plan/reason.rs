@@ -35,6 +35,8 @@ pub fn of_stop(reason: StopReason) -> Reason {
         StopReason::Suspended => Reason::Suspended,
         StopReason::Finished(reason) => of_finish(reason),
         StopReason::GangRestart => Reason::BackingOff,
+        // Never shown: the status of what is being deleted is left as it is.
+        StopReason::Deleted => Reason::Suspended,
     }
 }
 

@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::reason::{self, Refused};
-use super::{meta_time, patch, timestamp};
+use super::{meta_time, timestamp};
 use crate::api::conditions::{self, Wanted};
 use crate::api::quantity::shown_amount;
 use crate::api::reasons::Reason;
@@ -25,7 +25,7 @@ use crate::model::resources::ResourceTable;
 use crate::model::spec::{FinishReason, StopReason};
 use crate::model::time::Time;
 use crate::observe::catalog::Workload;
-use crate::observe::names;
+use crate::observe::{names, patch};
 
 /// Most placements and most distinct counts of failures that a status lists.
 const MOST_PLACEMENTS: usize = 100;
@@ -47,7 +47,8 @@ pub enum Urgency {
 }
 
 /// The status as it shall be. `position`, from 1, is given when positions are due to be written; else the one
-/// that was written last stays while the workload waits.
+/// that was written last stays while the workload waits. Of a workload that is being deleted nothing is written
+/// any more: everybody sees by its metadata how it stands.
 pub fn status(
     report: &WorkloadReport,
     known: &Workload,
@@ -56,6 +57,9 @@ pub fn status(
     table: &ResourceTable,
     now: Time,
 ) -> PooledWorkloadStatus {
+    if known.spec.deleting {
+        return last.clone();
+    }
     let standing = Standing::of(report, known, last, table);
     let queued = matches!(report.phase, WorkloadPhase::Queued { .. });
     let mut next = PooledWorkloadStatus {
@@ -388,6 +392,7 @@ pub(super) fn stopping(reason: StopReason, for_whom: Option<&str>) -> String {
         }
         StopReason::Finished(_) => "it has ended: members that are left are stopped".to_owned(),
         StopReason::GangRestart => "a member failed, so all members are started again".to_owned(),
+        StopReason::Deleted => "it is being deleted".to_owned(),
     }
 }
 
