@@ -28,3 +28,6 @@ fn timestamp(time: Time) -> Timestamp {
 fn meta_time(time: Time) -> MetaTime {
     MetaTime(timestamp(time))
 }
+
+#[cfg(test)]
+mod tests;
