@@ -13,6 +13,13 @@ pub mod order;
 pub mod place;
 pub mod quota;
 
+#[cfg(test)]
+mod counts;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod testing;
+
 use crate::model::time::Time;
 use crate::model::world::World;
 

@@ -40,6 +40,9 @@ impl World {
         let nodes: Vec<_> = self.node_ids.values().copied().collect();
         for id in nodes {
             self.recount_members(id);
+            if self.node(id).is_some_and(|node| node.spec.is_none()) {
+                self.not_ready.insert(id);
+            }
         }
     }
 

@@ -66,6 +66,7 @@ impl World {
         let Some(node) = self.nodes.get_mut(id.0) else { return };
         let contributed = std::mem::take(&mut node.contributed);
         let name = Arc::clone(&node.name);
+        self.regrant |= !node.sets.is_empty();
         for set in std::mem::take(&mut node.sets) {
             let Some(set) = self.sets.get_mut(set.at()) else { continue };
             set.update(&contributed, &Contribution::default());

@@ -4,6 +4,7 @@
 
 pub mod adopt;
 pub mod amount;
+pub mod audit;
 pub mod delta;
 pub mod ids;
 pub mod indexes;

@@ -209,6 +209,10 @@ impl World {
         }
         let id = NodeId(self.nodes.insert(Node::named(Arc::clone(name))));
         self.node_ids.insert(Arc::clone(name), id);
+        if self.settled {
+            // Members are placed on nodes that were seen, so one that is not there is gone.
+            self.not_ready.insert(id);
+        }
         id
     }
 

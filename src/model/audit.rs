@@ -1,0 +1,208 @@
+//! The world held against itself: every sum reckoned anew from what it is a sum of.
+//!
+//! Used by tests after every step, and by `/debug/audit`. It shares no code with what keeps the sums.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ids::{NodeId, PoolId};
+use super::resources::{Amounts, ResourceId};
+use super::workloads::{Phase, Slot};
+use super::world::World;
+
+/// Sums as they should be.
+#[derive(Default)]
+struct Expected {
+    used: BTreeMap<PoolId, Amounts>,
+    leaving: BTreeMap<PoolId, Amounts>,
+    nominated: BTreeMap<PoolId, Amounts>,
+    running: BTreeMap<PoolId, u32>,
+    queued: BTreeMap<PoolId, u32>,
+    load: BTreeMap<NodeId, Amounts>,
+    load_leaving: BTreeMap<NodeId, Amounts>,
+    kept: BTreeMap<NodeId, Amounts>,
+}
+
+impl World {
+    /// What in the world contradicts itself; empty when all is well.
+    pub fn audit(&mut self) -> Vec<String> {
+        self.link();
+        self.grant_all();
+        let expected = self.expect();
+        let mut wrong = Vec::new();
+        self.audit_pools(&expected, &mut wrong);
+        self.audit_nodes(&expected, &mut wrong);
+        self.audit_queues(&mut wrong);
+        wrong
+    }
+
+    /// Where more is used than may be: pool or node, resource, used, and bound.
+    ///
+    /// A limit that was lowered or a node that was lost may leave an excess; decisions never add to it.
+    pub fn excesses(&mut self) -> Vec<(Arc<str>, ResourceId, i64, i64)> {
+        self.link();
+        let mut found = Vec::new();
+        for (_, pool) in self.pools.iter() {
+            for resource in pool.metered.iter() {
+                let used = pool.all.used.get(*resource);
+                let limit = self.limit(pool, *resource);
+                if !limit.holds(used) && !used.is_zero() {
+                    let bound = limit.headroom(super::amount::Amount::ZERO).units();
+                    found.push((Arc::clone(&pool.spec.name), *resource, used.units(), bound));
+                }
+            }
+        }
+        for (_, node) in self.nodes.iter().filter(|(_, node)| node.spec.is_some()) {
+            for (resource, load) in node.load.iter() {
+                let offered = node.allocatable.get(resource);
+                if load > offered {
+                    found.push((Arc::clone(&node.name), resource, load.units(), offered.units()));
+                }
+            }
+        }
+        found
+    }
+
+    fn expect(&self) -> Expected {
+        let mut expected = Expected::default();
+        for (_, workload) in self.workloads.iter() {
+            let path = workload.pool.and_then(|pool| self.pool(pool)).map(|pool| pool.path.clone());
+            let path = path.unwrap_or_default();
+            let stopping = matches!(workload.phase, Phase::Stopping { .. });
+            let requests = self.requests(workload);
+            for member in &workload.members {
+                let charge = member.charge.as_deref().unwrap_or(&requests);
+                let leaving =
+                    (stopping || member.terminating) && matches!(member.slot, Slot::Live | Slot::Assumed(_));
+                if matches!(member.slot, Slot::Live | Slot::Assumed(_) | Slot::Backoff(_)) {
+                    for pool in &path {
+                        expected.used.entry(*pool).or_default().add(charge);
+                        if leaving {
+                            expected.leaving.entry(*pool).or_default().add(charge);
+                        }
+                    }
+                }
+                if let Slot::Assumed(node) = member.slot {
+                    expected.load.entry(node).or_default().add(&requests);
+                    if leaving {
+                        expected.load_leaving.entry(node).or_default().add(&requests);
+                    }
+                }
+                if let (Slot::Live, Some(pod)) = (&member.slot, &member.pod)
+                    && let Some(pod) = self.pods.get(pod)
+                    && let Some(node) = pod.node
+                    && leaving
+                    && pod.loads()
+                {
+                    expected.load_leaving.entry(node).or_default().add(&pod.requests);
+                }
+            }
+            for node in &workload.nominated {
+                expected.kept.entry(*node).or_default().add(&requests);
+                for pool in &path {
+                    expected.nominated.entry(*pool).or_default().add(&requests);
+                }
+            }
+            for pool in &path {
+                let holds = matches!(workload.phase, Phase::Admitted { .. } | Phase::Stopping { .. });
+                *expected.running.entry(*pool).or_default() += u32::from(holds);
+                let queued = workload.place.as_ref().is_some_and(|place| !place.overflow);
+                *expected.queued.entry(*pool).or_default() += u32::from(queued);
+            }
+        }
+        for pod in self.pods.values() {
+            if let Some(node) = pod.node.filter(|_| !pod.phase.ended() && !pod.lost) {
+                expected.load.entry(node).or_default().add(&pod.requests);
+            }
+        }
+        expected
+    }
+
+    fn audit_pools(&self, expected: &Expected, wrong: &mut Vec<String>) {
+        for (id, pool) in self.pools.iter() {
+            let id = PoolId(id);
+            let name = &pool.spec.name;
+            let amounts = [
+                ("used", &pool.all.used, expected.used.get(&id)),
+                ("leaving", &pool.all.leaving, expected.leaving.get(&id)),
+                ("nominated", &pool.all.nominated, expected.nominated.get(&id)),
+            ];
+            for (what, is, should) in amounts {
+                let should = should.cloned().unwrap_or_default();
+                if *is != should {
+                    wrong.push(format!("pool {name}: {what} is {is:?} and should be {should:?}"));
+                }
+            }
+            for (what, is, should) in [
+                ("running", pool.all.running, expected.running.get(&id)),
+                ("queued", pool.all.queued, expected.queued.get(&id)),
+            ] {
+                let should = should.copied().unwrap_or(0);
+                if is != should {
+                    wrong.push(format!("pool {name}: {what} is {is} and should be {should}"));
+                }
+            }
+        }
+    }
+
+    fn audit_nodes(&self, expected: &Expected, wrong: &mut Vec<String>) {
+        for (id, node) in self.nodes.iter() {
+            let id = NodeId(id);
+            for (what, is, should) in [
+                ("load", &node.load, expected.load.get(&id)),
+                ("leaving", &node.leaving, expected.load_leaving.get(&id)),
+                ("nominated", &node.nominated, expected.kept.get(&id)),
+            ] {
+                let should = should.cloned().unwrap_or_default();
+                if *is != should {
+                    wrong.push(format!("node {}: {what} is {is:?} and should be {should:?}", node.name));
+                }
+            }
+            if node.contributed != node.contribution() && !node.sets.is_empty() {
+                wrong.push(format!("node {}: adds {:?} to its pools", node.name, node.contributed));
+            }
+        }
+        for (at, set) in self.sets.iter().enumerate() {
+            let mut capacity = Amounts::new();
+            let mut ready = 0;
+            for (_, id) in &set.nodes {
+                let Some(node) = self.node(*id) else {
+                    wrong.push(format!("set {at}: has a node that is not there"));
+                    continue;
+                };
+                if node.is_ready() {
+                    capacity.add(&node.allocatable);
+                    ready += 1;
+                }
+            }
+            if set.total.capacity != capacity || set.total.ready != ready {
+                wrong.push(format!(
+                    "set {at}: capacity is {:?} and should be {capacity:?}",
+                    set.total.capacity
+                ));
+            }
+        }
+    }
+
+    fn audit_queues(&self, wrong: &mut Vec<String>) {
+        for (_, pool) in self.pools.iter() {
+            for id in pool.queue.iter() {
+                let in_place = self.workload(id).is_some_and(|workload| {
+                    matches!(workload.phase, Phase::Queued { .. }) && workload.place.is_some()
+                });
+                if !in_place {
+                    wrong.push(format!(
+                        "pool {}: its queue has a workload that does not wait",
+                        pool.spec.name
+                    ));
+                }
+            }
+        }
+        for (_, workload) in self.workloads.iter() {
+            let waits = matches!(workload.phase, Phase::Queued { .. });
+            if !waits && workload.place.is_some() {
+                wrong.push(format!("workload {}: stands in a queue and does not wait", workload.title()));
+            }
+        }
+    }
+}
