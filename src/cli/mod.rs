@@ -1,6 +1,8 @@
 //! The subcommands.
 
 pub mod crds;
+pub mod release;
+pub mod run;
 
 use clap::{Parser, Subcommand};
 
@@ -18,6 +20,10 @@ pub struct Cli {
 pub enum Command {
     /// Print the custom resource definitions, or write them to a folder
     Crds(crds::Args),
+    /// Take Weir's finalizers off all pools, before it is uninstalled
+    Release(release::Args),
+    /// Run the operator
+    Run(Box<run::Args>),
 }
 
 impl Cli {
@@ -28,6 +34,8 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
         match self.command {
             Command::Crds(args) => crds::run(&args),
+            Command::Release(args) => release::run(&args),
+            Command::Run(args) => run::run(&args),
         }
     }
 }
