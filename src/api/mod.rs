@@ -10,6 +10,7 @@ pub mod field;
 pub mod labels;
 pub mod names;
 pub mod pool;
+pub mod pruned;
 pub mod quantity;
 pub mod reasons;
 pub mod requests;

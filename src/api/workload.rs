@@ -265,17 +265,6 @@ pub struct PooledWorkloadStatus {
     #[schemars(length(max = 1001), extend("x-kubernetes-list-type" = "atomic"))]
     pub failures: Vec<FailureStatus>,
 
-    /// The last attempt of members, where it is not the first: for each, the members that are at it. Names of
-    /// pods are made from it, so it outlives them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1001), extend("x-kubernetes-list-type" = "atomic"))]
-    pub attempts: Vec<AttemptStatus>,
-
-    /// Why its members are being stopped, in one word of the documented list, while they are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
-    pub stopping: Option<String>,
-
     /// Where the members are; at most the first 100. The label weir.dev/workload finds all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
@@ -474,19 +463,6 @@ pub struct FailureStatus {
     /// How often they failed.
     #[schemars(range(min = 1))]
     pub count: i32,
-
-    /// Their indexes, as in 0-3,7.
-    #[schemars(length(min = 1, max = 32_768))]
-    pub indexes: String,
-}
-
-/// The members that are at the same attempt.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AttemptStatus {
-    /// The attempt, from 1: the first is 0 and is not told.
-    #[schemars(range(min = 1))]
-    pub attempt: i32,
 
     /// Their indexes, as in 0-3,7.
     #[schemars(length(min = 1, max = 32_768))]

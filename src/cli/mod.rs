@@ -2,6 +2,8 @@
 
 pub mod check;
 pub mod crds;
+pub mod release;
+pub mod run;
 
 use clap::{Parser, Subcommand};
 
@@ -21,6 +23,10 @@ pub enum Command {
     Check(check::Args),
     /// Print the custom resource definitions, or write them to a folder
     Crds(crds::Args),
+    /// Take Weir's finalizers off all pools, before it is uninstalled
+    Release(release::Args),
+    /// Run the operator
+    Run(Box<run::Args>),
 }
 
 impl Cli {
@@ -32,6 +38,8 @@ impl Cli {
         match self.command {
             Command::Check(args) => check::run(&args),
             Command::Crds(args) => crds::run(&args),
+            Command::Release(args) => release::run(&args),
+            Command::Run(args) => run::run(&args),
         }
     }
 }
