@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::reason::{self, Refused};
-use super::{meta_time, timestamp};
+use super::{Kstatus, meta_time, timestamp};
 use crate::api::conditions::{self, Wanted};
 use crate::api::quantity::shown_amount;
 use crate::api::reasons::Reason;
@@ -243,9 +243,7 @@ fn summary(report: &WorkloadReport, next: &PooledWorkloadStatus) -> WorkloadSumm
 /// Where a workload stands, as phase and conditions say it.
 struct Standing {
     phase: Phase,
-    ready: bool,
-    reconciling: bool,
-    stalled: bool,
+    kstatus: Kstatus,
     admitted: bool,
     running: bool,
     reason: Reason,
@@ -267,9 +265,7 @@ impl Standing {
                 let impossible = refusal.is_impossible();
                 Self {
                     phase: Phase::Queued,
-                    ready: false,
-                    reconciling: !impossible,
-                    stalled: impossible,
+                    kstatus: if impossible { Kstatus::Stalled } else { Kstatus::Reconciling },
                     admitted: false,
                     running: false,
                     reason: reason::of_refusal(refusal),
@@ -283,9 +279,7 @@ impl Standing {
                     .phase
                     .filter(|phase| matches!(phase, Phase::Starting | Phase::Running))
                     .unwrap_or(Phase::Running),
-                ready: false,
-                reconciling: true,
-                stalled: false,
+                kstatus: Kstatus::Reconciling,
                 admitted: true,
                 running: false,
                 reason: reason::of_stop(*reason),
@@ -294,9 +288,7 @@ impl Standing {
             },
             WorkloadPhase::Suspended => Self {
                 phase: Phase::Suspended,
-                ready: true,
-                reconciling: false,
-                stalled: false,
+                kstatus: Kstatus::Ready,
                 admitted: false,
                 running: false,
                 reason: Reason::Suspended,
@@ -305,9 +297,7 @@ impl Standing {
             },
             WorkloadPhase::Finished { reason, at: _ } => Self {
                 phase: if reason.succeeded() { Phase::Succeeded } else { Phase::Failed },
-                ready: reason.succeeded(),
-                reconciling: false,
-                stalled: !reason.succeeded(),
+                kstatus: if reason.succeeded() { Kstatus::Ready } else { Kstatus::Stalled },
                 admitted: false,
                 running: false,
                 reason: reason::of_finish(*reason),
@@ -340,9 +330,7 @@ impl Standing {
         };
         Self {
             phase: if is_running { Phase::Running } else { Phase::Starting },
-            ready: is_running,
-            reconciling: !is_running,
-            stalled: false,
+            kstatus: if is_running { Kstatus::Ready } else { Kstatus::Reconciling },
             admitted: true,
             running: is_running,
             reason,
@@ -369,9 +357,14 @@ impl Standing {
             }
         };
         let only_if = |holds: bool| holds.then_some(true);
-        put(conditions::READY, Some(self.ready), self.reason, &self.message);
-        put(conditions::RECONCILING, only_if(self.reconciling), self.reason, &self.message);
-        put(conditions::STALLED, only_if(self.stalled), self.reason, &self.message);
+        put(conditions::READY, Some(self.kstatus == Kstatus::Ready), self.reason, &self.message);
+        put(
+            conditions::RECONCILING,
+            only_if(self.kstatus == Kstatus::Reconciling),
+            self.reason,
+            &self.message,
+        );
+        put(conditions::STALLED, only_if(self.kstatus == Kstatus::Stalled), self.reason, &self.message);
         let (reason, message) = match &report.phase {
             WorkloadPhase::Admitted { size, .. } => {
                 (Reason::Admitted, format!("{size} members are charged to pool {:?}", report.pool))

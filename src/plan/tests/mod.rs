@@ -1,251 +1,28 @@
-//! From objects to writes: the catalog, the world, deciding and planning together, with an API server that is
-//! only a table of objects.
+//! From objects to writes, as scenarios.
+
+mod bench;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::events::v1::Event;
 use serde_json::{Value, json};
 
 use super::workload_status::Urgency;
-use super::write::{Script, Write};
+use super::write::Write;
 use super::{Desk, ledger};
 use crate::api::pruned::{Guarded, PriorityClass};
-use crate::api::workload::{Phase, PooledWorkloadStatus};
-use crate::api::{PooledWorkload, ResourcePool, conditions};
+use crate::api::workload::Phase;
+use crate::api::{PooledWorkload, conditions};
 use crate::decide::{decide, decision::Decision};
 use crate::model::delta::Delta;
 use crate::model::spec::MemberRef;
 use crate::model::time::Time;
-use crate::model::world::{Tuning, World};
-use crate::observe::catalog::Catalog;
-use crate::observe::{Notes, namespace, node};
-
-/// 2023-11-14T22:13:20Z.
-const START: i64 = 1_700_000_000_000;
-
-struct Bench {
-    world: World,
-    catalog: Catalog,
-    now: Time,
-    version: u64,
-    /// Pods that were created and are there, by namespace and name.
-    pods: BTreeMap<String, Value>,
-    writes: Vec<Write>,
-}
-
-impl Bench {
-    /// Two nodes of 4 cores, a namespace, and a pool that takes both.
-    fn new() -> Self {
-        let mut bench = Self::empty();
-        for name in ["node-a", "node-b"] {
-            bench.node(name, "4");
-        }
-        bench.pool(
-            "batch",
-            json!({
-                "nodes": {"selector": {}}, "resources": [{"name": "cpu"}], "access": {"namespaces": {}},
-            }),
-        );
-        bench.apply(vec![Delta::Settled]);
-        bench
-    }
-
-    fn empty() -> Self {
-        let mut bench = Self {
-            world: World::new(Tuning::default()),
-            catalog: Catalog::default(),
-            now: Time(START),
-            version: 0,
-            pods: BTreeMap::new(),
-            writes: Vec::new(),
-        };
-        let seen = serde_json::from_value(json!({"metadata": {"name": "vision"}})).unwrap();
-        bench.apply(vec![namespace::namespace(&seen)]);
-        bench
-    }
-
-    fn apply(&mut self, deltas: Vec<Delta>) {
-        for delta in deltas {
-            self.world.apply(delta, self.now);
-        }
-    }
-
-    fn metadata(&mut self, name: &str, uid: &str, generation: i64) -> Value {
-        self.version += 1;
-        json!({"name": name, "uid": uid, "generation": generation, "resourceVersion": self.version.to_string(),
-               "creationTimestamp": "2023-11-14T22:13:20Z"})
-    }
-
-    fn node(&mut self, name: &str, cpu: &str) {
-        let node = json!({
-            "metadata": {"name": name},
-            "status": {"allocatable": {"cpu": cpu, "memory": "8Gi", "pods": "110"},
-                       "conditions": [{"type": "Ready", "status": "True"}]},
-        });
-        let mut notes = Notes::new();
-        let delta = node::node(&serde_json::from_value(node).unwrap(), &mut notes);
-        assert!(notes.is_empty(), "{notes:?}");
-        self.apply(vec![delta]);
-    }
-
-    fn pool(&mut self, name: &str, spec: Value) {
-        let mut metadata = self.metadata(name, &format!("{name}-uid"), 1);
-        if let Some(known) = self.catalog.get_pool(name) {
-            metadata["generation"] = json!(known.generation + 1);
-        }
-        let object = json!({"apiVersion": "weir.dev/v1alpha1", "kind": "ResourcePool", "metadata": metadata, "spec": spec});
-        let Guarded::<ResourcePool>(seen) = serde_json::from_value(object).unwrap();
-        let deltas = self.catalog.pool(&seen);
-        self.apply(deltas);
-    }
-
-    /// A workload of `replicas` members of `cpu` each; `more` goes into its spec.
-    fn workload(&mut self, name: &str, cpu: &str, more: Value) {
-        let uid = format!("{name}-uid");
-        let generation = self.catalog.get(&uid).map_or(1, |known| known.generation + 1);
-        let status = self.catalog.get(&uid).map(|known| serde_json::to_value(known.status()).unwrap());
-        let mut metadata = self.metadata(name, &uid, generation);
-        metadata["namespace"] = json!("vision");
-        let mut spec = json!({"pool": "batch", "template": {"pod": {"spec": {"containers": [
-            {"name": "main", "image": "i", "resources": {"requests": {"cpu": cpu, "memory": "1Gi"}}}]}}}});
-        for (key, value) in more.as_object().unwrap() {
-            spec[key] = value.clone();
-        }
-        let mut object = json!({"apiVersion": "weir.dev/v1alpha1", "kind": "PooledWorkload", "metadata": metadata, "spec": spec});
-        if let Some(status) = status {
-            object["status"] = status;
-        }
-        let Guarded::<PooledWorkload>(seen) = serde_json::from_value(object).unwrap();
-        let deltas = self.catalog.workload(&seen);
-        self.apply(deltas);
-    }
-
-    /// Decides, plans and carries everything out; returns the scripts.
-    fn cycle(&mut self) -> Vec<Script> {
-        let decided = decide(&mut self.world, self.now);
-        let desk = Desk { world: &self.world, catalog: &self.catalog, instance: "weir-0", now: self.now };
-        let scripts = desk.plan(&decided.decisions);
-        for write in scripts.iter().flat_map(|script| script.steps.iter().flatten()) {
-            self.carry_out(write.clone());
-        }
-        scripts
-    }
-
-    fn carry_out(&mut self, write: Write) {
-        self.writes.push(write.clone());
-        match write {
-            Write::CreatePod { member, pod, .. } => {
-                let mut pod = serde_json::to_value(&pod).unwrap();
-                let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
-                let uid = format!("{name}-pod");
-                pod["metadata"]["uid"] = json!(uid);
-                pod["metadata"]["creationTimestamp"] = json!("2023-11-14T22:13:20Z");
-                self.pods.insert(name, pod);
-                self.apply(vec![Delta::MemberCreated { member, pod: uid.into() }]);
-            }
-            Write::PatchWorkloadStatus { workload, status, .. } => {
-                self.version += 1;
-                let version = self.version.to_string();
-                self.catalog.workload_written(&workload, &version, &status);
-            }
-            Write::PatchPoolStatus { pool, status, .. } => {
-                self.version += 1;
-                let version = self.version.to_string();
-                self.catalog.pool_written(&pool, &version, &status);
-            }
-            Write::EvictPod { name, .. } | Write::DeletePod { name, .. } => self.gone(&name),
-            Write::SetPoolFinalizers { .. } | Write::DeleteWorkload { .. } | Write::Event(_) => {}
-        }
-    }
-
-    /// The kubelet says this of a pod.
-    fn kubelet(&mut self, pod: &str, status: Value) {
-        let object = self.pods.get_mut(pod).unwrap_or_else(|| panic!("there is no pod {pod}"));
-        object["status"] = status;
-        let seen = serde_json::from_value(object.clone()).unwrap();
-        let delta = self.catalog.pod(&seen).unwrap();
-        self.apply(vec![delta]);
-    }
-
-    fn runs(&mut self, pod: &str) {
-        self.kubelet(pod, json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}));
-    }
-
-    fn ends(&mut self, pod: &str, code: i32) {
-        let phase = if code == 0 { "Succeeded" } else { "Failed" };
-        let reason = if code == 0 { "Completed" } else { "Error" };
-        let terminated =
-            json!([{"name": "main", "state": {"terminated": {"exitCode": code, "reason": reason}}}]);
-        self.kubelet(pod, json!({"phase": phase, "containerStatuses": terminated}));
-    }
-
-    fn gone(&mut self, pod: &str) {
-        let Some(object) = self.pods.remove(pod) else { return };
-        let delta = self.catalog.pod_gone(&serde_json::from_value(object).unwrap());
-        self.apply(vec![delta]);
-    }
-
-    /// How soon the workload's status must be written now, without writing it.
-    fn urgency(&self, name: &str) -> Urgency {
-        let desk = Desk { world: &self.world, catalog: &self.catalog, instance: "weir-0", now: self.now };
-        desk.workload_status(&format!("{name}-uid"), None).map_or(Urgency::No, |status| status.urgency)
-    }
-
-    /// Writes the workload's status if there is something to write; returns the patch and its event.
-    fn write_status(&mut self, name: &str) -> Option<(Value, Option<Event>)> {
-        let desk = Desk { world: &self.world, catalog: &self.catalog, instance: "weir-0", now: self.now };
-        let due = desk.workload_status(&format!("{name}-uid"), None)?;
-        let Write::PatchWorkloadStatus { status, .. } = due.write.clone() else { panic!("{due:?}") };
-        self.carry_out(due.write);
-        assert_eq!(self.status(name), due.next, "what was written is what shall be there");
-        Some((status, due.event.map(|event| *event)))
-    }
-
-    fn status(&self, name: &str) -> PooledWorkloadStatus {
-        self.catalog.get(&format!("{name}-uid")).unwrap().status()
-    }
-
-    fn condition(&self, name: &str, kind: &str) -> Option<(String, String, String)> {
-        let status = self.status(name);
-        let condition = status.conditions.into_iter().find(|one| one.type_ == kind)?;
-        Some((condition.status, condition.reason, condition.message))
-    }
-
-    fn pass(&mut self, millis: i64) {
-        self.now = Time(self.now.0 + millis);
-    }
-}
-
-fn events(scripts: &[Script]) -> Vec<(String, String, String)> {
-    let writes = scripts.iter().flat_map(|script| script.steps.iter().flatten());
-    let events = writes.filter_map(|write| match write {
-        Write::Event(event) => {
-            Some((event.action.clone().unwrap(), event.reason.clone().unwrap(), event.note.clone().unwrap()))
-        }
-        _ => None,
-    });
-    events.collect()
-}
-
-fn kinds(script: &Script) -> Vec<Vec<&'static str>> {
-    let kind = |write: &Write| match write {
-        Write::CreatePod { .. } => "create pod",
-        Write::PatchWorkloadStatus { .. } => "patch workload",
-        Write::PatchPoolStatus { .. } => "patch pool",
-        Write::SetPoolFinalizers { .. } => "finalizers",
-        Write::EvictPod { .. } => "evict pod",
-        Write::DeletePod { .. } => "delete pod",
-        Write::DeleteWorkload { .. } => "delete workload",
-        Write::Event(_) => "event",
-    };
-    script.steps.iter().map(|step| step.iter().map(kind).collect()).collect()
-}
+use bench::{Bench, START, events, kinds};
 
 #[test]
 fn a_pod_that_starts_soon_costs_a_create_two_patches_and_two_events() {
     let mut bench = Bench::new();
-    bench.workload("train", "1", json!({}));
+    bench.workload("train", "1", &json!({}));
     assert_eq!(bench.urgency("train"), Urgency::No, "nobody looked at it yet");
     let scripts = bench.cycle();
     assert_eq!(kinds(&scripts[0]), [vec!["create pod"], vec!["event"]]);
@@ -285,7 +62,7 @@ fn a_pod_that_starts_soon_costs_a_create_two_patches_and_two_events() {
 #[test]
 fn the_status_of_a_running_and_of_a_finished_workload() {
     let mut bench = Bench::new();
-    bench.workload("train", "1", json!({"replicas": 2, "priority": 5}));
+    bench.workload("train", "1", &json!({"replicas": 2, "priority": 5}));
     bench.cycle();
     bench.pass(3_000);
     bench.runs("train-0");
@@ -342,10 +119,10 @@ fn the_status_of_a_running_and_of_a_finished_workload() {
 fn one_that_waits_says_why_and_is_not_written_again_for_numbers_alone() {
     let mut bench = Bench::new();
     for name in ["a", "b"] {
-        bench.workload(name, "4", json!({}));
+        bench.workload(name, "4", &json!({}));
     }
     bench.cycle();
-    bench.workload("late", "3", json!({}));
+    bench.workload("late", "3", &json!({}));
     bench.cycle();
     assert_eq!(bench.urgency("late"), Urgency::Soon);
     let (patch, event) = bench.write_status("late").unwrap();
@@ -380,10 +157,10 @@ fn one_that_waits_says_why_and_is_not_written_again_for_numbers_alone() {
 #[test]
 fn what_can_never_run_is_stalled() {
     let mut bench = Bench::new();
-    bench.workload("nowhere", "1", json!({"pool": "elsewhere"}));
-    bench.workload("classy", "1", json!({"priorityClassName": "high"}));
-    bench.workload("odd", "1", json!({"template": {"pod": {"spec": {"containers": [], "nodeName": "n"}}}}));
-    bench.workload("typo", "1", json!({"replicas": "many"}));
+    bench.workload("nowhere", "1", &json!({"pool": "elsewhere"}));
+    bench.workload("classy", "1", &json!({"priorityClassName": "high"}));
+    bench.workload("odd", "1", &json!({"template": {"pod": {"spec": {"containers": [], "nodeName": "n"}}}}));
+    bench.workload("typo", "1", &json!({"replicas": "many"}));
     bench.cycle();
     for (name, reason, words) in [
         ("nowhere", "PoolNotFound", "there is no ResourcePool \"elsewhere\""),
@@ -413,7 +190,7 @@ fn what_can_never_run_is_stalled() {
 #[test]
 fn a_failure_is_written_before_the_pod_that_shows_it_is_deleted() {
     let mut bench = Bench::new();
-    bench.workload("train", "1", json!({"backoffLimit": 1}));
+    bench.workload("train", "1", &json!({"backoffLimit": 1}));
     bench.cycle();
     bench.runs("train-0");
     bench.cycle();
@@ -440,7 +217,7 @@ fn a_failure_is_written_before_the_pod_that_shows_it_is_deleted() {
     assert!(conditions::is_true(&status.conditions, conditions::STALLED), "failed is Stalled");
     assert_eq!(
         bench.condition("train", "Finished").unwrap().2,
-        "a member failed more often than backoffLimit=1 allows: container main exited with 3 (Error)"
+        "a member failed more often than backoffLimit=1 allows: member 0: container main exited with 3 (Error)"
     );
     assert_eq!(events(&scripts)[0].1, "BackoffLimitExceeded");
 }
@@ -448,14 +225,14 @@ fn a_failure_is_written_before_the_pod_that_shows_it_is_deleted() {
 #[test]
 fn a_drained_workload_says_so_first_is_evicted_and_waits_again() {
     let mut bench = Bench::new();
-    bench.workload("train", "1", json!({}));
+    bench.workload("train", "1", &json!({}));
     bench.cycle();
     bench.runs("train-0");
     bench.cycle();
     bench.write_status("train");
     let drained = json!({"nodes": {"selector": {}}, "resources": [{"name": "cpu"}], "access": {"namespaces": {}},
                          "stopPolicy": "HoldAndDrain"});
-    bench.pool("batch", drained);
+    bench.pool("batch", &drained);
     bench.pass(1_000);
     let scripts = bench.cycle();
     assert_eq!(kinds(&scripts[0]), [vec!["patch workload"], vec!["evict pod", "event"]]);
@@ -478,12 +255,12 @@ fn a_drained_workload_says_so_first_is_evicted_and_waits_again() {
 #[test]
 fn suspending_deletes_pods_and_is_ready() {
     let mut bench = Bench::new();
-    bench.workload("train", "1", json!({}));
+    bench.workload("train", "1", &json!({}));
     bench.cycle();
     bench.runs("train-0");
     bench.cycle();
     bench.write_status("train");
-    bench.workload("train", "1", json!({"suspend": true}));
+    bench.workload("train", "1", &json!({"suspend": true}));
     let scripts = bench.cycle();
     assert_eq!(kinds(&scripts[0]), [vec!["patch workload"], vec!["delete pod", "event"]]);
     bench.cycle();
@@ -498,7 +275,7 @@ fn suspending_deletes_pods_and_is_ready() {
 #[test]
 fn a_restart_goes_on_where_the_status_left_off() {
     let mut bench = Bench::new();
-    bench.workload("train", "1", json!({"replicas": 3, "minReplicas": 2, "backoffLimit": 3}));
+    bench.workload("train", "1", &json!({"replicas": 3, "minReplicas": 2, "backoffLimit": 3}));
     bench.cycle();
     for pod in ["train-0", "train-1", "train-2"] {
         bench.runs(pod);
@@ -536,7 +313,7 @@ fn a_restart_goes_on_where_the_status_left_off() {
     restarted.apply(deltas);
     restarted.pool(
         "batch",
-        json!({
+        &json!({
             "nodes": {"selector": {}}, "resources": [{"name": "cpu"}], "access": {"namespaces": {}},
         }),
     );
@@ -556,7 +333,7 @@ fn a_restart_goes_on_where_the_status_left_off() {
 #[test]
 fn our_own_writes_and_old_events_tell_the_world_nothing() {
     let mut bench = Bench::new();
-    bench.workload("train", "1", json!({}));
+    bench.workload("train", "1", &json!({}));
     bench.catalog.take_touched();
     let object = |version: u64, generation: i64, status: Value| {
         let object = json!({
@@ -588,9 +365,9 @@ fn our_own_writes_and_old_events_tell_the_world_nothing() {
 #[test]
 fn a_pool_says_its_numbers_and_stands() {
     let mut bench = Bench::new();
-    bench.workload("train", "1500m", json!({}));
+    bench.workload("train", "1500m", &json!({}));
     bench.cycle();
-    bench.workload("huge", "4", json!({"replicas": 2}));
+    bench.workload("huge", "4", &json!({"replicas": 2}));
     bench.cycle();
     let report = bench.world.pool_report("batch").unwrap();
     let desk = Desk { world: &bench.world, catalog: &bench.catalog, instance: "weir-0", now: bench.now };
@@ -616,11 +393,11 @@ fn a_pool_says_its_numbers_and_stands() {
 #[test]
 fn a_pool_that_cannot_stand_is_stalled_and_says_why() {
     let mut bench = Bench::new();
-    bench.pool("orphan", json!({"parent": "nobody"}));
-    bench.pool("one", json!({"parent": "two"}));
-    bench.pool("two", json!({"parent": "one"}));
-    bench.pool("typo", json!({"parent": "batch", "resources": [{"name": "cpu", "limit": "lots"}]}));
-    bench.pool("below", json!({"parent": "orphan"}));
+    bench.pool("orphan", &json!({"parent": "nobody"}));
+    bench.pool("one", &json!({"parent": "two"}));
+    bench.pool("two", &json!({"parent": "one"}));
+    bench.pool("typo", &json!({"parent": "batch", "resources": [{"name": "cpu", "limit": "lots"}]}));
+    bench.pool("below", &json!({"parent": "orphan"}));
     for (name, reason, words) in [
         ("orphan", "ParentNotFound", "nobody"),
         ("one", "ParentCycle", "cycle"),
@@ -649,7 +426,7 @@ fn a_pool_that_cannot_stand_is_stalled_and_says_why() {
 #[test]
 fn what_is_in_flight_goes_through_the_ledger_and_back() {
     let mut bench = Bench::new();
-    bench.workload("train", "1", json!({"replicas": 3}));
+    bench.workload("train", "1", &json!({"replicas": 3}));
     let decided = decide(&mut bench.world, bench.now);
     let [Decision::Admit { workload, pool, at, placements }] = decided.decisions.as_slice() else {
         panic!("{decided:?}")
@@ -671,7 +448,7 @@ fn what_is_in_flight_goes_through_the_ledger_and_back() {
 #[test]
 fn a_pod_with_an_odd_name_is_deleted_by_that_name() {
     let mut bench = Bench::new();
-    bench.workload("train", "1", json!({}));
+    bench.workload("train", "1", &json!({}));
     bench.cycle();
     let pod = serde_json::from_value(json!({
         "metadata": {"name": "by-hand", "namespace": "vision", "uid": "odd", "labels": {"weir.dev/index": "0", "weir.dev/attempt": "1"},
