@@ -110,9 +110,12 @@ pub fn unreadable(poison: &crate::api::pruned::Poison) -> WorkloadSpec {
     }
 }
 
+/// With this begins what is said of a workload that cannot be read.
+pub const UNREADABLE: &str = "the object cannot be read: ";
+
 /// What is said of a workload that cannot be read.
 pub fn problem_of(poison: &crate::api::pruned::Poison) -> Arc<str> {
-    format!("the object cannot be read: {}", poison.problem).into()
+    format!("{UNREADABLE}{}", poison.problem).into()
 }
 
 /// What a status remembers: the inverse of what `plan/workload_status` writes.

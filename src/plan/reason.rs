@@ -10,6 +10,7 @@ use crate::model::resources::{ResourceId, ResourceTable};
 use crate::model::spec::{FinishReason, StopReason};
 use crate::model::time::Time;
 use crate::observe::catalog::CLASS_PROBLEM;
+use crate::observe::workload::UNREADABLE;
 
 /// Longest message and longest list that the schema allows.
 const MOST_CHARACTERS: usize = 4096;
@@ -62,6 +63,7 @@ pub fn of_refusal(refusal: &Refusal) -> Reason {
         Refusal::InvalidTemplate(problem) if problem.starts_with(CLASS_PROBLEM) => {
             Reason::PriorityClassNotFound
         }
+        Refusal::InvalidTemplate(problem) if problem.starts_with(UNREADABLE) => Reason::InvalidSpec,
         Refusal::InvalidTemplate(_) | Refusal::RequestMissing(_) => Reason::InvalidTemplate,
         Refusal::ExceedsLimit { .. } => Reason::ExceedsLimit,
         Refusal::QueueFull { .. } => Reason::QueueFull,

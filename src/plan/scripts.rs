@@ -19,6 +19,7 @@ use crate::model::spec::{FinishReason, MemberRef, StopReason};
 use crate::model::time::Time;
 use crate::model::world::World;
 use crate::observe::catalog::{Catalog, Pool, Workload};
+use crate::observe::patch;
 
 /// All that planning looks at.
 #[derive(Clone, Copy)]
@@ -159,7 +160,7 @@ impl Desk<'_> {
         if urgency == Urgency::No {
             return None;
         }
-        let write = patch_workload(known, workload_status::diff(&last, &next)?);
+        let write = patch_workload(known, patch::between(&last, &next)?);
         let event = event::of_change(known, &last, &next, self.instance, self.now).map(Box::new);
         Some(StatusWrite { urgency, write, next, event })
     }

@@ -320,13 +320,13 @@ impl Standing {
             None => what.to_owned(),
         };
         let (reason, message) = if is_running {
-            (Reason::Running, format!("{running} of {} members run", report.desired))
+            (Reason::Running, how_many(running, report.desired, "run"))
         } else if let Some((refusal, pending)) = report.member_refusal.as_ref().zip(pending.as_ref()) {
             (reason::of_refusal(refusal), format!("a member has no place: {}", pending.message))
         } else if backing_off {
             (Reason::BackingOff, failed("a member is tried again after a pause"))
         } else {
-            (Reason::Starting, format!("{running} of {needed} members that must run do"))
+            (Reason::Starting, format!("its members start: {}", how_many(running, needed, "run")))
         };
         Self {
             phase: if is_running { Phase::Running } else { Phase::Starting },
@@ -367,7 +367,8 @@ impl Standing {
         put(conditions::STALLED, only_if(self.kstatus == Kstatus::Stalled), self.reason, &self.message);
         let (reason, message) = match &report.phase {
             WorkloadPhase::Admitted { size, .. } => {
-                (Reason::Admitted, format!("{size} members are charged to pool {:?}", report.pool))
+                let members = if *size == 1 { "1 member is" } else { &format!("{size} members are") };
+                (Reason::Admitted, format!("{members} charged to pool {:?}", report.pool))
             }
             _ => (self.reason, self.message.clone()),
         };
@@ -387,6 +388,12 @@ impl Standing {
             None => put(conditions::EVICTED, None, self.reason, ""),
         }
     }
+}
+
+/// `2 of 3 members run`.
+fn how_many(part: u32, whole: u32, what: &str) -> String {
+    let members = if whole == 1 { "member" } else { "members" };
+    format!("{part} of {whole} {members} {what}")
 }
 
 /// Why members leave, in a sentence.

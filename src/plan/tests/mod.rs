@@ -166,7 +166,7 @@ fn what_can_never_run_is_stalled() {
         ("nowhere", "PoolNotFound", "there is no ResourcePool \"elsewhere\""),
         ("classy", "PriorityClassNotFound", "there is no PriorityClass \"high\""),
         ("odd", "InvalidTemplate", "spec.template.pod.spec.nodeName: leave it away"),
-        ("typo", "InvalidTemplate", "spec.replicas"),
+        ("typo", "InvalidSpec", "spec.replicas"),
     ] {
         bench.write_status(name);
         let (status, said, message) =
