@@ -489,9 +489,9 @@ pub struct PlacementStatus {
     /// What it does: Unplaced, BackingOff, Starting, Running, Terminating, Succeeded or Failed.
     pub state: MemberState,
 
-    /// Which attempt this is, from 0; from 1 on it is part of the pod's name.
+    /// Which attempt this is, from 1; from the second on it is part of the pod's name.
     #[serde(default)]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 1))]
     pub attempt: i32,
 }
 
