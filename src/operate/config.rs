@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_parser = duration, default_value = "5m")]
     pub lost_after: Duration,
     /// Nothing is decided while a watch has been silent for that long (the API server speaks once a minute)
-    #[arg(long, value_parser = duration, default_value = "2m30s")]
+    #[arg(long, value_parser = duration, default_value = "3m")]
     pub stale_after: Duration,
     /// Where health and metrics are served
     #[arg(long, default_value = "0.0.0.0:8080")]
@@ -109,11 +109,22 @@ impl Args {
     }
 }
 
+/// The cluster that the environment names. Its clients do not try again by themselves: who writes must know
+/// what was written.
+///
+/// # Errors
+/// Where there is none.
+pub async fn cluster() -> anyhow::Result<Config> {
+    let mut config = Config::infer().await.context(
+        "there is no cluster to talk to: set KUBECONFIG, or run inside of one with a service account",
+    )?;
+    config.default_retry = false;
+    Ok(config)
+}
+
 /// The clients of one process. None of them retries by itself or limits itself.
 #[derive(Clone)]
 pub struct Clients {
-    /// For the Lease alone: its connections are never busy with anything else.
-    pub lease: Client,
     /// For watches and lists.
     pub watch: Client,
     /// For writes.
@@ -126,10 +137,7 @@ impl Clients {
     /// # Errors
     /// Where there is none.
     pub async fn infer() -> anyhow::Result<Self> {
-        let config = Config::infer().await.context(
-            "there is no cluster to talk to: set KUBECONFIG, or run inside of one with a service account",
-        )?;
-        Self::of(&config)
+        Self::of(&cluster().await?)
     }
 
     /// Clients for one cluster.
@@ -137,11 +145,8 @@ impl Clients {
     /// # Errors
     /// Where its certificates or credentials cannot be used.
     pub fn of(config: &Config) -> anyhow::Result<Self> {
-        let client = || {
-            let mut config = config.clone();
-            config.default_retry = false;
-            Client::try_from(config).context("the credentials for the cluster cannot be used")
-        };
-        Ok(Self { lease: client()?, watch: client()?, write: client()? })
+        let client =
+            || Client::try_from(config.clone()).context("the credentials for the cluster cannot be used");
+        Ok(Self { watch: client()?, write: client()? })
     }
 }

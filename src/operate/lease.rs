@@ -36,8 +36,16 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// A candidate for the Lease `name` in `namespace`. `identity` is this process's alone.
-    pub fn new(client: Client, namespace: &str, name: &str, identity: &str, timing: Timing) -> Self {
+    /// A candidate for the Lease `name` in `namespace`. `identity` is this process's alone, and `leadership` is
+    /// the token that its writers ask.
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: &str,
+        timing: Timing,
+        leadership: Leadership,
+    ) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
             name: name.to_owned(),
@@ -45,7 +53,7 @@ impl Candidate {
             identity: identity.to_owned(),
             timing,
             elector: Elector::new(identity, timing),
-            leadership: Leadership::none(),
+            leadership,
             last: None,
         }
     }

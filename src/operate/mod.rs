@@ -3,6 +3,7 @@
 pub mod carry;
 pub mod config;
 pub mod confirm;
+pub mod election;
 pub mod http;
 pub mod intake;
 pub mod lead;

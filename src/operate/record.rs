@@ -31,6 +31,8 @@ const AGAIN: Duration = Duration::from_millis(250);
 const POSITIONS_EVERY: Duration = Duration::from_mins(1);
 const POSITIONS: usize = 20;
 
+/// Workloads whose statuses are looked at in one cycle.
+const AT_ONCE: usize = 256;
 /// Events of changed statuses: one of an object within that long, and so many at once, refilled each second.
 const EVENT_PAUSE: Duration = Duration::from_secs(30);
 const EVENTS_AT_ONCE: f64 = 100.0;
@@ -133,7 +135,8 @@ impl Term {
         let due = |records: &BTreeMap<Arc<str>, Instant>| -> Vec<Arc<str>> {
             records.iter().filter(|(_, due)| **due <= at).map(|(name, _)| name.clone()).collect()
         };
-        for uid in due(&self.records.workloads) {
+        // Not all at once: what comes meanwhile must be taken in too.
+        for uid in due(&self.records.workloads).into_iter().take(AT_ONCE) {
             if self.writer.busy(&uid) {
                 self.records.workloads.insert(uid, at + Duration::from_millis(20));
                 continue;

@@ -2,16 +2,19 @@
 
 use std::future::Future;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use kube::Config;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 
-use super::config::{Args, Clients, LogFormat};
+use super::config::{Args, Clients, LogFormat, cluster};
+use super::election::{Election, Lease, Standing};
 use super::http::{self, Told};
-use super::lease::{Candidate, Lost};
+use super::lead::Leadership;
 use super::term::{Ended, Term};
 
 /// Begins to log, as asked.
@@ -40,39 +43,55 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         }
         let _ = stop.send(true);
     });
-    let clients = Clients::infer().await?;
+    let config = cluster().await?;
     let told = Told::default();
     let address = args.http_addr;
     http::serve(address, told.clone()).await.with_context(|| format!("cannot listen on {address}"))?;
-    operate(args, &clients, told, stopped).await
+    operate(args, config, told, stopped).await
 }
 
 /// Runs the operator until `stop` says so.
 ///
 /// # Errors
-/// Where the configuration contradicts itself.
+/// Where the configuration contradicts itself, or the cluster's credentials cannot be used.
 pub async fn operate(
     args: &Args,
-    clients: &Clients,
+    config: Config,
     told: Told,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let timing = args.timing()?;
-    let identity = args.identity();
-    let candidate =
-        || Candidate::new(clients.lease.clone(), &args.namespace, &args.lease_name, &identity, timing);
+    let clients = Clients::of(&config)?;
+    let lease = Lease {
+        namespace: args.namespace.clone(),
+        name: args.lease_name.clone(),
+        identity: args.identity(),
+        timing: args.timing()?,
+    };
+    let identity = lease.identity.clone();
     info!(version = env!("CARGO_PKG_VERSION"), %identity, namespace = %args.namespace, "starts");
+    let election = Election::begin(config, lease)?;
     loop {
-        let mut candidate = candidate();
         told.metrics.leads(false);
         // One that stands by is ready: a rollout must not wait for it to lead.
         told.ready.store(true, Ordering::Relaxed);
-        if until(&mut stop, candidate.acquire()).await.is_none() {
+        let mut watched = election.standing.clone();
+        let leads = watched.wait_for(|standing| *standing != Standing::StandsBy);
+        let Some(standing) = until(&mut stop, leads).await else {
+            election.give_back().await;
             return Ok(());
-        }
+        };
+        let standing = *standing.context("the election has ended")?;
+        let Standing::Leads { term, number } = standing else { continue };
         told.metrics.leads(true);
         told.ready.store(false, Ordering::Relaxed);
-        if lead(args, clients, &told, candidate, &identity, &mut stop).await == Ended::Stopped {
+        let work = lead(args, &clients, &told, election.leadership.clone(), term, &identity, &mut stop);
+        let lost = watched.wait_for(|now| *now != Standing::Leads { term, number });
+        let ended = tokio::select! {
+            ended = work => ended,
+            _ = lost => Ended::Lost,
+        };
+        election.give_back().await;
+        if ended == Ended::Stopped {
             return Ok(());
         }
     }
@@ -83,44 +102,22 @@ async fn lead(
     args: &Args,
     clients: &Clients,
     told: &Told,
-    mut candidate: Candidate,
+    leadership: Leadership,
+    term: u64,
     identity: &str,
     stop: &mut watch::Receiver<bool>,
 ) -> Ended {
-    let (leadership, number) = (candidate.leadership(), candidate.term());
-    let (end, ended) = oneshot::channel::<()>();
-    // A task of its own: a long cycle must not delay a renewal.
-    let (lost, mut was_lost) = oneshot::channel::<Lost>();
-    let keeper = tokio::spawn(async move {
-        tokio::select! {
-            how = candidate.keep() => { let _ = lost.send(how); }
-            _ = ended => {}
+    let begun = Term::begin(args, clients, leadership, term, identity, told.clone());
+    let Some(begun) = until(stop, begun).await else { return Ended::Stopped };
+    match begun {
+        Ok(term) => term.run(stop).await,
+        Err(error) => {
+            error!(%error, "cannot take over");
+            // Not at once again: what stands in the way does not pass so fast.
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            Ended::Lost
         }
-        candidate
-    });
-    let work = async {
-        let begun = Term::begin(args, clients, leadership.clone(), number, identity, told.clone());
-        let Some(begun) = until(stop, begun).await else { return Ended::Stopped };
-        match begun {
-            Ok(term) => term.run(stop).await,
-            Err(error) => {
-                error!(%error, "cannot take over");
-                // Not at once again: what stands in the way does not pass so fast.
-                tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-                Ended::Lost
-            }
-        }
-    };
-    let how = tokio::select! {
-        how = work => how,
-        _ = &mut was_lost => Ended::Lost,
-    };
-    drop(end);
-    match keeper.await {
-        Ok(mut candidate) => candidate.release().await,
-        Err(error) => error!(%error, "the renewal of the Lease broke"),
     }
-    how
 }
 
 /// What `work` comes to, or none if the process is told to end before.

@@ -47,7 +47,7 @@ impl Default for Follow {
     fn default() -> Self {
         Self {
             watch: Duration::from_secs(280),
-            silence: Duration::from_secs(90),
+            silence: Duration::from_mins(2),
             page: 500,
             answer: Duration::from_secs(30),
         }

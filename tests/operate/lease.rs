@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weir::operate::lead::Timing;
+use weir::operate::lead::{Leadership, Timing};
 use weir::operate::lease::{Candidate, Lost};
 
 use super::stub::{Asked, Reply, Stub, failure, missing};
@@ -54,7 +54,7 @@ const TIMING: Timing = Timing {
 };
 
 fn candidate(stub: &Stub, identity: &str) -> Candidate {
-    Candidate::new(stub.client(), "weir-system", "weir", identity, TIMING)
+    Candidate::new(stub.client(), "weir-system", "weir", identity, TIMING, Leadership::none())
 }
 
 #[tokio::test]
