@@ -29,7 +29,7 @@ lint: cargo ## format and lints, warnings are errors
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --no-default-features -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run examples/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x -P SCRIPTDIR .ci/run examples/*.sh; \
 	else echo "shellcheck is not installed: shell scripts are not linted"; fi
 
 fmt: cargo ## formats the code
