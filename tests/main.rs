@@ -4,4 +4,5 @@
 
 mod api;
 mod check;
+mod docs;
 mod operate;
