@@ -6,3 +6,4 @@ mod api;
 mod check;
 mod docs;
 mod operate;
+mod rings;
