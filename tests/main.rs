@@ -4,4 +4,6 @@
 
 mod api;
 mod check;
+mod docs;
 mod operate;
+mod rings;
