@@ -2,4 +2,29 @@
 //!
 //! Nothing here talks to a client; `apply/` carries the writes out.
 
+pub mod event;
+pub mod ledger;
+pub mod pod;
+pub mod pool_status;
+pub mod reason;
+pub mod workload_status;
 pub mod write;
+
+mod scripts;
+
+pub use scripts::{Desk, StatusWrite};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as MetaTime;
+use k8s_openapi::jiff::Timestamp;
+
+use crate::model::time::Time;
+
+/// A time of the model for the API, which keeps seconds: the same once it was read back.
+fn timestamp(time: Time) -> Timestamp {
+    let seconds = Timestamp::from_second(time.0.div_euclid(1000));
+    seconds.unwrap_or(if time.0 < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+fn meta_time(time: Time) -> MetaTime {
+    MetaTime(timestamp(time))
+}

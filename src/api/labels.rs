@@ -1,0 +1,26 @@
+//! Labels, annotations and finalizers that Weir writes: each a constant in this one place.
+
+/// On every child: the pool that it is charged to.
+pub const POOL: &str = "weir.dev/pool";
+/// On every child: the name of its workload.
+pub const WORKLOAD: &str = "weir.dev/workload";
+/// On every child: the UID of its workload, so that a workload that was deleted and made again is not confused.
+pub const WORKLOAD_UID: &str = "weir.dev/workload-uid";
+/// On every child: the index of the member, from 0.
+pub const INDEX: &str = "weir.dev/index";
+/// On every child: which attempt of the member this is, from 1.
+pub const ATTEMPT: &str = "weir.dev/attempt";
+/// On a pool that is in use: it stays until its children and running members are gone.
+pub const FINALIZER: &str = "weir.dev/in-use";
+/// On a node: its members are moved away when it is cordoned.
+pub const DRAIN: &str = "weir.dev/drain";
+/// Every key of Weir begins with this; tenants may not set such keys in a template.
+pub const PREFIX: &str = "weir.dev/";
+
+/// In the environment of every container: the index of the member.
+pub const ENV_INDEX: &str = "WEIR_INDEX";
+/// In the environment of every container: how many members the workload has.
+pub const ENV_REPLICAS: &str = "WEIR_REPLICAS";
+
+/// An annotation on a pod that is left to the default scheduler: the only node that it may be bound to.
+pub const NODE: &str = "weir.dev/node";

@@ -1,0 +1,436 @@
+//! `ResourcePool`: a tree of pools over the nodes that their roots select.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::duration::Duration;
+use super::quantity::Quantity;
+use super::{rules, schema};
+
+/// What the pool is made of, who may use it, and how it shares.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "weir.dev",
+    version = "v1alpha1",
+    kind = "ResourcePool",
+    plural = "resourcepools",
+    shortname = "rp",
+    category = "weir",
+    status = "ResourcePoolStatus",
+    derive = "PartialEq",
+    doc = "A pool of the resources of chosen nodes. Pools form a tree; a root pool owns nodes, and the pools \
+           below it share them by reservation, limit and weight.",
+    validation = rules::dns_label("self.metadata.name", "metadata.name: ", 63),
+    validation = Rule::new("!has(self.spec.parent) || self.spec.parent != self.metadata.name")
+        .message("spec.parent: a pool cannot be its own parent; name another pool, or leave parent away for a root"),
+    printcolumn(name = "Nodes", type_ = "integer", json_path = ".status.nodes.total", description = "Nodes that belong to the pool"),
+    printcolumn(name = "CPU", type_ = "string", json_path = ".status.summary.cpu", description = "CPU used / limit"),
+    printcolumn(name = "Memory", type_ = "string", json_path = ".status.summary.memory", description = "Memory used / limit"),
+    printcolumn(name = "Queued", type_ = "integer", json_path = ".status.workloads.queued", description = "Workloads that wait"),
+    printcolumn(name = "Running", type_ = "integer", json_path = ".status.workloads.running", description = "Workloads that run"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether the pool admits work"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created"),
+    printcolumn(name = "GPUs", type_ = "string", json_path = ".status.summary.gpus", priority = "1", description = "GPUs used / limit"),
+    printcolumn(name = "Policy", type_ = "string", json_path = ".spec.scheduling.policy", priority = "1", description = "Order of the queue"),
+    printcolumn(name = "Parent", type_ = "string", json_path = ".spec.parent", priority = "1", description = "The pool above"),
+    printcolumn(name = "Weight", type_ = "integer", json_path = ".spec.weight", priority = "1", description = "Share of what is idle")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourcePoolSpec {
+    /// Name of the pool above this one. Absent: this is a root, which owns the nodes that it selects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub parent: Option<String>,
+
+    /// The nodes that join the pool. A root without it has no nodes; a child without it uses its parent's
+    /// nodes, a child with it the part of them that matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<PoolNodes>,
+
+    /// The resources that are metered, one entry each. Only what the root lists is metered. A child that
+    /// leaves one away has reservation 0 and its parent's limit; a root's limit is what its nodes offer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub resources: Vec<PoolResource>,
+
+    /// Share of idle resources among siblings that want them: 1 to 10000.
+    #[serde(default = "default_weight")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub weight: i32,
+
+    /// In which order workloads leave the queue.
+    #[serde(default)]
+    pub scheduling: PoolScheduling,
+
+    /// Which of the nodes that fit is chosen.
+    #[serde(default)]
+    pub placement: PoolPlacement,
+
+    /// Bounds on numbers of workloads and on the size of one. They bind the whole subtree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<PoolLimits>,
+
+    /// Who may submit, and at which priorities. Absent: nobody.
+    #[serde(default)]
+    pub access: PoolAccess,
+
+    /// None: admits. Hold: admits nothing new. HoldAndDrain: also evicts what runs. It binds the whole subtree.
+    #[serde(default)]
+    pub stop_policy: StopPolicy,
+
+    /// Finished workloads are deleted this long after they finished, where they do not say themselves.
+    /// Absent: they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_after_finished: Option<Duration>,
+}
+
+/// Share that a pool has when it does not say.
+pub const DEFAULT_WEIGHT: i32 = 100;
+
+fn default_weight() -> i32 {
+    DEFAULT_WEIGHT
+}
+
+/// The nodes of a pool.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolNodes {
+    /// Labels that a node must have to join. {} selects every node.
+    #[schemars(schema_with = "schema::label_selector")]
+    pub selector: LabelSelector,
+}
+
+/// What a pool is entitled to of one resource.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = rules::not_negative("reservation"),
+    validation = rules::not_negative("limit"),
+    validation = rules::countable_field("reservation"),
+    validation = rules::countable_field("limit"),
+    validation = Rule::new("!has(self.reservation) || !has(self.limit) || !isQuantity(string(self.reservation)) || !isQuantity(string(self.limit)) || quantity(string(self.reservation)).compareTo(quantity(string(self.limit))) <= 0")
+        .message("reservation: write at most the limit of the same resource"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolResource {
+    /// Name of the resource: cpu, memory, ephemeral-storage, pods, hugepages-<size>, or an extended resource
+    /// such as nvidia.com/gpu.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::resource_name())]
+    pub name: String,
+
+    /// What the pool gets whenever it asks, if need be by reclaiming it from borrowers. Absent: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<Quantity>,
+
+    /// What the pool never passes. Absent: the parent's limit; of a root, what its nodes offer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Quantity>,
+}
+
+/// In which order workloads leave the queue.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolScheduling {
+    /// FirstComeFirstServed: by creation time. Priority: by priority, then by creation time.
+    #[serde(default)]
+    pub policy: Policy,
+
+    /// Strict: the head of the queue blocks those behind it. BestEffort: smaller ones may pass a blocked head,
+    /// for at most 10 minutes.
+    #[serde(default)]
+    pub queueing: Queueing,
+}
+
+/// The order of a queue.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Policy {
+    /// By creation time.
+    FirstComeFirstServed,
+    /// By priority, then by creation time.
+    #[default]
+    Priority,
+}
+
+/// Whether a blocked head holds the rest of the queue.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Queueing {
+    /// It does.
+    Strict,
+    /// Smaller ones may pass it.
+    #[default]
+    BestEffort,
+}
+
+/// Which of the nodes that fit is chosen.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolPlacement {
+    /// BinPack: fill used nodes first. Spread: use the emptiest first. Balanced: keep each node's resources
+    /// used in proportion.
+    #[serde(default)]
+    pub strategy: Strategy,
+}
+
+/// How nodes are scored.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Strategy {
+    /// The fullest node first.
+    BinPack,
+    /// The emptiest node first.
+    Spread,
+    /// The node whose resources are then used most in proportion.
+    #[default]
+    Balanced,
+}
+
+/// Bounds on numbers of workloads and on the size of one.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolLimits {
+    /// Most workloads that run at a time, in the pool and all below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub max_running: Option<i32>,
+
+    /// Most workloads that wait at a time, in the pool and all below it; further ones are not queued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub max_queued: Option<i32>,
+
+    /// Most workloads of one namespace that run at a time, in the pool and all below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub max_running_per_namespace: Option<i32>,
+
+    /// Most that one workload may ask for, all members together, by resource name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    #[x_kube(
+        validation = rules::resource_names(),
+        validation = rules::not_negative_values(),
+        validation = rules::countable_values()
+    )]
+    pub max_resources_per_workload: BTreeMap<String, Quantity>,
+}
+
+/// Who may submit, and at which priorities.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolAccess {
+    /// Labels of the namespaces that may submit. Absent: nobody. {}: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_label_selector")]
+    pub namespaces: Option<LabelSelector>,
+
+    /// The priorities that workloads may have.
+    #[serde(default)]
+    pub priority: PriorityRange,
+}
+
+/// The priorities that workloads of a pool may have.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("self.min <= self.max")
+    .message("write min and max so that min is at most max, such as {min: -1000, max: 1000}"))]
+#[serde(rename_all = "camelCase")]
+pub struct PriorityRange {
+    /// The lowest.
+    #[serde(default = "default_min_priority")]
+    #[schemars(range(min = -1_000_000_000, max = 1_000_000_000))]
+    pub min: i32,
+
+    /// The highest.
+    #[serde(default = "default_max_priority")]
+    #[schemars(range(min = -1_000_000_000, max = 1_000_000_000))]
+    pub max: i32,
+}
+
+/// Lowest priority that a pool allows when it does not say.
+pub const DEFAULT_MIN_PRIORITY: i32 = -1000;
+/// Highest priority that a pool allows when it does not say.
+pub const DEFAULT_MAX_PRIORITY: i32 = 1000;
+
+fn default_min_priority() -> i32 {
+    DEFAULT_MIN_PRIORITY
+}
+
+fn default_max_priority() -> i32 {
+    DEFAULT_MAX_PRIORITY
+}
+
+impl Default for PriorityRange {
+    fn default() -> Self {
+        Self { min: DEFAULT_MIN_PRIORITY, max: DEFAULT_MAX_PRIORITY }
+    }
+}
+
+/// Whether a pool admits.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopPolicy {
+    /// It admits.
+    #[default]
+    None,
+    /// It admits nothing new.
+    Hold,
+    /// It admits nothing new and evicts what runs.
+    HoldAndDrain,
+}
+
+/// What Weir observed of the pool.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
+pub struct ResourcePoolStatus {
+    /// The metadata.generation that this status is about; -1 before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1))]
+    pub observed_generation: Option<i64>,
+
+    /// The nodes of the pool, counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<NodeCounts>,
+
+    /// The metered resources, in numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub resources: Vec<ResourceStatus>,
+
+    /// The workloads of the pool itself, counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workloads: Option<WorkloadCounts>,
+
+    /// Numbers as the columns of kubectl get show them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<PoolSummary>,
+
+    /// Ready, Reconciling, Stalled, Overcommitted and Overlapping.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+/// The nodes of a pool, counted.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeCounts {
+    /// All nodes that belong to the pool.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub total: i32,
+
+    /// Those that are ready and schedulable: what they offer is the capacity.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub ready: i32,
+
+    /// Those that are cordoned.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub unschedulable: i32,
+}
+
+/// One metered resource of a pool, in numbers.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceStatus {
+    /// Name of the resource.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// What the ready nodes of the pool offer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Quantity>,
+
+    /// What pods that belong to no workload take of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmanaged: Option<Quantity>,
+
+    /// What the pool is entitled to whenever it asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<Quantity>,
+
+    /// What the pool never passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Quantity>,
+
+    /// What members of the pool and of all pools below it are charged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocated: Option<Quantity>,
+
+    /// The part of allocated that is above the reservation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub borrowed: Option<Quantity>,
+
+    /// The part of the reservation that others use while it is idle here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lent: Option<Quantity>,
+
+    /// What nobody uses on the pool's nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Quantity>,
+
+    /// What the pool could admit now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available: Option<Quantity>,
+
+    /// What the waiting workloads of the pool ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Quantity>,
+
+    /// allocated in percent of the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub utilization_percent: Option<i32>,
+
+    /// The largest block that is free on one node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest_free: Option<Quantity>,
+}
+
+/// The workloads of a pool, counted.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadCounts {
+    /// Those that wait.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub queued: i32,
+
+    /// Those that hold quota.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub running: i32,
+
+    /// Those that succeeded.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub finished: i32,
+
+    /// Those that failed.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub failed: i32,
+}
+
+/// Numbers as the columns of kubectl get show them.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolSummary {
+    /// CPU used / limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 80))]
+    pub cpu: Option<String>,
+
+    /// Memory used / limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 80))]
+    pub memory: Option<String>,
+
+    /// GPUs used / limit: all resources whose name ends in /gpu, together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 80))]
+    pub gpus: Option<String>,
+}

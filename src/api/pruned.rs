@@ -1,0 +1,464 @@
+//! The little that Weir reads of the objects that others own, as types for `kube::Api` and watchers.
+//!
+//! Everything else is skipped while reading and never allocated: managed fields, annotations, volumes, probes.
+//! Every field may be absent. That, and the API server's own types behind these kinds, is why one of them can
+//! be watched without a guard; the two custom resources are read by [`Guarded`], where a bad object spoils
+//! itself alone.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
+use kube::Resource;
+use kube::core::ObjectMeta;
+use serde::de::{DeserializeOwned, Deserializer};
+use serde::{Deserialize, de};
+use serde_json::Value;
+use thiserror::Error;
+
+use super::labels;
+
+macro_rules! resource {
+    ($type:ty, $scope:ty, $group:literal, $version:literal, $kind:literal, $plural:literal) => {
+        impl Resource for $type {
+            type DynamicType = ();
+            type Scope = $scope;
+
+            fn kind((): &()) -> Cow<'_, str> {
+                $kind.into()
+            }
+            fn group((): &()) -> Cow<'_, str> {
+                $group.into()
+            }
+            fn version((): &()) -> Cow<'_, str> {
+                $version.into()
+            }
+            fn plural((): &()) -> Cow<'_, str> {
+                $plural.into()
+            }
+            fn meta(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+            fn meta_mut(&mut self) -> &mut ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
+}
+
+/// A pod: what it takes of its node, where it is in its life, and whose it is.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Pod {
+    /// Without managed fields; labels and annotations only those of Weir.
+    #[serde(default, deserialize_with = "own_meta")]
+    pub metadata: ObjectMeta,
+    /// What it asks for.
+    #[serde(default)]
+    pub spec: PodSpec,
+    /// What became of it.
+    #[serde(default)]
+    pub status: PodStatus,
+}
+resource!(Pod, NamespaceResourceScope, "", "v1", "Pod", "pods");
+
+/// What a pod asks for.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    /// The node that it is bound to.
+    pub node_name: Option<String>,
+    /// The containers.
+    #[serde(deserialize_with = "or_default")]
+    pub containers: Vec<Container>,
+    /// Those that run before, and sidecars.
+    #[serde(deserialize_with = "or_default")]
+    pub init_containers: Vec<Container>,
+    /// What the runtime takes besides.
+    #[serde(deserialize_with = "quantities")]
+    pub overhead: BTreeMap<String, String>,
+    /// Resources of the whole pod, in place of the sum of its containers'.
+    #[serde(deserialize_with = "or_default")]
+    pub resources: Resources,
+    /// Its ports are ports of the node.
+    #[serde(deserialize_with = "or_default")]
+    pub host_network: bool,
+}
+
+/// A container.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// What it asks for.
+    #[serde(deserialize_with = "or_default")]
+    pub resources: Resources,
+    /// Its ports.
+    #[serde(deserialize_with = "or_default")]
+    pub ports: Vec<Port>,
+    /// `Always` makes an init container a sidecar.
+    pub restart_policy: Option<String>,
+}
+
+/// Requests and limits, by resource, as written.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Resources {
+    /// What is set aside.
+    #[serde(deserialize_with = "quantities")]
+    pub requests: BTreeMap<String, String>,
+    /// What is never passed.
+    #[serde(deserialize_with = "quantities")]
+    pub limits: BTreeMap<String, String>,
+}
+
+/// A port of a container.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Port {
+    /// In the pod.
+    pub container_port: i64,
+    /// On the node.
+    pub host_port: Option<i64>,
+    /// On which address of the node.
+    #[serde(rename = "hostIP")]
+    pub host_ip: Option<String>,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: Option<String>,
+}
+
+/// What became of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodStatus {
+    /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
+    pub phase: Option<String>,
+    /// The kubelet's word for why.
+    pub reason: Option<String>,
+    /// The kubelet's sentence for why.
+    pub message: Option<String>,
+    /// All conditions.
+    #[serde(deserialize_with = "or_default")]
+    pub conditions: Vec<Condition>,
+    /// Of the init containers.
+    #[serde(deserialize_with = "or_default")]
+    pub init_container_statuses: Vec<ContainerStatus>,
+    /// Of the containers.
+    #[serde(deserialize_with = "or_default")]
+    pub container_statuses: Vec<ContainerStatus>,
+}
+
+/// A condition of a pod or a node.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
+    /// Which.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// Why, in a word.
+    pub reason: Option<String>,
+    /// Why, in a sentence.
+    pub message: Option<String>,
+    /// Since when.
+    pub last_transition_time: Option<Time>,
+}
+
+/// What became of a container.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStatus {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    #[serde(deserialize_with = "or_default")]
+    pub state: ContainerState,
+    /// What the node set aside for it, after a resize in place.
+    #[serde(deserialize_with = "quantities")]
+    pub allocated_resources: BTreeMap<String, String>,
+    /// What it runs with.
+    #[serde(deserialize_with = "or_default")]
+    pub resources: Resources,
+}
+
+/// What a container does: only its end is of interest.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ContainerState {
+    /// It has ended.
+    pub terminated: Option<Terminated>,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Terminated {
+    /// Its exit code.
+    pub exit_code: i32,
+    /// `Error`, `OOMKilled`, ...
+    pub reason: Option<String>,
+}
+
+/// A node.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Node {
+    /// Without managed fields and annotations.
+    #[serde(default, deserialize_with = "labelled_meta")]
+    pub metadata: ObjectMeta,
+    /// Taints and cordon.
+    #[serde(default)]
+    pub spec: NodeSpec,
+    /// Readiness and what it offers.
+    #[serde(default)]
+    pub status: NodeStatus,
+}
+resource!(Node, ClusterResourceScope, "", "v1", "Node", "nodes");
+
+/// Taints and cordon of a node.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeSpec {
+    /// Cordoned.
+    #[serde(deserialize_with = "or_default")]
+    pub unschedulable: bool,
+    /// Its taints.
+    #[serde(deserialize_with = "or_default")]
+    pub taints: Vec<Taint>,
+}
+
+/// A taint.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Taint {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: Option<String>,
+    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    pub effect: String,
+}
+
+/// Readiness of a node and what it offers.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeStatus {
+    /// What pods may take.
+    #[serde(deserialize_with = "quantities")]
+    pub allocatable: BTreeMap<String, String>,
+    /// All conditions.
+    #[serde(deserialize_with = "or_default")]
+    pub conditions: Vec<Condition>,
+}
+
+/// A namespace: its labels.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Namespace {
+    /// Without managed fields and annotations.
+    #[serde(default, deserialize_with = "labelled_meta")]
+    pub metadata: ObjectMeta,
+}
+resource!(Namespace, ClusterResourceScope, "", "v1", "Namespace", "namespaces");
+
+/// A `PriorityClass`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PriorityClass {
+    /// Without managed fields, labels and annotations.
+    #[serde(default, deserialize_with = "own_meta")]
+    pub metadata: ObjectMeta,
+    /// The priority that it stands for.
+    #[serde(default)]
+    pub value: i32,
+    /// It counts where nothing is said.
+    #[serde(default, deserialize_with = "or_default")]
+    pub global_default: bool,
+}
+resource!(PriorityClass, ClusterResourceScope, "scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses");
+
+/// An object that cannot be read: what of it could be, and why not more.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[error("{problem}")]
+pub struct Poison {
+    /// Its metadata, pruned.
+    pub metadata: Box<ObjectMeta>,
+    /// The field and what is wrong with it.
+    pub problem: String,
+    /// The object as it came, for what can be read of it nevertheless.
+    pub object: Box<Value>,
+}
+
+/// Reads a `K`; one that cannot be read spoils itself alone and neither its list nor its watch.
+///
+/// Unlike `kube::core::DeserializeGuard` it says which field is wrong, and it drops managed fields.
+#[derive(Clone, Debug)]
+pub struct Guarded<K>(pub Result<K, Poison>);
+
+impl<'de, K: DeserializeOwned + Resource> Deserialize<'de> for Guarded<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let metadata = value.get("metadata").cloned().unwrap_or_default();
+        // Metadata comes from the API server itself. Were it unreadable, there would be no object to speak of.
+        let metadata = Meta::<AllLabels>::deserialize(metadata).map_err(de::Error::custom)?.into_meta();
+        Ok(Self(match serde_path_to_error::deserialize::<_, K>(&value) {
+            Ok(mut object) => {
+                *object.meta_mut() = metadata;
+                Ok(object)
+            }
+            Err(error) => {
+                let problem = format!("{}: {}", error.path(), error.inner());
+                Err(Poison { metadata: Box::new(metadata), problem, object: Box::new(value) })
+            }
+        }))
+    }
+}
+
+impl<K: Resource> Resource for Guarded<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(dt: &Self::DynamicType) -> Cow<'_, str> {
+        K::kind(dt)
+    }
+    fn group(dt: &Self::DynamicType) -> Cow<'_, str> {
+        K::group(dt)
+    }
+    fn version(dt: &Self::DynamicType) -> Cow<'_, str> {
+        K::version(dt)
+    }
+    fn plural(dt: &Self::DynamicType) -> Cow<'_, str> {
+        K::plural(dt)
+    }
+    fn meta(&self) -> &ObjectMeta {
+        self.0.as_ref().map_or_else(|poison| &*poison.metadata, K::meta)
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.0.as_mut().map_or_else(|poison| &mut *poison.metadata, K::meta_mut)
+    }
+}
+
+/// Metadata as far as it is read, with `L` of the labels.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound = "L: Deserialize<'de> + Default")]
+struct Meta<L> {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    finalizers: Option<Vec<String>>,
+    owner_references: Option<Vec<OwnerReference>>,
+    labels: Option<L>,
+    annotations: Option<OwnAnnotations>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+struct AllLabels(BTreeMap<String, String>);
+
+/// The labels of members that are read; `labels` holds the same words.
+#[derive(Default, Deserialize)]
+struct OwnLabels {
+    #[serde(rename = "weir.dev/index")]
+    index: Option<String>,
+    #[serde(rename = "weir.dev/attempt")]
+    attempt: Option<String>,
+}
+
+/// The only annotation that is read; `labels` holds the same word.
+#[derive(Default, Deserialize)]
+struct OwnAnnotations {
+    #[serde(rename = "weir.dev/node")]
+    node: Option<String>,
+}
+
+impl From<AllLabels> for BTreeMap<String, String> {
+    fn from(labels: AllLabels) -> Self {
+        labels.0
+    }
+}
+
+impl From<OwnLabels> for BTreeMap<String, String> {
+    fn from(own: OwnLabels) -> Self {
+        let OwnLabels { index, attempt } = own;
+        [(labels::INDEX, index), (labels::ATTEMPT, attempt)]
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect()
+    }
+}
+
+impl<L: Into<BTreeMap<String, String>>> Meta<L> {
+    fn into_meta(self) -> ObjectMeta {
+        let node = self.annotations.and_then(|annotations| annotations.node);
+        ObjectMeta {
+            name: self.name,
+            namespace: self.namespace,
+            uid: self.uid,
+            resource_version: self.resource_version,
+            generation: self.generation,
+            creation_timestamp: self.creation_timestamp,
+            deletion_timestamp: self.deletion_timestamp,
+            finalizers: self.finalizers,
+            owner_references: self.owner_references,
+            labels: self.labels.map(Into::into).filter(|labels| !labels.is_empty()),
+            annotations: node.map(|node| [(labels::NODE.to_owned(), node)].into()),
+            ..ObjectMeta::default()
+        }
+    }
+}
+
+fn own_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    Ok(Meta::<OwnLabels>::deserialize(deserializer)?.into_meta())
+}
+
+fn labelled_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    Ok(Meta::<AllLabels>::deserialize(deserializer)?.into_meta())
+}
+
+/// `null` as if the field were absent.
+fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn quantities<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let written = Option::<BTreeMap<String, Written>>::deserialize(deserializer)?.unwrap_or_default();
+    Ok(written.into_iter().map(|(name, Written(text))| (name, text)).collect())
+}
+
+/// A quantity as the API server takes it: a string, or a number such as `2` or `0.5`.
+struct Written(String);
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Written;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a quantity such as 4, 500m or 64Gi")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Written, E> {
+                Ok(Written(text.to_owned()))
+            }
+            fn visit_string<E: de::Error>(self, text: String) -> Result<Written, E> {
+                Ok(Written(text))
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Written, E> {
+                Ok(Written(number.to_string()))
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Written, E> {
+                Ok(Written(number.to_string()))
+            }
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Written, E> {
+                Ok(Written(number.to_string()))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}

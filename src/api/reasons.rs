@@ -1,0 +1,152 @@
+//! The fixed list of reasons that conditions, events and `status.pending` give.
+//!
+//! `docs/reasons.md` is made from it: each reason says what it means and what to do.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($name:ident: $meaning:literal, $action:literal;)*) => {
+        /// Why something is as it is, in one word.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
+
+            /// The word as the API shows it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Reason::$name => stringify!($name),)* }
+            }
+
+            /// What it means.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Reason::$name => $meaning,)* }
+            }
+
+            /// What to do about it.
+            pub const fn action(self) -> &'static str {
+                match self { $(Reason::$name => $action,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    // Waiting: it may pass by itself.
+    WaitingForQuota: "The pool, or a pool above it, has too little left of a resource.",
+        "Wait, or ask for less, or raise the limit or reservation of the pool that the message names.";
+    WaitingForPreempted: "Room is being made for it: others are ending, and their resources are not free yet.",
+        "Wait: it starts when they are gone.";
+    QueuedBehind: "The pool's queueing is Strict, or the head was passed for too long, and another workload is ahead.",
+        "Wait, raise the priority, or set scheduling.queueing of the pool to BestEffort.";
+    TooManyRunning: "The pool, a pool above it, or the namespace runs as many workloads as limits allow.",
+        "Wait until one ends, or raise limits.maxRunning or limits.maxRunningPerNamespace.";
+    QueueFull: "The pool already has limits.maxQueued workloads waiting.",
+        "Wait until some of them start, or raise limits.maxQueued.";
+    NoFittingNode: "Within quota, but no node of the pool can take the members; status.pending.nodes counts why.",
+        "Wait for nodes to become free or ready, or loosen the template's selector, affinity, tolerations or requests.";
+    Fragmented: "The nodes have enough free in total, but on no one node as much as a member asks for.",
+        "Wait, ask for smaller members, or use placement.strategy BinPack so that large blocks stay whole.";
+    PoolHeld: "The stopPolicy of the pool, or of a pool above it, is Hold or HoldAndDrain.",
+        "Set stopPolicy to None when the pool may run work again.";
+    PoolNotFound: "No ResourcePool of that name exists.",
+        "Create the pool, or write the name of another in spec.pool.";
+    PoolStalled: "The pool has no sound place in the tree: a parent is missing, or parents form a cycle.",
+        "Correct spec.parent of the pool; its own condition says what is wrong.";
+    PoolDeleting: "The pool is being deleted and takes nothing new.",
+        "Write the name of another pool in spec.pool.";
+    NamespaceNotAllowed: "The namespace is not selected by access.namespaces of the pool.",
+        "Ask the pool's owner to select the namespace, or use a pool that does.";
+    PriorityNotAllowed: "The priority is outside access.priority of the pool.",
+        "Choose a priority between access.priority.min and max of the pool.";
+    PriorityClassNotFound: "No PriorityClass of the name in spec.priorityClassName exists.",
+        "Create the class, or write another class or a number in spec.priority.";
+    CreateRefused: "The API server refused to create a member: a policy, a webhook, a quota or an invalid field.",
+        "Read the API server's words in the message and change the template or the policy; it is tried again.";
+    NameTaken: "A foreign object already has the name that a member must have.",
+        "Delete or rename that object, or rename the workload.";
+
+    // Impossible: somebody must change something.
+    ExceedsLimit: "It asks for more than the declared limits could ever give, even in an empty pool.",
+        "Ask for less, or raise the limit that the message names.";
+    InvalidTemplate: "The pod template cannot be used; the message names each field.",
+        "Correct the fields; `weir check -f FILE` shows the same problems offline.";
+    InvalidSpec: "The spec holds a value that the schema let pass and that cannot be used; the message names the field.",
+        "Correct the field; `weir check -f FILE` shows the same problem offline.";
+
+    // Under way and running.
+    Admitted: "It holds quota, and its members are being created.",
+        "Nothing.";
+    Starting: "Its members were created and fewer than minReplicas of them run.",
+        "Wait; `kubectl describe pod` of a member tells what it waits for.";
+    Running: "At least minReplicas of its members run.",
+        "Nothing.";
+    Suspended: "spec.suspend is true: it holds nothing and does not wait.",
+        "Set spec.suspend to false to queue it.";
+    BackingOff: "A member failed, was refused or vanished, and is tried again after a delay.",
+        "Look at the failed member's log; the delay grows from 10 s to 5 min.";
+
+    // It had to give way.
+    Reclaimed: "Another pool took back its reservation, and this workload ran on what was borrowed.",
+        "Wait: it is queued with its old place. A larger reservation of the pool prevents this.";
+    NodeLost: "A node with members of it was deleted, or has been unreachable for 5 minutes.",
+        "Nothing: members are placed again, uncounted.";
+    Drained: "The stopPolicy of the pool, or of a pool above it, is HoldAndDrain; or the node was drained.",
+        "Wait until the pool is released or another node has room.";
+
+    // It ended.
+    Completed: "All members that must succeed have succeeded.",
+        "Nothing.";
+    BackoffLimitExceeded: "Members failed more often than backoffLimit allows.",
+        "Read the failed member's log, correct the cause and create the workload again.";
+    MaxDurationExceeded: "It ran for longer than maxDuration.",
+        "Raise maxDuration, or make the work shorter.";
+    MaxWaitExceeded: "It waited for longer than maxWait.",
+        "Raise maxWait or the priority, or use a pool with more room.";
+
+    // Pools.
+    AllGood: "The pool admits work.",
+        "Nothing.";
+    NoNodes: "No node belongs to the pool, so nothing can run in it.",
+        "Label nodes so that nodes.selector matches them, or correct the selector.";
+    ParentNotFound: "The pool that spec.parent names does not exist.",
+        "Create it, or correct spec.parent.";
+    ParentCycle: "Following spec.parent leads back to this pool.",
+        "Take spec.parent away from one of the pools that the message names.";
+    ReservationsExceedParent: "The reservations of the children add up to more than the pool can give.",
+        "Lower reservations by the amount in the message, or raise those of the pool.";
+    ReservationExceedsLimit: "A reservation is larger than the limit of the pool or of a pool above it.",
+        "Lower the reservation, or raise that limit.";
+    SelectorsOverlap: "Nodes that nodes.selector matches belong to another root pool, which is older.",
+        "Make the selectors of the two roots exclude each other.";
+    NoOverlap: "Every node that nodes.selector matches belongs to this root.",
+        "Nothing.";
+    WithinCapacity: "The reservations of the children fit into the pool.",
+        "Nothing.";
+    InUse: "The pool is being deleted and still has children or running members.",
+        "Delete or move them; the pool goes once they are gone.";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_a_word_and_says_what_to_do() {
+        for reason in Reason::ALL {
+            assert!(reason.as_str().chars().all(|c| c.is_ascii_alphabetic()), "{reason}");
+            assert!(reason.as_str().len() <= 128, "the schema allows 128 characters");
+            assert!(reason.meaning().ends_with('.'), "{reason}: {}", reason.meaning());
+            assert!(reason.action().ends_with('.'), "{reason}: {}", reason.action());
+        }
+    }
+}

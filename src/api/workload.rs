@@ -1,0 +1,520 @@
+//! `PooledWorkload`: members that are admitted to a pool together and placed on its nodes.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::duration::Duration;
+use super::pool::Strategy;
+use super::quantity::Quantity;
+use super::{rules, schema};
+
+/// The longest name of a workload: members are called after it, and their names are hostnames.
+pub const MAX_NAME: usize = 50;
+
+/// What shall run, in which pool, and what happens when it ends.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "weir.dev",
+    version = "v1alpha1",
+    kind = "PooledWorkload",
+    plural = "pooledworkloads",
+    shortname = "pw",
+    category = "weir",
+    namespaced,
+    status = "PooledWorkloadStatus",
+    derive = "PartialEq",
+    doc = "Work that a pool admits and places: one or more members made from one template, admitted together.",
+    validation = rules::dns_label("self.metadata.name", "metadata.name: ", MAX_NAME),
+    validation = rules::fixed_while_admitted("template", false),
+    validation = rules::fixed_while_admitted("pool", false),
+    validation = rules::fixed_while_admitted("completion", false),
+    validation = rules::fixed_while_admitted("minReplicas", true),
+    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.pool", description = "The pool"),
+    printcolumn(name = "Priority", type_ = "integer", json_path = ".status.priority", description = "The priority that counts"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Where it stands"),
+    printcolumn(name = "Members", type_ = "string", json_path = ".status.summary.members", description = "Members that run / are wanted"),
+    printcolumn(name = "Node", type_ = "string", json_path = ".status.summary.node", description = "The node, or how many nodes"),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Why it stands there"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created"),
+    printcolumn(name = "Position", type_ = "integer", json_path = ".status.queue.position", priority = "1", description = "Place in the queue")
+)]
+#[x_kube(
+    validation = Rule::new("!(has(self.priority) && has(self.priorityClassName))")
+        .message("write either priority or priorityClassName, not both"),
+    validation = Rule::new("!has(self.minReplicas) || self.minReplicas <= self.replicas")
+        .message("minReplicas: write at most replicas, or leave it away to start all members together"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct PooledWorkloadSpec {
+    /// Name of the pool. It cannot change while the workload is admitted.
+    #[schemars(length(min = 1, max = 63))]
+    pub pool: String,
+
+    /// The higher goes first where the pool's policy is Priority, within access.priority of the pool. Absent:
+    /// that of priorityClassName, else of the cluster's default PriorityClass, else 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1_000_000_000, max = 1_000_000_000))]
+    pub priority: Option<i32>,
+
+    /// Name of a scheduling.k8s.io PriorityClass whose value is the priority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class_name: Option<String>,
+
+    /// Members wanted: 1 to 10000.
+    #[serde(default = "default_replicas")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub replicas: i32,
+
+    /// Members without which none starts. Absent: replicas, so that all start together. It cannot change while
+    /// the workload is admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub min_replicas: Option<i32>,
+
+    /// RunToCompletion: a member that ends with success is done. KeepRunning: a member that ends is started
+    /// again. It cannot change while the workload is admitted.
+    #[serde(default)]
+    pub completion: Completion,
+
+    /// How often a member may fail before the workload fails. Absent: 3 for RunToCompletion, no limit for
+    /// KeepRunning. Refusals by the kubelet, lost nodes and evictions do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub backoff_limit: Option<i32>,
+
+    /// RestartMember: a member that failed is started again alone. RestartGang: all members are.
+    #[serde(default)]
+    pub on_member_failure: OnMemberFailure,
+
+    /// The workload is deleted this long after it finished. Absent: the pool's ttlAfterFinished, else it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_after_finished: Option<Duration>,
+
+    /// true: release everything and leave the queue.
+    #[serde(default)]
+    pub suspend: bool,
+
+    /// The workload fails when it runs for longer than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::at_least_a_second())]
+    pub max_duration: Option<Duration>,
+
+    /// The workload fails when it waits for longer than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::at_least_a_second())]
+    pub max_wait: Option<Duration>,
+
+    /// Overrides the placement of the pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<WorkloadPlacement>,
+
+    /// What each member is made from. It cannot change while the workload is admitted.
+    pub template: WorkloadTemplate,
+}
+
+/// Members that a workload has when it does not say.
+pub const DEFAULT_REPLICAS: i32 = 1;
+/// Failures that a member may have when the workload runs to completion and does not say.
+pub const DEFAULT_BACKOFF_LIMIT: i32 = 3;
+
+fn default_replicas() -> i32 {
+    DEFAULT_REPLICAS
+}
+
+impl PooledWorkloadSpec {
+    /// Members without which none starts.
+    pub fn effective_min_replicas(&self) -> i32 {
+        self.min_replicas.unwrap_or(self.replicas)
+    }
+
+    /// Failures that a member may have; `None` is no limit.
+    pub fn effective_backoff_limit(&self) -> Option<i32> {
+        self.backoff_limit.or(match self.completion {
+            Completion::RunToCompletion => Some(DEFAULT_BACKOFF_LIMIT),
+            Completion::KeepRunning => None,
+        })
+    }
+}
+
+/// When a member is done.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Completion {
+    /// When it ends with success.
+    #[default]
+    RunToCompletion,
+    /// Never: it is started again.
+    KeepRunning,
+}
+
+/// What is started again when a member fails.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnMemberFailure {
+    /// That member.
+    #[default]
+    RestartMember,
+    /// All members.
+    RestartGang,
+}
+
+/// What a workload wants of placement.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadPlacement {
+    /// BinPack, Spread or Balanced. Absent: the pool's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+}
+
+/// What each member is made from.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadTemplate {
+    /// Each member is a pod.
+    pub pod: PodTemplate,
+}
+
+/// A pod, as a member is made from it.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodTemplate {
+    /// Labels and annotations of each pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<TemplateMetadata>,
+
+    /// A core/v1 PodSpec, stored as given and checked when it is read; `weir check` checks it offline.
+    /// nodeName, schedulerName, schedulingGates, hostname and subdomain are refused: Weir sets them.
+    #[schemars(schema_with = "schema::pod_spec")]
+    pub spec: Value,
+}
+
+/// Labels and annotations of each pod.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateMetadata {
+    /// Labels of each pod. Those under weir.dev/ are Weir's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::labels")]
+    #[x_kube(validation = rules::label_keys())]
+    pub labels: BTreeMap<String, String>,
+
+    /// Annotations of each pod. Those under weir.dev/ are Weir's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::annotations")]
+    #[x_kube(validation = rules::label_keys())]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What Weir observed of the workload, and what it must remember over a restart.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
+pub struct PooledWorkloadStatus {
+    /// The metadata.generation that this status is about; -1 before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1))]
+    pub observed_generation: Option<i64>,
+
+    /// Where it stands, for people: Queued, Starting, Running, Suspended, Succeeded or Failed. Programs read
+    /// the conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+
+    /// The priority that counts: from priority, the class, or the cluster's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+
+    /// Its place in the queue while it waits, for those near the head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueStatus>,
+
+    /// Why it waits, in numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PendingStatus>,
+
+    /// What it holds while it is admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<AllocationStatus>,
+
+    /// The members, counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<MemberCounts>,
+
+    /// Indexes of the members that succeeded, as in 0-3,7.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32_768))]
+    pub succeeded_indexes: Option<String>,
+
+    /// Indexes of the members that failed for good, as in 0-3,7.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32_768))]
+    pub failed_indexes: Option<String>,
+
+    /// How often members failed so far: for each count, the members that failed so often.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1001), extend("x-kubernetes-list-type" = "atomic"))]
+    pub failures: Vec<FailureStatus>,
+
+    /// Where the members are; at most the first 100. The label weir.dev/workload finds all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
+    pub placements: Vec<PlacementStatus>,
+
+    /// When the current wait began: maxWait counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_time")]
+    pub queued_at: Option<Time>,
+
+    /// When enough members first ran after the last admission: maxDuration counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_time")]
+    pub started_at: Option<Time>,
+
+    /// When it succeeded or failed: ttlAfterFinished counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_time")]
+    pub finished_at: Option<Time>,
+
+    /// How often it was evicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub evictions: Option<i32>,
+
+    /// Numbers as the columns of kubectl get show them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<WorkloadSummary>,
+
+    /// Ready, Reconciling, Stalled, Admitted, Running, Finished and Evicted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Where a workload stands, for people.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// It waits.
+    Queued,
+    /// It is admitted, and too few members run yet.
+    Starting,
+    /// Enough members run.
+    Running,
+    /// It was told to hold nothing and not to wait.
+    Suspended,
+    /// It ended well.
+    Succeeded,
+    /// It ended badly, or can never run.
+    Failed,
+}
+
+/// A place in the queue.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueStatus {
+    /// Its place, from 1.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub position: i32,
+
+    /// How many workloads are ahead of it.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub ahead: i32,
+}
+
+/// Why a workload waits, in numbers.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingStatus {
+    /// Why, in one word of the documented list.
+    #[schemars(length(min = 1, max = 128))]
+    pub reason: String,
+
+    /// Why, in a sentence.
+    #[serde(default)]
+    #[schemars(length(max = 4096))]
+    pub message: String,
+
+    /// What was asked for and what the pool could give.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub resources: Vec<PendingResource>,
+
+    /// Which nodes were looked at, and why they were rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<PendingNodes>,
+}
+
+/// What was asked for of one resource and what the pool could give.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingResource {
+    /// Name of the resource.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// What the workload asks for, all members together.
+    pub requested: Quantity,
+
+    /// What the pool could give it now.
+    pub available: Quantity,
+}
+
+/// Which nodes were looked at, and why they were rejected.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingNodes {
+    /// Nodes of the pool.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub total: i32,
+
+    /// How many were rejected, by reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    pub rejected: Vec<RejectedNodes>,
+}
+
+/// Nodes that were rejected for one reason.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedNodes {
+    /// The reason.
+    #[schemars(length(min = 1, max = 256))]
+    pub reason: String,
+
+    /// How many.
+    #[schemars(range(min = 0))]
+    pub count: i32,
+}
+
+/// What a workload holds while it is admitted.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllocationStatus {
+    /// The pool that it is charged to.
+    #[schemars(length(min = 1, max = 63))]
+    pub pool: String,
+
+    /// The priority that it was admitted with.
+    #[serde(default)]
+    pub priority: i32,
+
+    /// How many members it was admitted with.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub replicas: i32,
+
+    /// What it is charged, by resource, all members together.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub resources: BTreeMap<String, Quantity>,
+
+    /// When it was admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_time")]
+    pub admitted_at: Option<Time>,
+}
+
+/// The members of a workload, counted.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberCounts {
+    /// Those that shall be.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub desired: i32,
+
+    /// Those that have a node.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub placed: i32,
+
+    /// Those that run.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub running: i32,
+
+    /// Those that succeeded.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub succeeded: i32,
+
+    /// Those that failed for good.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub failed: i32,
+}
+
+/// The members that failed equally often.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureStatus {
+    /// How often they failed.
+    #[schemars(range(min = 1))]
+    pub count: i32,
+
+    /// Their indexes, as in 0-3,7.
+    #[schemars(length(min = 1, max = 32_768))]
+    pub indexes: String,
+}
+
+/// Where one member is.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacementStatus {
+    /// Index of the member.
+    #[schemars(range(min = 0))]
+    pub index: i32,
+
+    /// Name of its pod.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// The node that was chosen for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub node: Option<String>,
+
+    /// What it does: Starting, Running, Terminating, Succeeded or Failed.
+    pub state: MemberState,
+
+    /// Which attempt this is, from 1.
+    #[schemars(range(min = 1))]
+    pub attempt: i32,
+}
+
+/// What a member does.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum MemberState {
+    /// Created, and not running yet.
+    Starting,
+    /// Running.
+    Running,
+    /// Told to end, and still charged.
+    Terminating,
+    /// Ended with success.
+    Succeeded,
+    /// Ended without success.
+    Failed,
+}
+
+/// Numbers as the columns of kubectl get show them.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadSummary {
+    /// Members that run / are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub members: Option<String>,
+
+    /// The node of the only member, or how many nodes there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub node: Option<String>,
+}

@@ -1,0 +1,246 @@
+//! Pools: what their spec says, read as far as it can be.
+
+use std::sync::Arc;
+
+use super::selectors::label_selector;
+use super::{arc, time};
+use crate::api::ResourcePool;
+use crate::api::pool::{self, PoolLimits, PriorityRange};
+use crate::api::pruned::Poison;
+use crate::api::quantity;
+use crate::model::amount::{Amount, Limit};
+use crate::model::selector::LabelSelector;
+use crate::model::spec::{Entitlement, NamedAmounts, Policy, PoolSpec, Queueing, StopPolicy, Strategy};
+use crate::model::time::Span;
+
+/// What a pool says. What cannot be read is in `problem`, and the pool is then stalled.
+pub fn pool(seen: &Result<ResourcePool, Poison>) -> PoolSpec {
+    match seen {
+        Ok(pool) => read(pool),
+        Err(poison) => {
+            // Nothing is admitted in it; what it was before is unknown, so it keeps nothing of it either.
+            let problem = format!("the object cannot be read: {}", poison.problem);
+            PoolSpec { problem: Some(problem.into()), ..empty(&poison.metadata) }
+        }
+    }
+}
+
+fn empty(metadata: &kube::core::ObjectMeta) -> PoolSpec {
+    PoolSpec {
+        name: arc(metadata.name.as_ref()),
+        uid: arc(metadata.uid.as_ref()),
+        created: time(metadata.creation_timestamp.as_ref()),
+        deleting: metadata.deletion_timestamp.is_some(),
+        parent: None,
+        nodes: None,
+        entitlements: Vec::new(),
+        weight: 1,
+        policy: Policy::default(),
+        queueing: Queueing::default(),
+        strategy: Strategy::default(),
+        max_running: None,
+        max_queued: None,
+        max_running_per_namespace: None,
+        max_resources_per_workload: NamedAmounts::new(),
+        namespaces: None,
+        priority_range: (pool::DEFAULT_MIN_PRIORITY, pool::DEFAULT_MAX_PRIORITY),
+        stop: StopPolicy::default(),
+        ttl_after_finished: None,
+        problem: None,
+    }
+}
+
+fn read(object: &ResourcePool) -> PoolSpec {
+    let mut problem = Problem(None);
+    let spec = &object.spec;
+    let pool::ResourcePoolSpec {
+        parent,
+        nodes,
+        resources,
+        weight,
+        scheduling: pool::PoolScheduling { policy, queueing },
+        placement: pool::PoolPlacement { strategy: placement },
+        limits,
+        access: pool::PoolAccess { namespaces, priority: PriorityRange { min, max } },
+        stop_policy,
+        ttl_after_finished,
+    } = spec;
+    let PoolLimits { max_running, max_queued, max_running_per_namespace, max_resources_per_workload } =
+        &limits.clone().unwrap_or_default();
+    let selector = nodes.as_ref().map(|nodes| problem.selector(&nodes.selector, "spec.nodes.selector"));
+    PoolSpec {
+        parent: parent.as_deref().map(Arc::from),
+        nodes: selector,
+        entitlements: resources.iter().enumerate().map(|(at, one)| problem.entitlement(at, one)).collect(),
+        weight: u32::try_from(*weight).unwrap_or(1).clamp(1, 10_000),
+        policy: match policy {
+            pool::Policy::FirstComeFirstServed => Policy::FirstComeFirstServed,
+            pool::Policy::Priority => Policy::Priority,
+        },
+        queueing: match queueing {
+            pool::Queueing::Strict => Queueing::Strict,
+            pool::Queueing::BestEffort => Queueing::BestEffort,
+        },
+        strategy: strategy(*placement),
+        max_running: max_running.map(at_least_nothing),
+        max_queued: max_queued.map(at_least_nothing),
+        max_running_per_namespace: max_running_per_namespace.map(at_least_nothing),
+        max_resources_per_workload: max_resources_per_workload
+            .iter()
+            .map(|(name, amount)| {
+                let field = format!("spec.limits.maxResourcesPerWorkload[{name}]");
+                (Arc::from(name.as_str()), problem.amount(name, amount, &field))
+            })
+            .collect(),
+        namespaces: namespaces.as_ref().map(|one| problem.selector(one, "spec.access.namespaces")),
+        priority_range: (*min, *max),
+        stop: match stop_policy {
+            pool::StopPolicy::None => StopPolicy::None,
+            pool::StopPolicy::Hold => StopPolicy::Hold,
+            pool::StopPolicy::HoldAndDrain => StopPolicy::HoldAndDrain,
+        },
+        ttl_after_finished: ttl_after_finished.map(|ttl| Span(ttl.as_millis().max(0))),
+        problem: problem.0.map(Arc::from),
+        ..empty(&object.metadata)
+    }
+}
+
+/// A strategy of the API in the model's words.
+pub fn strategy(strategy: pool::Strategy) -> Strategy {
+    match strategy {
+        pool::Strategy::BinPack => Strategy::BinPack,
+        pool::Strategy::Spread => Strategy::Spread,
+        pool::Strategy::Balanced => Strategy::Balanced,
+    }
+}
+
+fn at_least_nothing(count: i32) -> u32 {
+    u32::try_from(count).unwrap_or(0)
+}
+
+/// The first thing that was wrong.
+struct Problem(Option<String>);
+
+impl Problem {
+    fn say(&mut self, what: String) {
+        self.0.get_or_insert(what);
+    }
+
+    fn selector(
+        &mut self,
+        selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector,
+        field: &str,
+    ) -> LabelSelector {
+        label_selector(selector, field).unwrap_or_else(|what| {
+            self.say(what);
+            LabelSelector::default()
+        })
+    }
+
+    fn amount(&mut self, name: &str, quantity: &quantity::Quantity, field: &str) -> Amount {
+        let counted = match quantity::counted(name, quantity.as_str()) {
+            Ok(counted) if counted < 0 => Err(format!("{quantity} is negative: write 0 or more")),
+            Ok(counted) => Ok(counted),
+            Err(error) => Err(error.to_string()),
+        };
+        counted.map_or_else(
+            |what| {
+                self.say(format!("{field}: {what}"));
+                Amount::ZERO
+            },
+            Amount::new,
+        )
+    }
+
+    fn entitlement(&mut self, at: usize, resource: &pool::PoolResource) -> Entitlement {
+        let pool::PoolResource { name, reservation, limit } = resource;
+        let field = |field: &str| format!("spec.resources[{at}].{field}");
+        let reservation = reservation.as_ref().map(|one| self.amount(name, one, &field("reservation")));
+        let limit = limit.as_ref().map(|one| self.amount(name, one, &field("limit")));
+        Entitlement {
+            resource: name.as_str().into(),
+            reservation: reservation.unwrap_or_default(),
+            limit: limit.map_or(Limit::Unlimited, Limit::At),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::pruned::Guarded;
+    use crate::model::time::Time;
+    use serde_json::{Value, json};
+
+    fn seen(spec: &Value) -> PoolSpec {
+        let object = json!({
+            "apiVersion": "weir.dev/v1alpha1", "kind": "ResourcePool",
+            "metadata": {"name": "batch", "uid": "u", "creationTimestamp": "1970-01-01T00:00:01Z"},
+            "spec": spec,
+        });
+        let Guarded(object) = serde_json::from_value(object).unwrap();
+        pool(&object)
+    }
+
+    #[test]
+    fn everything_in_a_pool_is_read() {
+        let spec = seen(&json!({
+            "parent": "company",
+            "nodes": {"selector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "Exists"}]}},
+            "resources": [{"name": "cpu", "reservation": "1500m", "limit": "80"}, {"name": "memory", "limit": "1Gi"}, {"name": "pods"}],
+            "weight": 300,
+            "scheduling": {"policy": "FirstComeFirstServed", "queueing": "Strict"},
+            "placement": {"strategy": "BinPack"},
+            "limits": {"maxRunning": 5, "maxQueued": 6, "maxRunningPerNamespace": 7, "maxResourcesPerWorkload": {"cpu": "8"}},
+            "access": {"namespaces": {}, "priority": {"min": -5, "max": 5}},
+            "stopPolicy": "Hold",
+            "ttlAfterFinished": "1h",
+        }));
+        assert_eq!(spec.problem, None);
+        assert_eq!(
+            (spec.name.as_ref(), spec.parent.as_deref(), spec.created),
+            ("batch", Some("company"), Time(1000))
+        );
+        assert_eq!(spec.nodes.unwrap().requirements.len(), 2);
+        assert_eq!(spec.entitlements[0].reservation, Amount::new(1500));
+        assert_eq!(spec.entitlements[0].limit, Limit::At(Amount::new(80_000)));
+        assert_eq!(spec.entitlements[1].limit, Limit::At(Amount::new(1 << 30)));
+        assert_eq!(spec.entitlements[2].limit, Limit::Unlimited);
+        assert_eq!(
+            (spec.weight, spec.policy, spec.queueing),
+            (300, Policy::FirstComeFirstServed, Queueing::Strict)
+        );
+        assert_eq!(
+            (spec.max_running, spec.max_queued, spec.max_running_per_namespace),
+            (Some(5), Some(6), Some(7))
+        );
+        assert_eq!(spec.namespaces, Some(LabelSelector::default()));
+        assert_eq!(
+            (spec.priority_range, spec.stop, spec.strategy),
+            ((-5, 5), StopPolicy::Hold, Strategy::BinPack)
+        );
+        assert_eq!(spec.ttl_after_finished, Some(Span::minutes(60)));
+    }
+
+    #[test]
+    fn what_cannot_be_read_stalls_the_pool_alone_and_says_where() {
+        for (spec, expected) in [
+            (
+                json!({"resources": [{"name": "cpu", "limit": "lots"}]}),
+                "spec.resources[0].limit: \"lots\" is not a quantity",
+            ),
+            (
+                json!({"resources": [{"name": "cpu", "reservation": "-1"}]}),
+                "spec.resources[0].reservation: -1 is negative",
+            ),
+            (json!({"resources": "many"}), "spec.resources"),
+            (
+                json!({"nodes": {"selector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}}}),
+                "spec.nodes.selector.matchExpressions[0].operator",
+            ),
+        ] {
+            let problem = seen(&spec).problem.unwrap();
+            assert!(problem.contains(expected), "{problem} does not say {expected}");
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! Words for refusals, ends and stops: one reason of the documented list, a sentence with its numbers, and the
+//! numbers themselves.
+
+use crate::api::quantity::{is_bytes, shown_amount};
+use crate::api::reasons::Reason;
+use crate::api::workload::{PendingNodes, PendingResource, PendingStatus, RejectedNodes};
+use crate::model::amount::Amount;
+use crate::model::refusal::{NodeRejection, NodeTally, Refusal, Shortage};
+use crate::model::resources::{ResourceId, ResourceTable};
+use crate::model::spec::{FinishReason, StopReason};
+use crate::model::time::Time;
+use crate::observe::catalog::CLASS_PROBLEM;
+
+/// Longest message and longest list that the schema allows.
+const MOST_CHARACTERS: usize = 4096;
+const MOST_ITEMS: usize = 32;
+
+/// What a message says of the workload that was refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its pool.
+    pub pool: &'a str,
+    /// Its priority.
+    pub priority: i32,
+}
+
+/// Why the members of a workload are stopped.
+pub fn of_stop(reason: StopReason) -> Reason {
+    match reason {
+        StopReason::Reclaimed => Reason::Reclaimed,
+        StopReason::Drained => Reason::Drained,
+        StopReason::CreateRefused => Reason::CreateRefused,
+        StopReason::Suspended => Reason::Suspended,
+        StopReason::Finished(reason) => of_finish(reason),
+        StopReason::GangRestart => Reason::BackingOff,
+        // Never shown: the status of what is being deleted is left as it is.
+        StopReason::Deleted => Reason::Suspended,
+    }
+}
+
+/// How a workload ended.
+pub fn of_finish(reason: FinishReason) -> Reason {
+    match reason {
+        FinishReason::Completed => Reason::Completed,
+        FinishReason::BackoffLimitExceeded => Reason::BackoffLimitExceeded,
+        FinishReason::MaxDurationExceeded => Reason::MaxDurationExceeded,
+        FinishReason::MaxWaitExceeded => Reason::MaxWaitExceeded,
+    }
+}
+
+/// The reason of a refusal.
+pub fn of_refusal(refusal: &Refusal) -> Reason {
+    match refusal {
+        Refusal::NotTried | Refusal::QueuedBehind(_) => Reason::QueuedBehind,
+        Refusal::PoolNotFound => Reason::PoolNotFound,
+        Refusal::PoolStalled(_) => Reason::PoolStalled,
+        Refusal::PoolDeleting(_) => Reason::PoolDeleting,
+        Refusal::PoolHeld(_) => Reason::PoolHeld,
+        Refusal::NamespaceNotAllowed => Reason::NamespaceNotAllowed,
+        Refusal::PriorityNotAllowed(..) => Reason::PriorityNotAllowed,
+        Refusal::InvalidTemplate(problem) if problem.starts_with(CLASS_PROBLEM) => {
+            Reason::PriorityClassNotFound
+        }
+        Refusal::InvalidTemplate(_) | Refusal::RequestMissing(_) => Reason::InvalidTemplate,
+        Refusal::ExceedsLimit { .. } => Reason::ExceedsLimit,
+        Refusal::QueueFull { .. } => Reason::QueueFull,
+        Refusal::TooManyRunning { .. } => Reason::TooManyRunning,
+        Refusal::WaitingForQuota { .. } => Reason::WaitingForQuota,
+        Refusal::NoFittingNode(_) => Reason::NoFittingNode,
+        Refusal::Fragmented { .. } => Reason::Fragmented,
+        Refusal::WaitingForPreempted(_) => Reason::WaitingForPreempted,
+        Refusal::CreateRefused { name_taken: true, .. } => Reason::NameTaken,
+        Refusal::CreateRefused { .. } => Reason::CreateRefused,
+    }
+}
+
+/// A refusal as a status shows it.
+pub fn pending(refusal: &Refusal, of: Refused<'_>, table: &ResourceTable) -> PendingStatus {
+    let (shortages, tally): (&[Shortage], Option<&NodeTally>) = match refusal {
+        Refusal::ExceedsLimit { shortage, .. } => (std::slice::from_ref(shortage), None),
+        Refusal::WaitingForQuota { shortages, .. } => (shortages, None),
+        Refusal::NoFittingNode(tally) => (&[], Some(tally)),
+        Refusal::Fragmented { tally, shortages } => (shortages, Some(tally)),
+        _ => (&[], None),
+    };
+    let resource = |shortage: &Shortage| {
+        let name = table.name(shortage.resource);
+        PendingResource {
+            name: name.to_owned(),
+            requested: shown_amount(name, shortage.requested.units()),
+            available: shown_amount(name, shortage.bound.less(shortage.used).units()),
+        }
+    };
+    PendingStatus {
+        reason: of_refusal(refusal).as_str().to_owned(),
+        message: message(refusal, of, table).chars().take(MOST_CHARACTERS).collect(),
+        resources: shortages.iter().take(MOST_ITEMS).map(resource).collect(),
+        nodes: tally.map(|tally| nodes(tally, table)),
+    }
+}
+
+fn nodes(tally: &NodeTally, table: &ResourceTable) -> PendingNodes {
+    let rejected = tally.rejected.iter().take(MOST_ITEMS).map(|(rejection, count)| {
+        let reason = match rejection {
+            NodeRejection::NotReady => "NotReady".to_owned(),
+            NodeRejection::Unschedulable => "Unschedulable".to_owned(),
+            NodeRejection::Tainted => "Tainted".to_owned(),
+            NodeRejection::NotSelected => "NotSelected".to_owned(),
+            NodeRejection::PortTaken => "PortTaken".to_owned(),
+            NodeRejection::Insufficient(resource) => format!("Insufficient {}", table.name(*resource)),
+            NodeRejection::TooSmall(resource) => format!("TooSmall {}", table.name(*resource)),
+        };
+        RejectedNodes { reason: reason.chars().take(256).collect(), count: count_of(*count) }
+    });
+    PendingNodes { total: count_of(tally.total), rejected: rejected.collect() }
+}
+
+fn count_of(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// A refusal in a sentence.
+pub fn message(refusal: &Refusal, of: Refused<'_>, table: &ResourceTable) -> String {
+    let Refused { namespace, pool: own, priority } = of;
+    match refusal {
+        Refusal::NotTried => "it waits for its turn to be looked at".to_owned(),
+        Refusal::PoolNotFound => {
+            format!("there is no ResourcePool {own:?}: create it, or write the name of another in spec.pool")
+        }
+        Refusal::PoolStalled(why) => format!("pool {own:?} is stalled: {why}"),
+        Refusal::PoolDeleting(pool) => format!("pool {pool:?} is being deleted and takes nothing new"),
+        Refusal::PoolHeld(pool) => format!("pool {pool:?} admits nothing new, by its stopPolicy"),
+        Refusal::NamespaceNotAllowed => {
+            format!("namespace {namespace:?} is not selected by access.namespaces of pool {own:?}")
+        }
+        Refusal::PriorityNotAllowed(min, max) => {
+            format!(
+                "priority {priority} is outside {min} to {max}, which access.priority of pool {own:?} allows"
+            )
+        }
+        Refusal::InvalidTemplate(problem) => problem.to_string(),
+        Refusal::RequestMissing(resource) => {
+            let name = table.name(*resource);
+            format!(
+                "pool {own:?} limits {name}: write resources.requests of {name} on a container of the template"
+            )
+        }
+        Refusal::ExceedsLimit { pool, shortage, per_workload } => {
+            let bound = if *per_workload { "limits.maxResourcesPerWorkload" } else { "limit" };
+            let Shortage { resource, requested, bound: limit, used: _ } = shortage;
+            format!(
+                "pool {pool:?}: {bound} {} can never hold the {} that is asked",
+                equal(*resource, *limit, table),
+                friendly(*resource, *requested, table)
+            )
+        }
+        Refusal::QueueFull { pool, limit } => {
+            format!("pool {pool:?}: limits.maxQueued={limit} workloads wait already")
+        }
+        Refusal::TooManyRunning { pool, limit, per_namespace: false } => {
+            format!("pool {pool:?}: limits.maxRunning={limit} workloads run already")
+        }
+        Refusal::TooManyRunning { pool, limit, per_namespace: true } => format!(
+            "pool {pool:?}: limits.maxRunningPerNamespace={limit} workloads of namespace {namespace:?} run already"
+        ),
+        Refusal::WaitingForQuota { pool, capacity, shortages } => {
+            let what = if *capacity { "what its nodes offer," } else { "limit" };
+            format!("pool {pool:?}: {what} {}", joined(shortages, |shortage| passed(shortage, table)))
+        }
+        Refusal::NoFittingNode(tally) => of_nodes(tally, table),
+        Refusal::Fragmented { tally, shortages } => {
+            let free = joined(shortages, |shortage| {
+                let Shortage { resource, requested, bound, used } = shortage;
+                format!(
+                    "{} of {} free, {} asked",
+                    friendly(*resource, bound.less(*used), table),
+                    table.name(*resource),
+                    friendly(*resource, *requested, table)
+                )
+            });
+            format!(
+                "enough is free in total ({free}), but not where its members would fit: {}",
+                of_nodes(tally, table)
+            )
+        }
+        Refusal::WaitingForPreempted(victims) => match victims.as_slice() {
+            [] => "room is being made for it".to_owned(),
+            [one] => format!("room is being made for it: {one} is ending"),
+            [one, rest @ ..] => {
+                format!("room is being made for it: {one} and {} more are ending", rest.len())
+            }
+        },
+        Refusal::QueuedBehind(head) => format!("it waits behind {head}, which goes first in pool {own:?}"),
+        Refusal::CreateRefused { message, retry_at, name_taken: true } => format!(
+            "a foreign pod has the name of a member ({message}): delete it, or rename the workload; tried again at {}",
+            clock(*retry_at)
+        ),
+        Refusal::CreateRefused { message, retry_at, name_taken: false } => {
+            format!("the API server refused a member: {message}; tried again at {}", clock(*retry_at))
+        }
+    }
+}
+
+/// `cpu=80 would be passed by 12 (allocated 76, asked 16)`.
+fn passed(shortage: &Shortage, table: &ResourceTable) -> String {
+    let Shortage { resource, requested, bound, used } = shortage;
+    let say = |amount| friendly(*resource, amount, table);
+    format!(
+        "{} would be passed by {} (allocated {}, asked {})",
+        equal(*resource, *bound, table),
+        say((*used + *requested).less(*bound)),
+        say(*used),
+        say(*requested)
+    )
+}
+
+/// `0 of 30 nodes take it: 18 have too little nvidia.com/gpu left, 12 are not selected by ...`.
+fn of_nodes(tally: &NodeTally, table: &ResourceTable) -> String {
+    let NodeTally { total, rejected, placed, needed } = tally;
+    if *total == 0 {
+        return "the pool has no nodes".to_owned();
+    }
+    let refused: u32 = rejected.values().sum();
+    let start = match placed {
+        0 => format!("{} of {total} nodes take it", total.saturating_sub(refused)),
+        _ => format!(
+            "{placed} of {needed} members find a node, then {} of {total} take one more",
+            total.saturating_sub(refused)
+        ),
+    };
+    let each = rejected.iter().map(|(rejection, count)| {
+        let (is, has) = if *count == 1 { ("is", "has") } else { ("are", "have") };
+        match rejection {
+            NodeRejection::NotReady => format!("{count} {is} not ready"),
+            NodeRejection::Unschedulable => format!("{count} {is} cordoned"),
+            NodeRejection::Tainted => format!("{count} {has} a taint that it does not tolerate"),
+            NodeRejection::NotSelected => {
+                format!("{count} {is} not selected by its nodeSelector or affinity")
+            }
+            NodeRejection::PortTaken => format!("{count} {has} its host port taken"),
+            NodeRejection::Insufficient(resource) => {
+                format!("{count} {has} too little {} left", table.name(*resource))
+            }
+            NodeRejection::TooSmall(resource) => {
+                format!("{count} {has} too little {} even when empty", table.name(*resource))
+            }
+        }
+    });
+    let each: Vec<String> = each.collect();
+    if each.is_empty() { start } else { format!("{start}: {}", each.join(", ")) }
+}
+
+fn joined(shortages: &[Shortage], say: impl Fn(&Shortage) -> String) -> String {
+    shortages.iter().map(say).collect::<Vec<_>>().join("; ")
+}
+
+fn equal(resource: ResourceId, amount: Amount, table: &ResourceTable) -> String {
+    format!("{}={}", table.name(resource), friendly(resource, amount, table))
+}
+
+fn friendly(resource: ResourceId, amount: Amount, table: &ResourceTable) -> String {
+    friendly_amount(table.name(resource), amount)
+}
+
+/// An amount for people: exact where that is short, else to a tenth: `80`, `500m`, `310Gi`, `1.2Ti`.
+pub fn friendly_amount(resource: &str, amount: Amount) -> String {
+    if amount == Amount::MAX {
+        return "more than can be counted".to_owned();
+    }
+    let units = amount.units();
+    let exact = shown_amount(resource, units).0;
+    if !is_bytes(resource) || exact.len() <= 6 {
+        return exact;
+    }
+    let mut scale = 0;
+    let mut unit = 1_i64;
+    while scale < 6 && units.unsigned_abs() >= unit.unsigned_abs() * 1024 {
+        unit *= 1024;
+        scale += 1;
+    }
+    let suffix = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][scale];
+    let tenths = (i128::from(units) * 10 + i128::from(unit) / 2) / i128::from(unit);
+    match tenths % 10 {
+        0 => format!("{}{suffix}", tenths / 10),
+        tenth => format!("{}.{tenth}{suffix}", tenths / 10),
+    }
+}
+
+/// A time as the API writes it, to the second.
+fn clock(time: Time) -> String {
+    super::timestamp(time).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shortage(resource: ResourceId, requested: i64, bound: i64, used: i64) -> Shortage {
+        Shortage {
+            resource,
+            requested: Amount::new(requested),
+            bound: Amount::new(bound),
+            used: Amount::new(used),
+        }
+    }
+
+    #[test]
+    fn refusals_are_said_with_their_numbers() {
+        let mut table = ResourceTable::default();
+        let gpu = table.intern("nvidia.com/gpu");
+        let tally = |rejected: &[(NodeRejection, u32)], placed| NodeTally {
+            total: 30,
+            rejected: rejected.iter().copied().collect(),
+            placed,
+            needed: 4,
+        };
+        let quota = |pool: &str, capacity, shortages| Refusal::WaitingForQuota {
+            pool: pool.into(),
+            capacity,
+            shortages,
+        };
+        let of = Refused { namespace: "vision", pool: "batch", priority: 2000 };
+        let refused = |message: &str, name_taken| Refusal::CreateRefused {
+            message: message.into(),
+            retry_at: Time(1_700_000_000_123),
+            name_taken,
+        };
+        for (refusal, reason, expected) in [
+            (
+                quota("batch", false, vec![shortage(ResourceId::CPU, 16_000, 80_000, 76_000)]),
+                Reason::WaitingForQuota,
+                r#"pool "batch": limit cpu=80 would be passed by 12 (allocated 76, asked 16)"#,
+            ),
+            (
+                quota(
+                    "company",
+                    true,
+                    vec![shortage(ResourceId::MEMORY, 3 << 30, 10 << 30, 9 << 30), shortage(gpu, 2, 1, 0)],
+                ),
+                Reason::WaitingForQuota,
+                r#"pool "company": what its nodes offer, memory=10Gi would be passed by 2Gi (allocated 9Gi, asked 3Gi); nvidia.com/gpu=1 would be passed by 1 (allocated 0, asked 2)"#,
+            ),
+            (
+                Refusal::ExceedsLimit {
+                    pool: "batch".into(),
+                    shortage: shortage(ResourceId::CPU, 900_500, 80_000, 0),
+                    per_workload: false,
+                },
+                Reason::ExceedsLimit,
+                r#"pool "batch": limit cpu=80 can never hold the 900500m that is asked"#,
+            ),
+            (
+                Refusal::NoFittingNode(tally(
+                    &[(NodeRejection::Insufficient(gpu), 18), (NodeRejection::NotSelected, 12)],
+                    0,
+                )),
+                Reason::NoFittingNode,
+                "0 of 30 nodes take it: 12 are not selected by its nodeSelector or affinity, 18 have too little nvidia.com/gpu left",
+            ),
+            (
+                Refusal::NoFittingNode(tally(
+                    &[(NodeRejection::NotReady, 1), (NodeRejection::TooSmall(ResourceId::CPU), 29)],
+                    3,
+                )),
+                Reason::NoFittingNode,
+                "3 of 4 members find a node, then 0 of 30 take one more: 1 is not ready, 29 have too little cpu even when empty",
+            ),
+            (Refusal::NoFittingNode(NodeTally::default()), Reason::NoFittingNode, "the pool has no nodes"),
+            (
+                Refusal::Fragmented {
+                    tally: tally(&[(NodeRejection::Insufficient(ResourceId::CPU), 30)], 0),
+                    shortages: vec![shortage(ResourceId::CPU, 16_000, 80_000, 50_000)],
+                },
+                Reason::Fragmented,
+                "enough is free in total (30 of cpu free, 16 asked), but not where its members would fit: 0 of 30 nodes take it: 30 have too little cpu left",
+            ),
+            (
+                Refusal::PriorityNotAllowed(-10, 10),
+                Reason::PriorityNotAllowed,
+                r#"priority 2000 is outside -10 to 10, which access.priority of pool "batch" allows"#,
+            ),
+            (
+                Refusal::InvalidTemplate("spec.priorityClassName: no".into()),
+                Reason::PriorityClassNotFound,
+                "spec.priorityClassName: no",
+            ),
+            (
+                Refusal::InvalidTemplate("spec.template: no".into()),
+                Reason::InvalidTemplate,
+                "spec.template: no",
+            ),
+            (
+                Refusal::RequestMissing(gpu),
+                Reason::InvalidTemplate,
+                r#"pool "batch" limits nvidia.com/gpu: write resources.requests of nvidia.com/gpu on a container of the template"#,
+            ),
+            (
+                Refusal::WaitingForPreempted(vec!["a/x".into(), "a/y".into(), "a/z".into()]),
+                Reason::WaitingForPreempted,
+                "room is being made for it: a/x and 2 more are ending",
+            ),
+            (
+                refused("denied by policy", false),
+                Reason::CreateRefused,
+                "the API server refused a member: denied by policy; tried again at 2023-11-14T22:13:20Z",
+            ),
+            (
+                refused("pod x", true),
+                Reason::NameTaken,
+                "a foreign pod has the name of a member (pod x): delete it, or rename the workload; tried again at 2023-11-14T22:13:20Z",
+            ),
+        ] {
+            assert_eq!(of_refusal(&refusal), reason, "{refusal:?}");
+            assert_eq!(message(&refusal, of, &table), expected, "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_status_carries_the_numbers_beside_the_words() {
+        let mut table = ResourceTable::default();
+        let gpu = table.intern("nvidia.com/gpu");
+        let of = Refused { namespace: "a", pool: "p", priority: 0 };
+        let refusal = Refusal::Fragmented {
+            tally: NodeTally {
+                total: 3,
+                rejected: [(NodeRejection::Insufficient(gpu), 3)].into(),
+                placed: 0,
+                needed: 1,
+            },
+            shortages: vec![shortage(gpu, 4, 8, 3)],
+        };
+        let status = pending(&refusal, of, &table);
+        assert_eq!(status.reason, "Fragmented");
+        assert_eq!(
+            (status.resources[0].requested.as_str(), status.resources[0].available.as_str()),
+            ("4", "5")
+        );
+        let nodes = status.nodes.unwrap();
+        assert_eq!(
+            (nodes.total, nodes.rejected[0].reason.as_str(), nodes.rejected[0].count),
+            (3, "Insufficient nvidia.com/gpu", 3)
+        );
+    }
+
+    #[test]
+    fn amounts_are_short() {
+        for (resource, units, shown) in [
+            ("cpu", 80_000, "80"),
+            ("cpu", 1500, "1500m"),
+            ("memory", 310 << 30, "310Gi"),
+            ("memory", 1_319_413_953_331, "1.2Ti"),
+            ("memory", 999, "999"),
+            ("memory", i64::MAX - 1, "8Ei"),
+            ("nvidia.com/gpu", 123_456_789, "123456789"),
+        ] {
+            assert_eq!(friendly_amount(resource, Amount::new(units)), shown);
+        }
+    }
+}

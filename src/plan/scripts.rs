@@ -1,0 +1,284 @@
+//! Decisions to scripts: which writes carry them out, and in which order.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::events::v1::Event;
+use serde_json::Value;
+
+use super::event::{self, Action, Told};
+use super::pod::{self, pods};
+use super::workload_status::{self, Urgency};
+use super::write::{Script, Write};
+use super::{pool_status, reason};
+use crate::api::labels;
+use crate::api::pool::ResourcePoolStatus;
+use crate::api::workload::PooledWorkloadStatus;
+use crate::decide::decision::{Decision, Placement};
+use crate::model::report::{MemberReport, MemberState, PoolReport, WorkloadReport};
+use crate::model::spec::{FinishReason, MemberRef, StopReason};
+use crate::model::time::Time;
+use crate::model::world::World;
+use crate::observe::catalog::{Catalog, Pool, Workload};
+
+/// All that planning looks at.
+#[derive(Clone, Copy)]
+pub struct Desk<'a> {
+    /// The world, after the decisions were taken in it.
+    pub world: &'a World,
+    /// What is known beside it.
+    pub catalog: &'a Catalog,
+    /// Name of the running operator, for events.
+    pub instance: &'a str,
+    /// Now.
+    pub now: Time,
+}
+
+/// A status that shall be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusWrite<S> {
+    /// How soon.
+    pub urgency: Urgency,
+    /// The patch.
+    pub write: Write,
+    /// What the status then says.
+    pub next: S,
+    /// What it tells; the driver bounds their number.
+    pub event: Option<Box<Event>>,
+}
+
+impl Desk<'_> {
+    /// The scripts of some decisions, one each, in order. A workload that is gone meanwhile needs none: its pods
+    /// go with it.
+    pub fn plan(&self, decisions: &[Decision]) -> Vec<Script> {
+        decisions.iter().filter_map(|decision| self.script(decision)).collect()
+    }
+
+    fn script(&self, decision: &Decision) -> Option<Script> {
+        match decision {
+            Decision::Admit { workload, pool, at: _, placements } => {
+                let known = self.catalog.get(workload)?;
+                let size = u32::try_from(placements.len()).unwrap_or(u32::MAX);
+                let told = self.event(
+                    known,
+                    Told {
+                        action: Action::Admit,
+                        reason: crate::api::Reason::Admitted,
+                        note: &admitted(pool, placements),
+                        warning: false,
+                    },
+                );
+                script(workload, vec![self.create(known, pool, size, placements), vec![told]])
+            }
+            Decision::Place { workload, pool, admitted_at: _, size, placements } => {
+                let known = self.catalog.get(workload)?;
+                script(workload, vec![self.create(known, pool, *size, placements)])
+            }
+            Decision::Stop { workload, reason, for_whom } => {
+                self.stop(workload, *reason, for_whom.as_deref())
+            }
+            Decision::Drop { member, pod, reason: _ } => self.drop(member, pod),
+            Decision::Finish { workload, reason } => self.finish(workload, *reason),
+            Decision::Expire { workload } => {
+                let spec = &self.catalog.get(workload)?.spec;
+                let (namespace, name) = (Arc::clone(&spec.namespace), Arc::clone(&spec.name));
+                let uid = Arc::clone(workload);
+                script(workload, vec![vec![Write::DeleteWorkload { namespace, name, uid }]])
+            }
+        }
+    }
+
+    fn create(&self, known: &Workload, pool: &str, size: u32, placements: &[Placement]) -> Vec<Write> {
+        let spec = &known.spec;
+        let Some((template, pod_spec)) =
+            known.template.as_ref().and_then(|template| Some((template, template.pod()?)))
+        else {
+            return Vec::new();
+        };
+        let of = pod::Workload {
+            uid: &spec.uid,
+            namespace: &spec.namespace,
+            name: &spec.name,
+            pool,
+            size,
+            completion: spec.completion,
+            labels: &template.labels,
+            annotations: &template.annotations,
+            spec: &pod_spec,
+        };
+        let made = placements.iter().zip(pods(&of, placements));
+        made.map(|(placement, pod)| Write::CreatePod {
+            member: MemberRef {
+                workload: Arc::clone(&spec.uid),
+                index: placement.index,
+                attempt: placement.attempt,
+            },
+            namespace: Arc::clone(&spec.namespace),
+            pod: Box::new(pod),
+        })
+        .collect()
+    }
+
+    /// The status says why before any member leaves: a restart in between goes on with it.
+    fn stop(&self, workload: &Arc<str>, reason: StopReason, for_whom: Option<&str>) -> Option<Script> {
+        let known = self.catalog.get(workload)?;
+        let report = self.world.workload_report(workload)?;
+        let status = self.patch(known, &report).map(|(write, _)| write);
+        let mut leave: Vec<Write> =
+            report.members.iter().filter_map(|one| leaving(self.catalog, known, one, reason)).collect();
+        if reason != StopReason::Deleted {
+            let note = workload_status::stopping(reason, for_whom);
+            let told =
+                Told { action: Action::Stop, reason: reason::of_stop(reason), note: &note, warning: false };
+            leave.push(self.event(known, told));
+        }
+        script(workload, vec![status.into_iter().collect(), leave])
+    }
+
+    /// Failures and successes that the pod shows are written before it is deleted.
+    fn drop(&self, member: &MemberRef, pod: &Arc<str>) -> Option<Script> {
+        let known = self.catalog.get(&member.workload)?;
+        let report = self.world.workload_report(&member.workload);
+        let remembers = |last: &PooledWorkloadStatus, next: &PooledWorkloadStatus| {
+            last.failures == next.failures && last.succeeded_indexes == next.succeeded_indexes
+        };
+        let status = report.and_then(|report| self.patch(known, &report));
+        let status = status.filter(|(_, next)| !remembers(&known.status(), next)).map(|(write, _)| write);
+        let delete = Write::DeletePod {
+            namespace: Arc::clone(&known.spec.namespace),
+            name: self.catalog.pod_name(known, member, pod),
+            uid: Arc::clone(pod),
+        };
+        script(&member.workload, vec![status.into_iter().collect(), vec![delete]])
+    }
+
+    fn finish(&self, workload: &Arc<str>, reason: FinishReason) -> Option<Script> {
+        let known = self.catalog.get(workload)?;
+        let report = self.world.workload_report(workload)?;
+        let status = self.patch(known, &report).map(|(write, _)| write);
+        let note = workload_status::finished(reason, &report, known);
+        let warning = !reason.succeeded();
+        let told = Told { action: Action::Finish, reason: reason::of_finish(reason), note: &note, warning };
+        let left = report.members.iter();
+        let mut rest: Vec<Write> =
+            left.filter_map(|one| leaving(self.catalog, known, one, StopReason::Finished(reason))).collect();
+        rest.push(self.event(known, told));
+        script(workload, vec![status.into_iter().collect(), rest])
+    }
+
+    fn event(&self, known: &Workload, told: Told<'_>) -> Write {
+        Write::Event(Box::new(event::of_workload(known, told, self.instance, self.now)))
+    }
+
+    fn patch(&self, known: &Workload, report: &WorkloadReport) -> Option<(Write, PooledWorkloadStatus)> {
+        let last = known.status();
+        let next = workload_status::status(report, known, &last, None, self.world.resources(), self.now);
+        Some((patch_workload(known, workload_status::diff(&last, &next)?), next))
+    }
+
+    /// The status of a workload, if there is something to write. `position`, from 1, is given when positions
+    /// are due.
+    pub fn workload_status(
+        &self,
+        uid: &str,
+        position: Option<u32>,
+    ) -> Option<StatusWrite<PooledWorkloadStatus>> {
+        let known = self.catalog.get(uid)?;
+        let report = self.world.workload_report(uid)?;
+        let last = known.status();
+        let next = workload_status::status(&report, known, &last, position, self.world.resources(), self.now);
+        let urgency = workload_status::urgency(&report, &last, &next);
+        if urgency == Urgency::No {
+            return None;
+        }
+        let write = patch_workload(known, workload_status::diff(&last, &next)?);
+        let event = event::of_change(known, &last, &next, self.instance, self.now).map(Box::new);
+        Some(StatusWrite { urgency, write, next, event })
+    }
+
+    /// The status of a pool, if there is something to write, and its finalizers, if they must change. `report`
+    /// is the world's.
+    pub fn pool_status(
+        &self,
+        name: &str,
+        report: &PoolReport,
+    ) -> (Option<StatusWrite<ResourcePoolStatus>>, Option<Write>) {
+        let Some(known) = self.catalog.get_pool(name) else { return (None, None) };
+        let next = pool_status::status(report, known, self.catalog, self.world.resources(), self.now);
+        let status = pool_status::diff(&known.status, &next).map(|status| StatusWrite {
+            urgency: Urgency::Soon,
+            write: Write::PatchPoolStatus {
+                pool: Arc::clone(&known.spec.name),
+                resource_version: Arc::clone(&known.resource_version),
+                status,
+            },
+            event: event::of_pool_change(known, &known.status, &next, self.instance, self.now).map(Box::new),
+            next,
+        });
+        (status, finalizers(report, known))
+    }
+}
+
+/// A pool in use gets the finalizer once; it is taken away when the pool is deleted and not in use any more.
+fn finalizers(report: &PoolReport, known: &Pool) -> Option<Write> {
+    let held = known.finalizers.iter().any(|one| one == labels::FINALIZER);
+    let mut finalizers = known.finalizers.clone();
+    match (known.spec.deleting, report.in_use, held) {
+        (false, true, false) => finalizers.push(labels::FINALIZER.to_owned()),
+        (true, false, true) => finalizers.retain(|one| one != labels::FINALIZER),
+        _ => return None,
+    }
+    Some(Write::SetPoolFinalizers {
+        pool: Arc::clone(&known.spec.name),
+        resource_version: Arc::clone(&known.resource_version),
+        finalizers,
+    })
+}
+
+fn patch_workload(known: &Workload, status: Value) -> Write {
+    Write::PatchWorkloadStatus {
+        workload: Arc::clone(&known.spec.uid),
+        namespace: Arc::clone(&known.spec.namespace),
+        name: Arc::clone(&known.spec.name),
+        resource_version: Arc::clone(&known.resource_version),
+        status,
+    }
+}
+
+/// What makes a member leave, if it lives and is not leaving already.
+fn leaving(catalog: &Catalog, known: &Workload, member: &MemberReport, reason: StopReason) -> Option<Write> {
+    match member.state {
+        MemberState::Starting | MemberState::Running => {}
+        MemberState::Unplaced
+        | MemberState::BackingOff
+        | MemberState::Terminating
+        | MemberState::Succeeded
+        | MemberState::Failed => return None,
+    }
+    let pod = member.pod.as_ref()?;
+    let whose =
+        MemberRef { workload: Arc::clone(&known.spec.uid), index: member.index, attempt: member.attempt };
+    let (namespace, name) = (Arc::clone(&known.spec.namespace), catalog.pod_name(known, &whose, pod));
+    let uid = Arc::clone(pod);
+    Some(if reason.evicts() {
+        Write::EvictPod { namespace, name, uid }
+    } else {
+        Write::DeletePod { namespace, name, uid }
+    })
+}
+
+/// Where it was placed, in a sentence.
+fn admitted(pool: &str, placements: &[Placement]) -> String {
+    match placements {
+        [one] => format!("admitted to pool {pool:?}, on node {}", one.node),
+        several => {
+            let nodes: std::collections::BTreeSet<&Arc<str>> = several.iter().map(|one| &one.node).collect();
+            format!("admitted to pool {pool:?}: {} members on {} nodes", several.len(), nodes.len())
+        }
+    }
+}
+
+/// Without empty steps; none if nothing is left.
+fn script(object: &Arc<str>, steps: Vec<Vec<Write>>) -> Option<Script> {
+    let steps: Vec<_> = steps.into_iter().filter(|step| !step.is_empty()).collect();
+    (!steps.is_empty()).then(|| Script { object: Arc::clone(object), steps })
+}

@@ -1,0 +1,479 @@
+//! The status of a workload: from what the world reports, and what the status said last.
+//!
+//! `observe/workload` reads back what is written here: it is the memory that survives a restart. While members
+//! leave, `Admitted` stays true and its reason says why they leave.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time as MetaTime};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
+
+use super::reason::{self, Refused};
+use super::{meta_time, timestamp};
+use crate::api::conditions::{self, Wanted};
+use crate::api::quantity::shown_amount;
+use crate::api::reasons::Reason;
+use crate::api::workload::{
+    AllocationStatus, FailureStatus, MemberCounts, MemberState as ShownState, PendingStatus, Phase,
+    PlacementStatus, PooledWorkloadStatus, QueueStatus, WorkloadSummary,
+};
+use crate::model::indexes::IndexSet;
+use crate::model::refusal::Refusal;
+use crate::model::report::{MemberReport, MemberState, WorkloadPhase, WorkloadReport};
+use crate::model::resources::ResourceTable;
+use crate::model::spec::{FinishReason, StopReason};
+use crate::model::time::Time;
+use crate::observe::catalog::Workload;
+use crate::observe::{names, patch};
+
+/// Most placements and most distinct counts of failures that a status lists.
+const MOST_PLACEMENTS: usize = 100;
+const MOST_COUNTS: usize = 1001;
+const MOST_RESOURCES: usize = 32;
+
+/// How soon a status must be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Urgency {
+    /// Not at all: nothing that matters has changed.
+    No,
+    /// It may wait some seconds: a workload that was never seen otherwise was admitted and starts. When it
+    /// runs before, one write says both.
+    Later,
+    /// It may wait a second, to be merged with the next change.
+    Soon,
+    /// At once.
+    Now,
+}
+
+/// The status as it shall be. `position`, from 1, is given when positions are due to be written; else the one
+/// that was written last stays while the workload waits. Of a workload that is being deleted nothing is written
+/// any more: everybody sees by its metadata how it stands.
+pub fn status(
+    report: &WorkloadReport,
+    known: &Workload,
+    last: &PooledWorkloadStatus,
+    position: Option<u32>,
+    table: &ResourceTable,
+    now: Time,
+) -> PooledWorkloadStatus {
+    if known.spec.deleting {
+        return last.clone();
+    }
+    let standing = Standing::of(report, known, last, table);
+    let queued = matches!(report.phase, WorkloadPhase::Queued { .. });
+    let mut next = PooledWorkloadStatus {
+        observed_generation: Some(known.generation),
+        phase: Some(standing.phase),
+        priority: Some(report.priority),
+        queue: if queued { position.map(queue).or_else(|| last.queue.clone()) } else { None },
+        pending: standing.pending.clone(),
+        allocation: allocation(report, last, table),
+        members: Some(counts(report)),
+        succeeded_indexes: (!report.succeeded.is_empty()).then(|| report.succeeded.to_string()),
+        failed_indexes: failed_indexes(report),
+        failures: failures(report),
+        placements: placements(report, known),
+        queued_at: None,
+        started_at: None,
+        finished_at: None,
+        evictions: evictions(report, last),
+        summary: None,
+        conditions: last.conditions.clone(),
+    };
+    match &report.phase {
+        WorkloadPhase::Queued { since, .. } => next.queued_at = Some(meta_time(*since)),
+        WorkloadPhase::Admitted { started_at, .. } => next.started_at = started_at.map(meta_time),
+        WorkloadPhase::Stopping { .. } => next.started_at.clone_from(&last.started_at),
+        WorkloadPhase::Suspended => {}
+        WorkloadPhase::Finished { at, .. } => {
+            next.started_at.clone_from(&last.started_at);
+            next.finished_at = Some(meta_time(*at));
+            if report.members.is_empty() {
+                next.placements.clone_from(&last.placements);
+            }
+        }
+    }
+    next.summary = Some(summary(report, &next));
+    standing.set(&mut next.conditions, report, known, now);
+    next
+}
+
+fn queue(position: u32) -> QueueStatus {
+    QueueStatus { position: count(position), ahead: count(position.saturating_sub(1)) }
+}
+
+fn count(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn count_members(report: &WorkloadReport, is: impl Fn(&MemberReport) -> bool) -> u32 {
+    u32::try_from(report.members.iter().filter(|member| is(member)).count()).unwrap_or(u32::MAX)
+}
+
+fn counts(report: &WorkloadReport) -> MemberCounts {
+    let lives =
+        |state| matches!(state, MemberState::Starting | MemberState::Running | MemberState::Terminating);
+    MemberCounts {
+        desired: count(report.desired),
+        placed: count(count_members(report, |member| member.node.is_some() && lives(member.state))),
+        running: count(count_members(report, |member| member.state == MemberState::Running)),
+        succeeded: count(report.succeeded.len()),
+        failed: count(count_members(report, |member| member.state == MemberState::Failed)),
+    }
+}
+
+fn failed_indexes(report: &WorkloadReport) -> Option<String> {
+    let failed = report.members.iter().filter(|member| member.state == MemberState::Failed);
+    let failed: IndexSet = failed.map(|member| member.index).collect();
+    (!failed.is_empty()).then(|| failed.to_string())
+}
+
+fn failures(report: &WorkloadReport) -> Vec<FailureStatus> {
+    let mut by_count: BTreeMap<u32, IndexSet> = BTreeMap::new();
+    for (index, failures) in report.failures.iter().filter(|(_, failures)| *failures > 0) {
+        by_count.entry(*failures).or_default().insert(*index);
+    }
+    // Where there are too many to list, the highest counts matter.
+    let listed = by_count.iter().rev().take(MOST_COUNTS);
+    listed
+        .map(|(failures, indexes)| FailureStatus { count: count(*failures), indexes: indexes.to_string() })
+        .collect()
+}
+
+fn placements(report: &WorkloadReport, known: &Workload) -> Vec<PlacementStatus> {
+    let shown = report.members.iter().filter_map(|member| {
+        let state = match member.state {
+            MemberState::Unplaced => return None,
+            MemberState::Starting => ShownState::Starting,
+            MemberState::Running => ShownState::Running,
+            MemberState::Terminating => ShownState::Terminating,
+            MemberState::Succeeded => ShownState::Succeeded,
+            MemberState::BackingOff | MemberState::Failed => ShownState::Failed,
+        };
+        Some(PlacementStatus {
+            index: count(member.index),
+            name: names::member(&known.spec.name, member.index, member.attempt),
+            node: member.node.as_ref().map(ToString::to_string),
+            state,
+            attempt: count(names::shown_attempt(member.attempt)),
+        })
+    });
+    shown.take(MOST_PLACEMENTS).collect()
+}
+
+fn allocation(
+    report: &WorkloadReport,
+    last: &PooledWorkloadStatus,
+    table: &ResourceTable,
+) -> Option<AllocationStatus> {
+    let before = last.allocation.as_ref();
+    let (at, size) = match &report.phase {
+        WorkloadPhase::Admitted { at, size, .. } => (Some(meta_time(*at)), count(*size)),
+        WorkloadPhase::Stopping { .. } => (
+            before.and_then(|before| before.admitted_at.clone()),
+            before.map_or(count(report.desired), |before| before.replicas),
+        ),
+        WorkloadPhase::Queued { .. } | WorkloadPhase::Suspended | WorkloadPhase::Finished { .. } => {
+            return None;
+        }
+    };
+    let same = before.filter(|before| before.admitted_at == at);
+    let charged = report.charged.iter().take(MOST_RESOURCES).map(|(resource, amount)| {
+        let name = table.name(resource);
+        (name.to_owned(), shown_amount(name, amount.units()))
+    });
+    Some(AllocationStatus {
+        pool: report.pool.to_string(),
+        priority: same.map_or(report.priority, |before| before.priority),
+        replicas: size,
+        resources: charged.collect(),
+        admitted_at: at,
+    })
+}
+
+/// One more whenever the world tells of an eviction that the status does not know of.
+fn evictions(report: &WorkloadReport, last: &PooledWorkloadStatus) -> Option<i32> {
+    let Some((_, _, at)) = report.evicted else { return last.evictions };
+    if tells_of_eviction(&last.conditions, at) {
+        return last.evictions;
+    }
+    Some(last.evictions.unwrap_or(0).saturating_add(1))
+}
+
+/// Conditions are set after the eviction, so one that is older tells of an earlier one.
+fn tells_of_eviction(list: &[Condition], at: Time) -> bool {
+    let told = list.iter().find(|one| one.type_ == conditions::EVICTED && one.status == "True");
+    told.is_some_and(|told| told.last_transition_time.0 >= timestamp(at))
+}
+
+fn summary(report: &WorkloadReport, next: &PooledWorkloadStatus) -> WorkloadSummary {
+    let running = next.members.as_ref().map_or(0, |members| members.running);
+    let nodes: BTreeSet<&str> = report.members.iter().filter_map(|member| member.node.as_deref()).collect();
+    let placed: BTreeSet<&str> =
+        next.placements.iter().filter_map(|placement| placement.node.as_deref()).collect();
+    let nodes = if nodes.is_empty() { placed } else { nodes };
+    let node = match nodes.len() {
+        0 => None,
+        1 => nodes.first().map(|node| (*node).to_owned()),
+        several => Some(format!("{several} nodes")),
+    };
+    WorkloadSummary { members: Some(format!("{running}/{}", report.desired)), node }
+}
+
+/// Where a workload stands, as phase and conditions say it.
+struct Standing {
+    phase: Phase,
+    ready: bool,
+    reconciling: bool,
+    stalled: bool,
+    admitted: bool,
+    running: bool,
+    reason: Reason,
+    message: String,
+    pending: Option<PendingStatus>,
+}
+
+impl Standing {
+    fn of(
+        report: &WorkloadReport,
+        known: &Workload,
+        last: &PooledWorkloadStatus,
+        table: &ResourceTable,
+    ) -> Self {
+        let of = Refused { namespace: &known.spec.namespace, pool: &report.pool, priority: report.priority };
+        match &report.phase {
+            WorkloadPhase::Queued { since: _, refusal } => {
+                let pending = reason::pending(refusal, of, table);
+                let impossible = refusal.is_impossible();
+                Self {
+                    phase: Phase::Queued,
+                    ready: false,
+                    reconciling: !impossible,
+                    stalled: impossible,
+                    admitted: false,
+                    running: false,
+                    reason: reason::of_refusal(refusal),
+                    message: pending.message.clone(),
+                    pending: Some(pending),
+                }
+            }
+            WorkloadPhase::Admitted { .. } => Self::admitted(report, known, of, table),
+            WorkloadPhase::Stopping { reason, for_whom } => Self {
+                phase: last
+                    .phase
+                    .filter(|phase| matches!(phase, Phase::Starting | Phase::Running))
+                    .unwrap_or(Phase::Running),
+                ready: false,
+                reconciling: true,
+                stalled: false,
+                admitted: true,
+                running: false,
+                reason: reason::of_stop(*reason),
+                message: stopping(*reason, for_whom.as_deref()),
+                pending: None,
+            },
+            WorkloadPhase::Suspended => Self {
+                phase: Phase::Suspended,
+                ready: true,
+                reconciling: false,
+                stalled: false,
+                admitted: false,
+                running: false,
+                reason: Reason::Suspended,
+                message: "spec.suspend is true: it holds nothing and does not wait".to_owned(),
+                pending: None,
+            },
+            WorkloadPhase::Finished { reason, at: _ } => Self {
+                phase: if reason.succeeded() { Phase::Succeeded } else { Phase::Failed },
+                ready: reason.succeeded(),
+                reconciling: false,
+                stalled: !reason.succeeded(),
+                admitted: false,
+                running: false,
+                reason: reason::of_finish(*reason),
+                message: finished(*reason, report, known),
+                pending: None,
+            },
+        }
+    }
+
+    fn admitted(report: &WorkloadReport, known: &Workload, of: Refused<'_>, table: &ResourceTable) -> Self {
+        let running = count_members(report, |member| member.state == MemberState::Running);
+        let done = report.succeeded.len();
+        let needed = known.spec.min_replicas.min(report.desired);
+        // With all done it is about to be finished: not starting again.
+        let is_running = running.saturating_add(done) >= needed && (running > 0 || done >= report.desired);
+        let pending = report.member_refusal.as_ref().map(|refusal| reason::pending(refusal, of, table));
+        let backing_off = report.members.iter().any(|member| member.state == MemberState::BackingOff);
+        let failed = |what: &str| match &report.last_failure {
+            Some(failure) => format!("{what}: {failure}"),
+            None => what.to_owned(),
+        };
+        let (reason, message) = if is_running {
+            (Reason::Running, format!("{running} of {} members run", report.desired))
+        } else if let Some((refusal, pending)) = report.member_refusal.as_ref().zip(pending.as_ref()) {
+            (reason::of_refusal(refusal), format!("a member has no place: {}", pending.message))
+        } else if backing_off {
+            (Reason::BackingOff, failed("a member is tried again after a pause"))
+        } else {
+            (Reason::Starting, format!("{running} of {needed} members that must run do"))
+        };
+        Self {
+            phase: if is_running { Phase::Running } else { Phase::Starting },
+            ready: is_running,
+            reconciling: !is_running,
+            stalled: false,
+            admitted: true,
+            running: is_running,
+            reason,
+            message,
+            pending,
+        }
+    }
+
+    /// Conditions that are rarely true are there only while they are. Those of a workload that is known to be
+    /// good or waiting are always there, so that `kubectl wait --for=condition=Admitted=false` works.
+    fn set(&self, list: &mut Vec<Condition>, report: &WorkloadReport, known: &Workload, now: Time) {
+        let generation = Some(known.generation);
+        if report.evicted.as_ref().is_some_and(|(_, _, at)| !tells_of_eviction(list, *at)) {
+            conditions::remove(list, conditions::EVICTED);
+        }
+        let mut put = |kind: &str, status: Option<bool>, reason: Reason, message: &str| match status {
+            Some(status) => {
+                let wanted =
+                    Wanted { kind, status: Some(status), reason, message, observed_generation: generation };
+                conditions::set(list, &wanted, timestamp(now));
+            }
+            None => {
+                conditions::remove(list, kind);
+            }
+        };
+        let only_if = |holds: bool| holds.then_some(true);
+        put(conditions::READY, Some(self.ready), self.reason, &self.message);
+        put(conditions::RECONCILING, only_if(self.reconciling), self.reason, &self.message);
+        put(conditions::STALLED, only_if(self.stalled), self.reason, &self.message);
+        let (reason, message) = match &report.phase {
+            WorkloadPhase::Admitted { size, .. } => {
+                (Reason::Admitted, format!("{size} members are charged to pool {:?}", report.pool))
+            }
+            _ => (self.reason, self.message.clone()),
+        };
+        put(conditions::ADMITTED, Some(self.admitted), reason, &message);
+        put(conditions::RUNNING, Some(self.running), self.reason, &self.message);
+        let finished = matches!(report.phase, WorkloadPhase::Finished { .. });
+        put(conditions::FINISHED, only_if(finished), self.reason, &self.message);
+        match &report.evicted {
+            Some((reason, for_whom, _)) => {
+                put(
+                    conditions::EVICTED,
+                    Some(true),
+                    reason::of_stop(*reason),
+                    &stopping(*reason, for_whom.as_deref()),
+                );
+            }
+            None => put(conditions::EVICTED, None, self.reason, ""),
+        }
+    }
+}
+
+/// Why members leave, in a sentence.
+pub(super) fn stopping(reason: StopReason, for_whom: Option<&str>) -> String {
+    let to_whom = for_whom.map(|whom| format!(", for {whom}")).unwrap_or_default();
+    match reason {
+        StopReason::Reclaimed => {
+            format!("its place is taken back by a pool that is below its reservation{to_whom}")
+        }
+        StopReason::Drained => format!("a stopPolicy of its pool, or of one above, is HoldAndDrain{to_whom}"),
+        StopReason::CreateRefused => "the API server refused a member, so the others are stopped".to_owned(),
+        StopReason::Suspended => "spec.suspend is true: its members are stopped".to_owned(),
+        StopReason::Finished(FinishReason::MaxDurationExceeded) => {
+            "it ran for longer than maxDuration".to_owned()
+        }
+        StopReason::Finished(_) => "it has ended: members that are left are stopped".to_owned(),
+        StopReason::GangRestart => "a member failed, so all members are started again".to_owned(),
+        StopReason::Deleted => "it is being deleted".to_owned(),
+    }
+}
+
+/// How it ended, in a sentence.
+pub(super) fn finished(reason: FinishReason, report: &WorkloadReport, known: &Workload) -> String {
+    let span = |span: Option<crate::model::time::Span>| {
+        span.map(|span| format!(" of {}", crate::api::Duration::from_millis(span.0))).unwrap_or_default()
+    };
+    match reason {
+        FinishReason::Completed => {
+            format!("{} of {} members succeeded", report.succeeded.len(), report.desired)
+        }
+        FinishReason::BackoffLimitExceeded => {
+            let limit = known.spec.backoff_limit.unwrap_or_default();
+            let last = report.last_failure.as_ref().map(|last| format!(": {last}")).unwrap_or_default();
+            format!("a member failed more often than backoffLimit={limit} allows{last}")
+        }
+        FinishReason::MaxDurationExceeded => {
+            format!("it ran for longer than maxDuration{}", span(known.spec.max_duration))
+        }
+        FinishReason::MaxWaitExceeded => {
+            format!("it waited for longer than maxWait{}", span(known.spec.max_wait))
+        }
+    }
+}
+
+/// The least patch from `last` to `next`; none if nothing that matters changed.
+pub fn diff(last: &PooledWorkloadStatus, next: &PooledWorkloadStatus) -> Option<Value> {
+    if what_matters(last) == what_matters(next) {
+        return None;
+    }
+    patch::between(last, next)
+}
+
+/// Without words and numbers that change while a workload merely goes on waiting.
+fn what_matters(status: &PooledWorkloadStatus) -> PooledWorkloadStatus {
+    let mut status = status.clone();
+    if let Some(pending) = &mut status.pending {
+        let reason = std::mem::take(&mut pending.reason);
+        *pending = PendingStatus { reason, ..PendingStatus::default() };
+    }
+    for condition in &mut status.conditions {
+        condition.message.clear();
+        condition.last_transition_time = MetaTime(Timestamp::UNIX_EPOCH);
+    }
+    // The order of conditions is nobody's business, nor when they were last found to be as they are.
+    status.conditions.sort_by(|one, other| one.type_.cmp(&other.type_));
+    status
+}
+
+/// How soon `next` must be written over `last`.
+///
+/// A workload that nobody looked at yet is not written: the next cycle says more of it.
+/// A one-pod workload that starts within some seconds costs two writes: admitted and running, and finished.
+pub fn urgency(report: &WorkloadReport, last: &PooledWorkloadStatus, next: &PooledWorkloadStatus) -> Urgency {
+    let fresh = last.phase.is_none() && last.conditions.is_empty();
+    let untried = matches!(&report.phase, WorkloadPhase::Queued { refusal: Refusal::NotTried, .. });
+    if (fresh && untried) || what_matters(last) == what_matters(next) {
+        return Urgency::No;
+    }
+    let becomes = |kind: &str| {
+        conditions::is_true(&next.conditions, kind) && !conditions::is_true(&last.conditions, kind)
+    };
+    let reason = |status: &PooledWorkloadStatus| {
+        let admitted =
+            status.conditions.iter().find(|one| one.type_ == conditions::ADMITTED && one.status == "True");
+        admitted.map(|one| one.reason.clone())
+    };
+    let stops =
+        reason(next).is_some_and(|next| next != Reason::Admitted.as_str()) && reason(next) != reason(last);
+    let fails = next.failures != last.failures || next.failed_indexes != last.failed_indexes;
+    if becomes(conditions::FINISHED)
+        || becomes(conditions::EVICTED)
+        || becomes(conditions::RUNNING)
+        || stops
+        || fails
+    {
+        return Urgency::Now;
+    }
+    if fresh && becomes(conditions::ADMITTED) { Urgency::Later } else { Urgency::Soon }
+}
+
+#[cfg(test)]
+mod tests;
