@@ -63,9 +63,7 @@ fn look_again(world: &mut World, root: PoolId) {
 
 fn park(world: &mut World, entry: &Entry, refusal: Refusal) {
     let Some(pool) = world.pools.get_mut(entry.pool.0) else { return };
-    let changed = pool.queue.refusal(&entry.class) != Some(&refusal);
-    pool.queue.park(&entry.class, refusal);
-    if changed {
+    if pool.queue.park(&entry.class, refusal) {
         let all: Vec<WorkloadId> = pool.queue.class(&entry.class).collect();
         for id in all {
             world.touch(id);

@@ -14,7 +14,11 @@ pub mod place;
 pub mod quota;
 
 #[cfg(test)]
+mod counts;
+#[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod testing;
 
 use crate::model::time::Time;
 use crate::model::world::World;

@@ -12,92 +12,16 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::decide;
 use super::decision::{Decided, Decision};
+use super::testing::{NAMESPACE, amounts, node, pool, workload};
 use crate::model::amount::{Amount, Limit};
 use crate::model::delta::{Delta, InFlight};
 use crate::model::refusal::Refusal;
 use crate::model::report::{MemberState, WorkloadPhase};
 use crate::model::spec::{
-    Completion, Entitlement, MemberRef, NamedAmounts, NodeSpec, OnMemberFailure, PodPhase, PodSpec, Policy,
-    PoolSpec, Queueing, ShapeSpec, StopPolicy, StopReason, Strategy, WorkloadRecord, WorkloadSpec,
+    MemberRef, NodeSpec, PodPhase, PodSpec, PoolSpec, StopPolicy, StopReason, WorkloadRecord, WorkloadSpec,
 };
 use crate::model::time::{Span, Time};
 use crate::model::world::{Tuning, World};
-
-const NAMESPACE: &str = "team";
-
-fn amounts(pairs: &[(&str, i64)]) -> NamedAmounts {
-    pairs.iter().map(|(name, units)| (Arc::from(*name), Amount::new(*units))).collect()
-}
-
-/// A pool over `cpu` in cores; everything else at its default.
-pub fn pool(name: &str, parent: Option<&str>, reservation: i64, limit: Option<i64>) -> PoolSpec {
-    PoolSpec {
-        name: name.into(),
-        uid: format!("pool-{name}").into(),
-        created: Time(0),
-        deleting: false,
-        parent: parent.map(Arc::from),
-        nodes: parent.is_none().then(Default::default),
-        entitlements: vec![Entitlement {
-            resource: "cpu".into(),
-            reservation: Amount::new(reservation * 1000),
-            limit: limit.map_or(Limit::Unlimited, |limit| Limit::At(Amount::new(limit * 1000))),
-        }],
-        weight: 100,
-        policy: Policy::Priority,
-        queueing: Queueing::BestEffort,
-        strategy: Strategy::BinPack,
-        max_running: None,
-        max_queued: None,
-        max_running_per_namespace: None,
-        max_resources_per_workload: NamedAmounts::new(),
-        namespaces: Some(Default::default()),
-        priority_range: (-1000, 1000),
-        stop: StopPolicy::None,
-        ttl_after_finished: None,
-        problem: None,
-    }
-}
-
-/// A node of so many cores.
-pub fn node(name: &str, cores: i64) -> NodeSpec {
-    NodeSpec {
-        name: name.into(),
-        labels: Default::default(),
-        taints: Vec::new(),
-        unschedulable: false,
-        not_ready_since: None,
-        allocatable: amounts(&[("cpu", cores * 1000), ("pods", 110)]),
-    }
-}
-
-/// A workload of `replicas` members of so many cores.
-pub fn workload(name: &str, pool: &str, cores: i64, least: u32, replicas: u32, created: i64) -> WorkloadSpec {
-    WorkloadSpec {
-        uid: format!("uid-{name}").into(),
-        namespace: NAMESPACE.into(),
-        name: name.into(),
-        created: Time(created),
-        deleting: false,
-        pool: pool.into(),
-        priority: 0,
-        replicas,
-        min_replicas: least,
-        completion: Completion::RunToCompletion,
-        backoff_limit: Some(3),
-        on_member_failure: OnMemberFailure::RestartMember,
-        suspend: false,
-        max_duration: None,
-        max_wait: None,
-        ttl_after_finished: None,
-        strategy: None,
-        shape: Ok(Arc::new(ShapeSpec {
-            requests: amounts(&[("cpu", cores * 1000), ("pods", 1)]),
-            ..ShapeSpec::default()
-        })),
-        record: WorkloadRecord::default(),
-    }
-}
 
 /// What a cluster would hold: objects, and creates that are under way.
 #[derive(Clone, Default)]
@@ -458,9 +382,9 @@ impl Cluster {
         self.tell(Delta::Node(Box::new(spec)));
     }
 
-    fn take(&mut self, step: Step, count: usize) {
+    fn take(&mut self, step: &Step, count: usize) {
         self.now = self.now + Span::seconds(1);
-        match step {
+        match *step {
             Step::Submit { pool, cores, least, more, priority } => {
                 let name = format!("w{count}");
                 let created = self.now.0;
@@ -609,7 +533,7 @@ fn run(steps: Vec<Step>) -> Seen {
     let mut cluster = Cluster::start();
     cluster.populate();
     for (count, step) in steps.into_iter().enumerate() {
-        cluster.take(step, count);
+        cluster.take(&step, count);
         let twin = decide(&mut cluster.world.clone(), cluster.now);
         let decided = cluster.cycle();
         assert_eq!(twin, decided, "the same world and time decide the same");

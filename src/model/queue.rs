@@ -4,6 +4,7 @@
 //! is not looked at again until something that it may need has grown.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 
 use super::ids::{ShapeId, WorkloadId};
@@ -43,6 +44,10 @@ pub struct Queue {
     classes: BTreeMap<Class, BTreeSet<(Rank, WorkloadId)>>,
     heads: BTreeSet<(Rank, WorkloadId, Class)>,
     parked: BTreeMap<Class, Refusal>,
+    /// The kind of reason that each class was parked for last: numbers change all the time, reasons seldom.
+    told: BTreeMap<Class, Discriminant<Refusal>>,
+    /// The first of each class that is parked for want of room.
+    waiting: BTreeSet<(Rank, WorkloadId)>,
     len: usize,
 }
 
@@ -51,36 +56,54 @@ impl Queue {
     pub fn insert(&mut self, class: &Class, rank: Rank, workload: WorkloadId) {
         let members = self.classes.entry(class.clone()).or_default();
         let before = members.first().cloned();
-        if !members.insert((rank.clone(), workload)) {
+        if !members.insert((rank, workload)) {
             return;
         }
         self.len += 1;
-        if self.parked.contains_key(class) || before.as_ref().is_some_and(|(first, _)| *first < rank) {
-            return;
-        }
-        if let Some((rank, workload)) = before {
-            self.heads.remove(&(rank, workload, class.clone()));
-        }
-        self.heads.insert((rank, workload, class.clone()));
+        let after = members.first().cloned();
+        self.change_first(class, before, after);
     }
 
     /// Takes a workload out.
     pub fn remove(&mut self, class: &Class, rank: &Rank, workload: WorkloadId) {
         let Some(members) = self.classes.get_mut(class) else { return };
+        let before = members.first().cloned();
         if !members.remove(&(rank.clone(), workload)) {
             return;
         }
         self.len -= 1;
-        let was_head = self.heads.remove(&(rank.clone(), workload, class.clone()));
-        match members.first() {
-            None => {
-                self.classes.remove(class);
-                self.parked.remove(class);
+        let after = members.first().cloned();
+        let empty = after.is_none();
+        self.change_first(class, before, after);
+        if empty {
+            self.classes.remove(class);
+            self.parked.remove(class);
+            self.told.remove(class);
+        }
+    }
+
+    fn change_first(
+        &mut self,
+        class: &Class,
+        before: Option<(Rank, WorkloadId)>,
+        after: Option<(Rank, WorkloadId)>,
+    ) {
+        if before == after {
+            return;
+        }
+        let waits = self.parked.get(class).map(Refusal::waits_for_room);
+        if let Some((rank, workload)) = before {
+            self.waiting.remove(&(rank.clone(), workload));
+            self.heads.remove(&(rank, workload, class.clone()));
+        }
+        match (waits, after) {
+            (Some(true), Some(first)) => {
+                self.waiting.insert(first);
             }
-            Some((rank, workload)) if was_head => {
-                self.heads.insert((rank.clone(), *workload, class.clone()));
+            (None, Some((rank, workload))) => {
+                self.heads.insert((rank, workload, class.clone()));
             }
-            Some(_) => {}
+            (Some(false), Some(_)) | (_, None) => {}
         }
     }
 
@@ -91,24 +114,24 @@ impl Queue {
 
     /// The first workload that is parked for a reason that others' leaving can end.
     pub fn first_waiting_for_room(&self) -> Option<(&Rank, WorkloadId)> {
-        self.parked
-            .iter()
-            .filter(|(_, refusal)| refusal.waits_for_room())
-            .filter_map(|(class, _)| self.classes.get(class)?.first())
-            .min()
-            .map(|(rank, workload)| (rank, *workload))
+        self.waiting.first().map(|(rank, workload)| (rank, *workload))
     }
 
-    /// Sets a class aside.
-    pub fn park(&mut self, class: &Class, refusal: Refusal) {
-        if let Some((rank, workload)) = self.classes.get(class).and_then(BTreeSet::first) {
-            self.heads.remove(&(rank.clone(), *workload, class.clone()));
-            self.parked.insert(class.clone(), refusal);
+    /// Sets a class aside; whether that is for another kind of reason than the last time.
+    pub fn park(&mut self, class: &Class, refusal: Refusal) -> bool {
+        let Some((rank, workload)) = self.classes.get(class).and_then(BTreeSet::first) else { return false };
+        self.heads.remove(&(rank.clone(), *workload, class.clone()));
+        let kind = discriminant(&refusal);
+        if refusal.waits_for_room() {
+            self.waiting.insert((rank.clone(), *workload));
         }
+        self.parked.insert(class.clone(), refusal);
+        self.told.insert(class.clone(), kind) != Some(kind)
     }
 
     /// Lets all parked classes be looked at again.
     pub fn unpark(&mut self) {
+        self.waiting.clear();
         for class in std::mem::take(&mut self.parked).into_keys() {
             if let Some((rank, workload)) = self.classes.get(&class).and_then(BTreeSet::first) {
                 self.heads.insert((rank.clone(), *workload, class));

@@ -1,0 +1,91 @@
+//! What deciding costs, as counts: nodes looked at and workloads tried, never the clock.
+
+use std::sync::Arc;
+
+use super::decide;
+use super::decision::Decision;
+use super::testing::{node, pool, workload};
+use crate::model::delta::Delta;
+use crate::model::spec::{MemberRef, PodPhase, PodSpec, PoolSpec};
+use crate::model::time::Time;
+use crate::model::world::{Tuning, World};
+
+fn world(nodes: usize, cores: i64) -> World {
+    let mut world = World::new(Tuning::default());
+    let now = Time(0);
+    world.apply(Delta::Namespace { name: "team".into(), labels: Default::default() }, now);
+    world.apply(Delta::Pool(Box::new(PoolSpec { ..pool("root", None, 0, None) })), now);
+    for at in 0..nodes {
+        world.apply(Delta::Node(Box::new(node(&format!("n{at:05}"), cores))), now);
+    }
+    world.apply(Delta::Settled, now);
+    world
+}
+
+fn submit(world: &mut World, count: usize, cores: i64) {
+    for at in 0..count {
+        let created = i64::try_from(at).unwrap();
+        let spec = workload(&format!("w{at:06}"), "root", cores, 1, 1, created);
+        world.apply(Delta::Workload(Box::new(spec)), Time(0));
+    }
+}
+
+fn pod_of(workload: &Arc<str>, node: &Arc<str>, cores: i64, phase: PodPhase) -> PodSpec {
+    let spec = super::testing::workload("x", "root", cores, 1, 1, 0);
+    PodSpec {
+        uid: format!("pod-{workload}").into(),
+        node: Some(Arc::clone(node)),
+        bound: true,
+        created: Time(0),
+        terminating: false,
+        phase,
+        requests: spec.shape.unwrap().requests.clone(),
+        host_ports: Vec::new(),
+        member: Some(MemberRef { workload: Arc::clone(workload), index: 0, attempt: 0 }),
+    }
+}
+
+#[test]
+fn equal_workloads_cost_one_scan_of_the_nodes() {
+    let mut world = world(1000, 10);
+    submit(&mut world, 5000, 1);
+    let decided = decide(&mut world, Time(1));
+    assert_eq!(decided.decisions.len(), 5000);
+    assert_eq!(decided.work.tried, 5000);
+    assert_eq!(decided.work.nodes_scanned, 1000);
+}
+
+#[test]
+fn one_freed_pod_does_not_look_at_all_that_wait() {
+    let mut world = world(5000, 2);
+    submit(&mut world, 110_000, 1);
+    let decided = decide(&mut world, Time(1));
+    assert_eq!(decided.decisions.len(), 10_000);
+    let Some(Decision::Admit { workload, placements, .. }) = decided.decisions.first() else {
+        panic!("the first decision is an admission");
+    };
+    let node = Arc::clone(&placements[0].node);
+    world.apply(Delta::Pod(Box::new(pod_of(workload, &node, 1, PodPhase::Pending))), Time(2));
+    world.take_changed();
+    world.apply(Delta::Pod(Box::new(pod_of(workload, &node, 1, PodPhase::Succeeded))), Time(3));
+    let decided = decide(&mut world, Time(3));
+    let admitted = decided.decisions.iter().filter(|one| matches!(one, Decision::Admit { .. })).count();
+    assert_eq!(admitted, 1, "the place that was freed is taken");
+    // The one that is admitted, and the next of its class, which finds that quota is full again.
+    assert_eq!(decided.work.tried, 2);
+    assert!(decided.work.nodes_scanned <= 5000, "{:?}", decided.work);
+    let changed = world.take_changed();
+    assert!(changed.workloads.len() <= 3, "{} workloads would be written", changed.workloads.len());
+}
+
+#[test]
+fn nothing_is_looked_at_when_nothing_changed() {
+    let mut world = world(100, 2);
+    submit(&mut world, 1000, 1);
+    decide(&mut world, Time(1));
+    world.take_changed();
+    let decided = decide(&mut world, Time(2));
+    assert_eq!(decided.decisions, Vec::new());
+    assert_eq!((decided.work.tried, decided.work.nodes_scanned), (0, 0));
+    assert!(world.take_changed().workloads.is_empty());
+}
