@@ -1,6 +1,6 @@
 //! Workloads and namespaces come, change and go; queues are entered and left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ids::{PoolId, WorkloadId};
@@ -228,7 +228,10 @@ impl World {
         });
         let mut open: Vec<PoolId> = bounded.into_iter().collect();
         let mut first = None;
-        while let Some(pool) = open.pop().and_then(|id| self.pool(id)) {
+        // Parents may form a cycle.
+        let mut met = BTreeSet::new();
+        while let Some(id) = open.pop() {
+            let Some(pool) = self.pool(id).filter(|_| met.insert(id)) else { continue };
             if let Some(candidate) = pool.overflow.first()
                 && first.as_ref().is_none_or(|(rank, _)| candidate.0 < *rank)
             {

@@ -1,6 +1,6 @@
 //! Reports: the numbers behind a status, reckoned when they are asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::amount::{Amount, Limit};
@@ -50,7 +50,10 @@ impl World {
     fn count(&self, id: PoolId) -> Counts {
         let mut counts = Counts::default();
         let mut open = vec![id];
-        while let Some(pool) = open.pop().and_then(|id| self.pool(id)) {
+        // Parents may form a cycle, which stalls the pools in it and nothing else.
+        let mut met = BTreeSet::new();
+        while let Some(id) = open.pop() {
+            let Some(pool) = self.pool(id).filter(|_| met.insert(id)) else { continue };
             open.extend(&pool.children);
             for workload in self.by_pool.get(&pool.spec.name).into_iter().flatten() {
                 let Some(workload) = self.workload(*workload).filter(|workload| !workload.gone) else {

@@ -33,9 +33,13 @@ impl Template {
         let PodTemplate { metadata, spec } = template;
         let metadata = metadata.clone().unwrap_or_default();
         let checked = check_pod_template(spec, completion).map_err(|problems| {
-            let problems = problems.iter().map(|problem| match problem.path.0.is_empty() {
-                true => format!("{}: {}", constraints::FIELD, problem.message),
-                false => format!("{}.{problem}", constraints::FIELD),
+            let problems = problems.iter().map(|problem| {
+                let whole = problem.path.0.is_empty();
+                if whole {
+                    format!("{}: {problem}", constraints::FIELD)
+                } else {
+                    format!("{}.{problem}", constraints::FIELD)
+                }
             });
             problems.collect::<Vec<_>>().join("; ")
         });

@@ -19,6 +19,17 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::model::time::Time;
 
+/// How kstatus sees an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kstatus {
+    /// As it should be.
+    Ready,
+    /// On its way there.
+    Reconciling,
+    /// Not getting there unless somebody changes something.
+    Stalled,
+}
+
 /// A time of the model for the API, which keeps seconds: the same once it was read back.
 fn timestamp(time: Time) -> Timestamp {
     let seconds = Timestamp::from_second(time.0.div_euclid(1000));
@@ -28,3 +39,6 @@ fn timestamp(time: Time) -> Timestamp {
 fn meta_time(time: Time) -> MetaTime {
     MetaTime(timestamp(time))
 }
+
+#[cfg(test)]
+mod tests;

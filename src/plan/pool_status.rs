@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::reason::friendly_amount;
-use super::timestamp;
+use super::{Kstatus, timestamp};
 use crate::api::conditions::{self, Wanted};
 use crate::api::pool::{NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStatus, WorkloadCounts};
 use crate::api::quantity::{Quantity, shown_amount};
@@ -48,8 +48,9 @@ pub fn status(
         let wanted = Wanted { kind, status: Some(status), reason, message, observed_generation: generation };
         conditions::set(&mut next.conditions, &wanted, timestamp(now));
     };
-    let Standing { ready, reconciling, stalled, reason, message } = Standing::of(report, known, catalog);
-    put(conditions::READY, ready, reason, &message);
+    let Standing { kstatus, reason, message } = Standing::of(report, known, catalog);
+    let (reconciling, stalled) = (kstatus == Kstatus::Reconciling, kstatus == Kstatus::Stalled);
+    put(conditions::READY, kstatus == Kstatus::Ready, reason, &message);
     if reconciling {
         put(conditions::RECONCILING, true, reason, &message);
     }
@@ -141,54 +142,42 @@ fn summary(report: &PoolReport, table: &ResourceTable) -> PoolSummary {
 }
 
 struct Standing {
-    ready: bool,
-    reconciling: bool,
-    stalled: bool,
+    kstatus: Kstatus,
     reason: Reason,
     message: String,
 }
 
 impl Standing {
     fn of(report: &PoolReport, known: &Pool, catalog: &Catalog) -> Self {
-        let say = |ready, reconciling, stalled, reason, message: &str| Self {
-            ready,
-            reconciling,
-            stalled,
-            reason,
-            message: message.to_owned(),
-        };
+        let say = |kstatus, reason, message: &str| Self { kstatus, reason, message: message.to_owned() };
         let spec = &known.spec;
         if spec.deleting {
             let message =
                 "the pool is being deleted; it goes once its children, workloads and members are gone";
             return say(
-                false,
-                true,
-                false,
+                Kstatus::Reconciling,
                 if report.in_use { Reason::InUse } else { Reason::PoolDeleting },
                 message,
             );
         }
         if let Some(why) = &report.stalled {
-            return say(false, false, true, stalled_reason(why, known, catalog), why);
+            return say(Kstatus::Stalled, stalled_reason(why, known, catalog), why);
         }
         match spec.stop {
             // It does what it was told to.
             StopPolicy::Hold => {
-                say(true, false, false, Reason::PoolHeld, "stopPolicy is Hold: nothing new is admitted")
+                say(Kstatus::Ready, Reason::PoolHeld, "stopPolicy is Hold: nothing new is admitted")
             }
             StopPolicy::HoldAndDrain => {
                 let message = "stopPolicy is HoldAndDrain: nothing new is admitted, and what runs is evicted";
-                say(true, false, false, Reason::PoolHeld, message)
+                say(Kstatus::Ready, Reason::PoolHeld, message)
             }
             StopPolicy::None if report.nodes_total == 0 => say(
-                false,
-                true,
-                false,
+                Kstatus::Reconciling,
                 Reason::NoNodes,
                 "no node belongs to the pool: label nodes so that they are selected",
             ),
-            StopPolicy::None => say(true, false, false, Reason::AllGood, "the pool admits work"),
+            StopPolicy::None => say(Kstatus::Ready, Reason::AllGood, "the pool admits work"),
         }
     }
 }

@@ -32,11 +32,10 @@ pub fn of_stop(reason: StopReason) -> Reason {
         StopReason::Reclaimed => Reason::Reclaimed,
         StopReason::Drained => Reason::Drained,
         StopReason::CreateRefused => Reason::CreateRefused,
-        StopReason::Suspended => Reason::Suspended,
+        // Of what is being deleted nothing is written any more, so its reason is never shown.
+        StopReason::Suspended | StopReason::Deleted => Reason::Suspended,
         StopReason::Finished(reason) => of_finish(reason),
         StopReason::GangRestart => Reason::BackingOff,
-        // Never shown: the status of what is being deleted is left as it is.
-        StopReason::Deleted => Reason::Suspended,
     }
 }
 

@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::reason::{self, Refused};
-use super::{meta_time, timestamp};
+use super::{Kstatus, meta_time, timestamp};
 use crate::api::conditions::{self, Wanted};
 use crate::api::quantity::shown_amount;
 use crate::api::reasons::Reason;
@@ -62,6 +62,7 @@ pub fn status(
     }
     let standing = Standing::of(report, known, last, table);
     let queued = matches!(report.phase, WorkloadPhase::Queued { .. });
+    let failed = failed(report, known);
     let mut next = PooledWorkloadStatus {
         observed_generation: Some(known.generation),
         phase: Some(standing.phase),
@@ -69,9 +70,9 @@ pub fn status(
         queue: if queued { position.map(queue).or_else(|| last.queue.clone()) } else { None },
         pending: standing.pending.clone(),
         allocation: allocation(report, last, table),
-        members: Some(counts(report)),
+        members: Some(counts(report, failed.len())),
         succeeded_indexes: (!report.succeeded.is_empty()).then(|| report.succeeded.to_string()),
-        failed_indexes: failed_indexes(report),
+        failed_indexes: (!failed.is_empty()).then(|| failed.to_string()),
         failures: failures(report),
         placements: placements(report, known),
         queued_at: None,
@@ -90,7 +91,7 @@ pub fn status(
             next.started_at.clone_from(&last.started_at);
             next.finished_at = Some(meta_time(*at));
             if report.members.is_empty() {
-                next.placements.clone_from(&last.placements);
+                next.placements = ended(&last.placements, report);
             }
         }
     }
@@ -111,7 +112,7 @@ fn count_members(report: &WorkloadReport, is: impl Fn(&MemberReport) -> bool) ->
     u32::try_from(report.members.iter().filter(|member| is(member)).count()).unwrap_or(u32::MAX)
 }
 
-fn counts(report: &WorkloadReport) -> MemberCounts {
+fn counts(report: &WorkloadReport, failed: u32) -> MemberCounts {
     let lives =
         |state| matches!(state, MemberState::Starting | MemberState::Running | MemberState::Terminating);
     MemberCounts {
@@ -119,14 +120,22 @@ fn counts(report: &WorkloadReport) -> MemberCounts {
         placed: count(count_members(report, |member| member.node.is_some() && lives(member.state))),
         running: count(count_members(report, |member| member.state == MemberState::Running)),
         succeeded: count(report.succeeded.len()),
-        failed: count(count_members(report, |member| member.state == MemberState::Failed)),
+        failed: count(failed),
     }
 }
 
-fn failed_indexes(report: &WorkloadReport) -> Option<String> {
-    let failed = report.members.iter().filter(|member| member.state == MemberState::Failed);
-    let failed: IndexSet = failed.map(|member| member.index).collect();
-    (!failed.is_empty()).then(|| failed.to_string())
+/// Those that failed for good: the world says so, or, once all members have left, their failures do.
+fn failed(report: &WorkloadReport, known: &Workload) -> IndexSet {
+    let said =
+        report.members.iter().filter(|member| member.state == MemberState::Failed).map(|member| member.index);
+    let passed = |failures: u32| known.spec.backoff_limit.is_some_and(|limit| failures > limit);
+    let ended =
+        matches!(report.phase, WorkloadPhase::Finished { reason: FinishReason::BackoffLimitExceeded, .. });
+    let counted = report
+        .failures
+        .iter()
+        .filter(|(index, failures)| ended && passed(*failures) && !report.succeeded.contains(*index));
+    said.chain(counted.map(|(index, _)| *index)).collect()
 }
 
 fn failures(report: &WorkloadReport) -> Vec<FailureStatus> {
@@ -160,6 +169,16 @@ fn placements(report: &WorkloadReport, known: &Workload) -> Vec<PlacementStatus>
         })
     });
     shown.take(MOST_PLACEMENTS).collect()
+}
+
+/// Where members were, once all have left.
+fn ended(last: &[PlacementStatus], report: &WorkloadReport) -> Vec<PlacementStatus> {
+    let mut placements = last.to_vec();
+    for placement in &mut placements {
+        let succeeded = u32::try_from(placement.index).is_ok_and(|index| report.succeeded.contains(index));
+        placement.state = if succeeded { ShownState::Succeeded } else { ShownState::Failed };
+    }
+    placements
 }
 
 fn allocation(
@@ -224,9 +243,7 @@ fn summary(report: &WorkloadReport, next: &PooledWorkloadStatus) -> WorkloadSumm
 /// Where a workload stands, as phase and conditions say it.
 struct Standing {
     phase: Phase,
-    ready: bool,
-    reconciling: bool,
-    stalled: bool,
+    kstatus: Kstatus,
     admitted: bool,
     running: bool,
     reason: Reason,
@@ -248,9 +265,7 @@ impl Standing {
                 let impossible = refusal.is_impossible();
                 Self {
                     phase: Phase::Queued,
-                    ready: false,
-                    reconciling: !impossible,
-                    stalled: impossible,
+                    kstatus: if impossible { Kstatus::Stalled } else { Kstatus::Reconciling },
                     admitted: false,
                     running: false,
                     reason: reason::of_refusal(refusal),
@@ -264,9 +279,7 @@ impl Standing {
                     .phase
                     .filter(|phase| matches!(phase, Phase::Starting | Phase::Running))
                     .unwrap_or(Phase::Running),
-                ready: false,
-                reconciling: true,
-                stalled: false,
+                kstatus: Kstatus::Reconciling,
                 admitted: true,
                 running: false,
                 reason: reason::of_stop(*reason),
@@ -275,9 +288,7 @@ impl Standing {
             },
             WorkloadPhase::Suspended => Self {
                 phase: Phase::Suspended,
-                ready: true,
-                reconciling: false,
-                stalled: false,
+                kstatus: Kstatus::Ready,
                 admitted: false,
                 running: false,
                 reason: Reason::Suspended,
@@ -286,9 +297,7 @@ impl Standing {
             },
             WorkloadPhase::Finished { reason, at: _ } => Self {
                 phase: if reason.succeeded() { Phase::Succeeded } else { Phase::Failed },
-                ready: reason.succeeded(),
-                reconciling: false,
-                stalled: !reason.succeeded(),
+                kstatus: if reason.succeeded() { Kstatus::Ready } else { Kstatus::Stalled },
                 admitted: false,
                 running: false,
                 reason: reason::of_finish(*reason),
@@ -321,9 +330,7 @@ impl Standing {
         };
         Self {
             phase: if is_running { Phase::Running } else { Phase::Starting },
-            ready: is_running,
-            reconciling: !is_running,
-            stalled: false,
+            kstatus: if is_running { Kstatus::Ready } else { Kstatus::Reconciling },
             admitted: true,
             running: is_running,
             reason,
@@ -350,9 +357,14 @@ impl Standing {
             }
         };
         let only_if = |holds: bool| holds.then_some(true);
-        put(conditions::READY, Some(self.ready), self.reason, &self.message);
-        put(conditions::RECONCILING, only_if(self.reconciling), self.reason, &self.message);
-        put(conditions::STALLED, only_if(self.stalled), self.reason, &self.message);
+        put(conditions::READY, Some(self.kstatus == Kstatus::Ready), self.reason, &self.message);
+        put(
+            conditions::RECONCILING,
+            only_if(self.kstatus == Kstatus::Reconciling),
+            self.reason,
+            &self.message,
+        );
+        put(conditions::STALLED, only_if(self.kstatus == Kstatus::Stalled), self.reason, &self.message);
         let (reason, message) = match &report.phase {
             WorkloadPhase::Admitted { size, .. } => {
                 (Reason::Admitted, format!("{size} members are charged to pool {:?}", report.pool))
@@ -474,6 +486,3 @@ pub fn urgency(report: &WorkloadReport, last: &PooledWorkloadStatus, next: &Pool
     }
     if fresh && becomes(conditions::ADMITTED) { Urgency::Later } else { Urgency::Soon }
 }
-
-#[cfg(test)]
-mod tests;
