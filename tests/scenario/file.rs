@@ -13,7 +13,7 @@ use weir::model::time::{Span, Time};
 /// Nodes are given up after that long in both runners, so that nobody waits five minutes.
 pub const LOST_AFTER: Span = Span::seconds(5);
 /// What is expected is looked at that long after what was done: statuses may take a second.
-const STATUSES_TAKE: i64 = 1_200;
+const STATUSES_TAKE: i64 = 1_500;
 /// Steps that do not say when they happen follow the one before after that long.
 const BETWEEN_STEPS: i64 = 2_000;
 

@@ -2,6 +2,7 @@
 //! finalizers, garbage collection and quotas on pods as the real one has them.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -45,9 +46,30 @@ pub struct Store {
     objects: BTreeMap<Key, Value>,
     version: u64,
     log: Vec<Change>,
-    schemas: BTreeMap<String, Value>,
+    schemas: &'static BTreeMap<String, Schema>,
     /// Its clock.
     pub now: Time,
+}
+
+/// The schema of one custom resource, and its rules ready for use.
+struct Schema {
+    shape: Value,
+    rules: kube_cel::CompiledSchema,
+}
+
+/// By kind. Made once: reading the rules takes longer than most scenarios.
+fn schemas() -> &'static BTreeMap<String, Schema> {
+    static SCHEMAS: OnceLock<BTreeMap<String, Schema>> = OnceLock::new();
+    SCHEMAS.get_or_init(|| {
+        let made = weir::api::crds().map(|(_, crd)| {
+            let crd = serde_json::to_value(crd).unwrap();
+            let kind = crd["spec"]["names"]["kind"].as_str().unwrap().to_owned();
+            let shape = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
+            let rules = kube_cel::compile_schema(&shape);
+            (kind, Schema { shape, rules })
+        });
+        made.into_iter().collect()
+    })
 }
 
 /// A time as objects carry it: to the second.
@@ -70,13 +92,7 @@ fn uid(key: &Key, version: u64) -> String {
 impl Store {
     /// With the two custom resources installed.
     pub fn new(now: Time) -> Self {
-        let mut schemas = BTreeMap::new();
-        for (_, crd) in weir::api::crds() {
-            let crd = serde_json::to_value(crd).unwrap();
-            let kind = crd["spec"]["names"]["kind"].as_str().unwrap().to_owned();
-            schemas.insert(kind, crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone());
-        }
-        Self { objects: BTreeMap::new(), version: 100, log: Vec::new(), schemas, now }
+        Self { objects: BTreeMap::new(), version: 100, log: Vec::new(), schemas: schemas(), now }
     }
 
     /// What happened since this was last asked.
@@ -99,9 +115,9 @@ impl Store {
         let Some(schema) = self.schemas.get(object["kind"].as_str().unwrap_or_default()) else {
             return Ok(object.clone());
         };
-        let object = kube_cel::apply_defaults(schema, object);
-        super::structure::check(schema, &object).map_err(Refused::Denied)?;
-        kube_cel::Validator::new().validate(schema, &object, old).map_err(|errors| {
+        let object = kube_cel::apply_defaults(&schema.shape, object);
+        super::structure::check(&schema.shape, &object).map_err(Refused::Denied)?;
+        kube_cel::Validator::new().validate_compiled(&schema.rules, &object, old).map_err(|errors| {
             let all: Vec<String> = errors.iter().map(|one| format!("{}: {}", one.field_path, one.message)).collect();
             Refused::Denied(all.join("; "))
         })?;
