@@ -89,7 +89,13 @@ mod tests {
     use super::*;
 
     fn wanted(status: bool, message: &str) -> Wanted<'_> {
-        Wanted { kind: READY, status: Some(status), reason: Reason::Completed, message, observed_generation: Some(3) }
+        Wanted {
+            kind: READY,
+            status: Some(status),
+            reason: Reason::Completed,
+            message,
+            observed_generation: Some(3),
+        }
     }
 
     #[test]

@@ -67,15 +67,11 @@ impl FromStr for Duration {
         while !rest.is_empty() {
             let split = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(error)?;
             let (number, tail) = rest.split_at(split);
-            let (rank, unit, millis_a_unit) = [
-                (4, "ms", 1),
-                (1, "h", 3_600_000),
-                (2, "m", 60_000),
-                (3, "s", 1000),
-            ]
-            .into_iter()
-            .find(|(_, unit, _)| tail.starts_with(unit))
-            .ok_or_else(error)?;
+            let (rank, unit, millis_a_unit) =
+                [(4, "ms", 1), (1, "h", 3_600_000), (2, "m", 60_000), (3, "s", 1000)]
+                    .into_iter()
+                    .find(|(_, unit, _)| tail.starts_with(unit))
+                    .ok_or_else(error)?;
             let (whole, fraction) = number.split_once('.').map_or((number, None), |(w, f)| (w, Some(f)));
             let fraction_is_fine = fraction.is_none_or(|f| rank != 4 && (1..=3).contains(&f.len()));
             if rank <= last_rank || !(1..=6).contains(&whole.len()) || !fraction_is_fine {
@@ -105,7 +101,10 @@ impl fmt::Display for Duration {
             (millis / 1000 % 60, "s"),
             (millis % 1000, "ms"),
         ];
-        parts.into_iter().filter(|(amount, _)| *amount > 0).try_for_each(|(amount, unit)| write!(f, "{amount}{unit}"))
+        parts
+            .into_iter()
+            .filter(|(amount, _)| *amount > 0)
+            .try_for_each(|(amount, unit)| write!(f, "{amount}{unit}"))
     }
 }
 
@@ -170,9 +169,10 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in
-            ["", "5", "1d", "-1s", "1s1h", "1h1h", "1.s", ".5s", "1.2345s", "1.5ms", "1234567s", "1 s", "s", "1hm", "٣s"]
-        {
+        for text in [
+            "", "5", "1d", "-1s", "1s1h", "1h1h", "1.s", ".5s", "1.2345s", "1.5ms", "1234567s", "1 s", "s",
+            "1hm", "٣s",
+        ] {
             assert!(text.parse::<Duration>().is_err(), "{text:?} was taken");
         }
     }

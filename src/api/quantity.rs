@@ -268,7 +268,8 @@ pub fn shown_amount(resource: &str, counted: i64) -> Quantity {
 
 /// Whether a resource is counted in bytes.
 pub fn is_bytes(resource: &str) -> bool {
-    matches!(resource, "memory" | "ephemeral-storage" | "requests.storage") || resource.starts_with("hugepages-")
+    matches!(resource, "memory" | "ephemeral-storage" | "requests.storage")
+        || resource.starts_with("hugepages-")
 }
 
 fn bytes(counted: i64) -> String {
@@ -285,5 +286,9 @@ fn bytes(counted: i64) -> String {
 
 /// Text of a stranger, cut so that a message stays readable.
 fn shown(text: &str) -> String {
-    if text.chars().count() <= 40 { text.to_owned() } else { text.chars().take(37).chain("...".chars()).collect() }
+    if text.chars().count() <= 40 {
+        text.to_owned()
+    } else {
+        text.chars().take(37).chain("...".chars()).collect()
+    }
 }

@@ -3,7 +3,8 @@
 use kube::core::Rule;
 
 /// cpu: cores with at most three decimals, or milli-cores; an `i64` of milli-cores holds each of them.
-const CPU: &str = "^[+-]?[0-9]{1,15}([.][0-9]{0,3})?$|^[+-]?[0-9]{1,18}m$|^[+-]?[0-9]{1,6}([.][0-9]{0,3})?[kMG]$";
+const CPU: &str =
+    "^[+-]?[0-9]{1,15}([.][0-9]{0,3})?$|^[+-]?[0-9]{1,18}m$|^[+-]?[0-9]{1,6}([.][0-9]{0,3})?[kMG]$";
 
 const RESOURCE_MESSAGE: &str = "write cpu, memory, ephemeral-storage, pods, hugepages-<size>, or an extended \
     resource with its domain, such as nvidia.com/gpu";
@@ -45,8 +46,10 @@ const COUNTABLE: &str = "write cpu in cores with at most 3 decimals or in milli-
 /// The field of a resource entry is a quantity, and not negative.
 pub(super) fn not_negative(field: &str) -> Rule {
     let value = format!("string(self.{field})");
-    Rule::new(format!("!has(self.{field}) || (isQuantity({value}) && quantity({value}).compareTo(quantity('0')) >= 0)"))
-        .message(&*format!("{field}: {NOT_NEGATIVE}"))
+    Rule::new(format!(
+        "!has(self.{field}) || (isQuantity({value}) && quantity({value}).compareTo(quantity('0')) >= 0)"
+    ))
+    .message(&*format!("{field}: {NOT_NEGATIVE}"))
 }
 
 /// The field of a resource entry can be counted: cpu to the milli-core, others as whole numbers.
@@ -60,8 +63,10 @@ pub(super) fn countable_field(field: &str) -> Rule {
 
 /// The values of a map of resources are quantities, and not negative.
 pub(super) fn not_negative_values() -> Rule {
-    Rule::new("self.all(k, isQuantity(string(self[k])) && quantity(string(self[k])).compareTo(quantity('0')) >= 0)")
-        .message(NOT_NEGATIVE)
+    Rule::new(
+        "self.all(k, isQuantity(string(self[k])) && quantity(string(self[k])).compareTo(quantity('0')) >= 0)",
+    )
+    .message(NOT_NEGATIVE)
 }
 
 /// The values of a map of resources can be counted.

@@ -63,15 +63,33 @@ impl Big {
     }
 
     fn text(&self) -> String {
-        if self.0.is_empty() { "0".into() } else { self.0.iter().rev().map(|d| char::from(d + b'0')).collect() }
+        if self.0.is_empty() {
+            "0".into()
+        } else {
+            self.0.iter().rev().map(|d| char::from(d + b'0')).collect()
+        }
     }
 }
 
 /// (text, powers of 1024, power of ten).
 fn suffixes() -> impl Strategy<Value = (String, u32, i32)> {
     let fixed = [
-        ("n", 0, -9), ("u", 0, -6), ("m", 0, -3), ("", 0, 0), ("k", 0, 3), ("M", 0, 6), ("G", 0, 9), ("T", 0, 12),
-        ("P", 0, 15), ("E", 0, 18), ("Ki", 1, 0), ("Mi", 2, 0), ("Gi", 3, 0), ("Ti", 4, 0), ("Pi", 5, 0), ("Ei", 6, 0),
+        ("n", 0, -9),
+        ("u", 0, -6),
+        ("m", 0, -3),
+        ("", 0, 0),
+        ("k", 0, 3),
+        ("M", 0, 6),
+        ("G", 0, 9),
+        ("T", 0, 12),
+        ("P", 0, 15),
+        ("E", 0, 18),
+        ("Ki", 1, 0),
+        ("Mi", 2, 0),
+        ("Gi", 3, 0),
+        ("Ti", 4, 0),
+        ("Pi", 5, 0),
+        ("Ei", 6, 0),
     ];
     prop_oneof![
         proptest::sample::select(fixed.to_vec()).prop_map(|(text, kibi, ten)| (text.to_owned(), kibi, ten)),
@@ -175,14 +193,21 @@ fn quantities_are_counted_in_the_unit_of_their_resource() {
 
 #[test]
 fn what_cannot_be_counted_is_refused_with_a_hint() {
-    for (resource, text) in [("cpu", "9E"), ("cpu", "9223372036854775807"), ("memory", "10E"), ("memory", "8Ei"), ("memory", "1e40")] {
+    for (resource, text) in [
+        ("cpu", "9E"),
+        ("cpu", "9223372036854775807"),
+        ("memory", "10E"),
+        ("memory", "8Ei"),
+        ("memory", "1e40"),
+    ] {
         let error = counted(resource, text).unwrap_err();
         assert!(matches!(error, QuantityError::OutOfRange(_)), "{resource} {text}: {error:?}");
         assert!(error.to_string().contains("write a smaller"), "{error}");
     }
-    for text in
-        ["", ".", "-", "1 ", " 1", "1Kb", "1ki", "1K", "1.2.3", "1e", "1e+", "1e1.5", "0x1", "1_000", "NaN", "inf", "1,5", "--1", "1mm", "٣"]
-    {
+    for text in [
+        "", ".", "-", "1 ", " 1", "1Kb", "1ki", "1K", "1.2.3", "1e", "1e+", "1e1.5", "0x1", "1_000", "NaN",
+        "inf", "1,5", "--1", "1mm", "٣",
+    ] {
         let error = counted("memory", text).unwrap_err();
         assert!(matches!(error, QuantityError::Malformed(_)), "{text:?}: {error:?}");
         assert!(error.to_string().contains("64Gi"), "{error}");

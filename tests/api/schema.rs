@@ -61,7 +61,10 @@ fn every_string_list_and_map_has_a_maximum() {
 fn every_integer_of_a_spec_has_bounds() {
     let mut missing = Vec::new();
     every_schema(|path, schema| {
-        if path.contains(".spec.") && schema["type"] == "integer" && !(schema["minimum"].is_number() && schema["maximum"].is_number()) {
+        if path.contains(".spec.")
+            && schema["type"] == "integer"
+            && !(schema["minimum"].is_number() && schema["maximum"].is_number())
+        {
             missing.push(path.to_owned());
         }
     });

@@ -27,14 +27,18 @@ fn container(more: &str) -> Value {
 }
 
 fn problems(spec: &Value, completion: Completion) -> Vec<String> {
-    check_pod_template(spec, completion).map_or_else(|p| p.iter().map(ToString::to_string).collect(), |_| Vec::new())
+    check_pod_template(spec, completion)
+        .map_or_else(|p| p.iter().map(ToString::to_string).collect(), |_| Vec::new())
 }
 
 /// Each template must be refused with exactly one line that holds the words.
 fn refused(cases: &[(Value, &str)]) {
     for (spec, expected) in cases {
         let lines = problems(spec, Completion::RunToCompletion);
-        assert!(lines.len() == 1 && lines[0].contains(expected), "{spec}\nexpected: {expected}\ngot: {lines:#?}");
+        assert!(
+            lines.len() == 1 && lines[0].contains(expected),
+            "{spec}\nexpected: {expected}\ngot: {lines:#?}"
+        );
     }
 }
 
@@ -56,7 +60,10 @@ fn what_weir_sets_itself_is_refused() {
         (pod("{priorityClassName: high}"), "priorityClassName: leave it away"),
         (pod("{preemptionPolicy: Never}"), "preemptionPolicy: leave it away"),
         (pod("{ephemeralContainers: [{name: d, image: i}]}"), "ephemeralContainers: leave it away"),
-        (container("{env: [{name: WEIR_INDEX, value: '1'}]}"), "containers[0].env[0].name: leave it away: Weir sets WEIR_INDEX"),
+        (
+            container("{env: [{name: WEIR_INDEX, value: '1'}]}"),
+            "containers[0].env[0].name: leave it away: Weir sets WEIR_INDEX",
+        ),
     ]);
     taken(&[pod("{nodeName: null}"), pod("{schedulerName: ''}"), pod("{schedulingGates: []}")]);
 }
@@ -66,35 +73,55 @@ fn what_no_filter_honours_yet_is_refused() {
     refused(&[
         (pod("{runtimeClassName: gvisor}"), "runtimeClassName: runtime classes are not supported yet"),
         (pod("{overhead: {cpu: 1}}"), "overhead: leave it away"),
-        (pod("{resources: {requests: {cpu: 1}}}"), "resources: resources of the whole pod are not supported yet"),
         (
-            pod("{topologySpreadConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]}"),
+            pod("{resources: {requests: {cpu: 1}}}"),
+            "resources: resources of the whole pod are not supported yet",
+        ),
+        (
+            pod(
+                "{topologySpreadConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]}",
+            ),
             "topologySpreadConstraints: spread constraints are not supported yet",
         ),
         (
-            pod("{affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: z}]}}}"),
+            pod(
+                "{affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: z}]}}}",
+            ),
             "affinity.podAffinity: affinity to pods is not supported yet",
         ),
         (
-            pod("{affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: z}]}}}"),
+            pod(
+                "{affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: z}]}}}",
+            ),
             "affinity.podAntiAffinity: anti-affinity to pods is not supported yet",
         ),
         (
-            pod("{affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {}}]}}}"),
+            pod(
+                "{affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {}}]}}}",
+            ),
             "preferred node affinity is not supported yet",
         ),
-        (pod("{securityContext: {sysctls: [{name: kernel.msgmax, value: '1'}]}}"), "securityContext.sysctls[0].name"),
         (
-            pod("{hostNetwork: true, securityContext: {sysctls: [{name: net.ipv4.tcp_syncookies, value: '1'}]}}"),
+            pod("{securityContext: {sysctls: [{name: kernel.msgmax, value: '1'}]}}"),
+            "securityContext.sysctls[0].name",
+        ),
+        (
+            pod(
+                "{hostNetwork: true, securityContext: {sysctls: [{name: net.ipv4.tcp_syncookies, value: '1'}]}}",
+            ),
             "cannot be set with hostNetwork",
         ),
     ]);
     taken(&[
         pod("{securityContext: {sysctls: [{name: net.ipv4.tcp_syncookies, value: '1'}]}}"),
         pod("{os: {name: windows}}"),
-        pod("{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: zone, operator: In, values: [a]}]}]}}}}"),
+        pod(
+            "{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: zone, operator: In, values: [a]}]}]}}}}",
+        ),
         pod("{resourceClaims: [{name: gpu, resourceClaimName: g}]}"),
-        pod("{volumes: [{name: data, persistentVolumeClaim: {claimName: d}}, {name: e, ephemeral: {volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}}}]}"),
+        pod(
+            "{volumes: [{name: data, persistentVolumeClaim: {claimName: d}}, {name: e, ephemeral: {volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}}}]}",
+        ),
         pod("{imagePullSecrets: [{name: s}], hostNetwork: true, terminationGracePeriodSeconds: 0}"),
     ]);
 }
@@ -127,16 +154,24 @@ fn a_restart_policy_must_suit_the_completion() {
     assert_eq!(policy(&pod("{restartPolicy: Never}"), KeepRunning).as_deref(), Some("Never"));
     refused(&[
         (pod("{restartPolicy: Always}"), "restartPolicy: Always never ends: write Never or OnFailure"),
-        (pod("{restartPolicy: never}"), "restartPolicy: \"never\" is not known: write Always, OnFailure, Never"),
+        (
+            pod("{restartPolicy: never}"),
+            "restartPolicy: \"never\" is not known: write Always, OnFailure, Never",
+        ),
     ]);
 }
 
 #[test]
 fn quantities_must_be_such_as_can_be_counted() {
     let requests = |text: &str| container(&format!("{{resources: {{requests: {text}}}}}"));
-    let both = |requests: &str, limits: &str| container(&format!("{{resources: {{requests: {requests}, limits: {limits}}}}}"));
+    let both = |requests: &str, limits: &str| {
+        container(&format!("{{resources: {{requests: {requests}, limits: {limits}}}}}"))
+    };
     refused(&[
-        (requests("{cpu: '-1'}"), "containers[0].resources.requests.cpu: \"-1\" is negative: write 0 or more"),
+        (
+            requests("{cpu: '-1'}"),
+            "containers[0].resources.requests.cpu: \"-1\" is negative: write 0 or more",
+        ),
         (requests("{cpu: -1}"), "is negative"),
         (requests("{cpu: 1n}"), "is finer than 1m"),
         (requests("{cpu: 0.0005}"), "is finer than 1m"),
@@ -149,10 +184,16 @@ fn quantities_must_be_such_as_can_be_counted() {
         (requests("{gpu: 1}"), "\"gpu\" is no resource of a container"),
         (requests("{nvidia.com/gpu: 1}"), "requests[nvidia.com/gpu]: write the same amount in limits"),
         (both("{nvidia.com/gpu: 1}", "{nvidia.com/gpu: 2}"), "write the same amount as in limits"),
-        (both("{nvidia.com/gpu: 500m}", "{nvidia.com/gpu: 1}"), "not a whole number: write whole units, such as 1 or 2"),
+        (
+            both("{nvidia.com/gpu: 500m}", "{nvidia.com/gpu: 1}"),
+            "not a whole number: write whole units, such as 1 or 2",
+        ),
         (both("{cpu: 2}", "{cpu: 1}"), "requests.cpu: write at most the limit"),
         (both("{hugepages-2Mi: 2Mi}", "{hugepages-2Mi: 2Mi}"), "huge pages cannot be had without"),
-        (pod("{volumes: [{name: a, emptyDir: {sizeLimit: -1}}]}"), "volumes[0].emptyDir.sizeLimit: write 0 or more"),
+        (
+            pod("{volumes: [{name: a, emptyDir: {sizeLimit: -1}}]}"),
+            "volumes[0].emptyDir.sizeLimit: write 0 or more",
+        ),
     ]);
     taken(&[
         requests("{cpu: 2, memory: 1Gi}"),
@@ -171,42 +212,78 @@ fn containers_must_be_sound() {
         (json!({"containers": [{"name": "a"}]}), "containers[0].image: write an image"),
         (json!({"containers": [{"name": "A", "image": "i"}]}), "containers[0].name"),
         (two("{name: a, image: i}", "{name: a, image: i}"), "containers[1].name: \"a\" is there twice"),
-        (pod("{initContainers: [{name: main, image: i}]}"), "initContainers[0].name: \"main\" is there twice"),
-        (pod("{initContainers: [{name: a, image: i, restartPolicy: Never}]}"), "initContainers[0].restartPolicy"),
-        (pod("{initContainers: [{name: a, image: i, readinessProbe: {tcpSocket: {port: 1}}}]}"), "initContainers[0].readinessProbe"),
+        (
+            pod("{initContainers: [{name: main, image: i}]}"),
+            "initContainers[0].name: \"main\" is there twice",
+        ),
+        (
+            pod("{initContainers: [{name: a, image: i, restartPolicy: Never}]}"),
+            "initContainers[0].restartPolicy",
+        ),
+        (
+            pod("{initContainers: [{name: a, image: i, readinessProbe: {tcpSocket: {port: 1}}}]}"),
+            "initContainers[0].readinessProbe",
+        ),
         (container("{restartPolicy: Always}"), "containers[0].restartPolicy: leave it away"),
         (container("{imagePullPolicy: Sometimes}"), "containers[0].imagePullPolicy"),
-        (container("{volumeMounts: [{name: a, mountPath: /a}]}"), "containers[0].volumeMounts[0].name: no volume \"a\""),
+        (
+            container("{volumeMounts: [{name: a, mountPath: /a}]}"),
+            "containers[0].volumeMounts[0].name: no volume \"a\"",
+        ),
         (container("{ports: [{containerPort: 0}]}"), "containers[0].ports[0].containerPort"),
         (container("{ports: [{containerPort: 80, hostPort: 99999}]}"), "containers[0].ports[0].hostPort"),
-        (container("{ports: [{containerPort: 80, hostPort: 1}, {containerPort: 81, hostPort: 1}]}"), "ports[1].hostPort: 1 is there twice"),
+        (
+            container("{ports: [{containerPort: 80, hostPort: 1}, {containerPort: 81, hostPort: 1}]}"),
+            "ports[1].hostPort: 1 is there twice",
+        ),
         (container("{ports: [{containerPort: 80, protocol: tcp}]}"), "ports[0].protocol"),
         (container("{livenessProbe: {periodSeconds: 5}}"), "livenessProbe: write one of exec"),
-        (pod("{volumes: [{name: a, emptyDir: {}}, {name: a, emptyDir: {}}]}"), "volumes[1].name: \"a\" is there twice"),
-        (pod("{volumes: [{name: a, emptyDir: {}, hostPath: {path: /a}}]}"), "volumes[0]: write one kind of volume only"),
+        (
+            pod("{volumes: [{name: a, emptyDir: {}}, {name: a, emptyDir: {}}]}"),
+            "volumes[1].name: \"a\" is there twice",
+        ),
+        (
+            pod("{volumes: [{name: a, emptyDir: {}, hostPath: {path: /a}}]}"),
+            "volumes[0]: write one kind of volume only",
+        ),
         (pod("{dnsPolicy: None}"), "dnsConfig.nameservers: write at least one"),
         (pod("{os: {name: plan9}}"), "os.name"),
     ]);
     taken(&[
-        pod("{initContainers: [{name: side, image: i, restartPolicy: Always, readinessProbe: {tcpSocket: {port: 1}}}]}"),
-        container("{ports: [{containerPort: 53, hostPort: 53}, {containerPort: 53, hostPort: 53, protocol: UDP}]}"),
+        pod(
+            "{initContainers: [{name: side, image: i, restartPolicy: Always, readinessProbe: {tcpSocket: {port: 1}}}]}",
+        ),
+        container(
+            "{ports: [{containerPort: 53, hostPort: 53}, {containerPort: 53, hostPort: 53, protocol: UDP}]}",
+        ),
     ]);
 }
 
 #[test]
 fn what_is_said_of_nodes_must_be_sound() {
     let affinity = |terms: &str| {
-        pod(&format!("{{affinity: {{nodeAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: {{nodeSelectorTerms: {terms}}}}}}}}}"))
+        pod(&format!(
+            "{{affinity: {{nodeAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: {{nodeSelectorTerms: {terms}}}}}}}}}"
+        ))
     };
     refused(&[
         (pod("{nodeSelector: {'a b': c}}"), "nodeSelector[a b]: write the key of a label"),
         (pod("{nodeSelector: {a: 'b c'}}"), "nodeSelector.a: write the value of a label"),
         (affinity("[]"), "nodeSelectorTerms: write at least one term"),
-        (affinity("[{matchExpressions: [{key: a, operator: In}]}]"), "matchExpressions[0].values: In and NotIn need"),
+        (
+            affinity("[{matchExpressions: [{key: a, operator: In}]}]"),
+            "matchExpressions[0].values: In and NotIn need",
+        ),
         (affinity("[{matchExpressions: [{key: a, operator: Exists, values: [b]}]}]"), "take no values"),
         (affinity("[{matchExpressions: [{key: a, operator: Gt, values: [b]}]}]"), "Gt and Lt need one value"),
-        (affinity("[{matchExpressions: [{key: a, operator: Like, values: [b]}]}]"), "operator: \"Like\" is not known"),
-        (affinity("[{matchFields: [{key: spec.x, operator: In, values: [b]}]}]"), "matchFields[0].key: write metadata.name"),
+        (
+            affinity("[{matchExpressions: [{key: a, operator: Like, values: [b]}]}]"),
+            "operator: \"Like\" is not known",
+        ),
+        (
+            affinity("[{matchFields: [{key: spec.x, operator: In, values: [b]}]}]"),
+            "matchFields[0].key: write metadata.name",
+        ),
         (pod("{tolerations: [{operator: Equal}]}"), "tolerations[0].operator: write Exists"),
         (pod("{tolerations: [{key: a, operator: Exists, value: b}]}"), "tolerations[0].value: leave it away"),
         (pod("{tolerations: [{key: a, effect: Never}]}"), "tolerations[0].effect"),
@@ -216,7 +293,9 @@ fn what_is_said_of_nodes_must_be_sound() {
         pod("{nodeSelector: {kubernetes.io/os: linux, empty: ''}}"),
         affinity("[{matchFields: [{key: metadata.name, operator: In, values: [n1]}]}]"),
         affinity("[{matchExpressions: [{key: a, operator: Gt, values: ['5']}]}]"),
-        pod("{tolerations: [{operator: Exists}, {key: a, value: b, effect: NoExecute, tolerationSeconds: 5}]}"),
+        pod(
+            "{tolerations: [{operator: Exists}, {key: a, value: b, effect: NoExecute, tolerationSeconds: 5}]}",
+        ),
     ]);
 }
 
@@ -235,8 +314,23 @@ mod garbage {
     fn any_json() -> impl Strategy<Value = Value> {
         let key = prop_oneof![
             proptest::sample::select(vec![
-                "containers", "initContainers", "name", "image", "resources", "requests", "limits", "cpu", "memory",
-                "volumes", "affinity", "nodeAffinity", "tolerations", "ports", "hostPort", "env", "securityContext",
+                "containers",
+                "initContainers",
+                "name",
+                "image",
+                "resources",
+                "requests",
+                "limits",
+                "cpu",
+                "memory",
+                "volumes",
+                "affinity",
+                "nodeAffinity",
+                "tolerations",
+                "ports",
+                "hostPort",
+                "env",
+                "securityContext",
             ])
             .prop_map(str::to_owned),
             "[a-z]{1,4}",

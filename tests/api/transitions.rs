@@ -41,7 +41,8 @@ fn what_an_admitted_workload_is_made_from_stays() {
     ] {
         let messages = update(&workload("True"), pointer, value.clone());
         assert!(
-            messages.len() == 1 && messages[0].contains("cannot change while the workload is admitted: set spec.suspend"),
+            messages.len() == 1
+                && messages[0].contains("cannot change while the workload is admitted: set spec.suspend"),
             "{pointer}: {messages:?}"
         );
         assert_eq!(update(&workload("False"), pointer, value), [""; 0], "{pointer}");

@@ -69,7 +69,9 @@ pub fn expand(document: &Value) -> Result<Vec<Value>, String> {
         if object["metadata"]["name"].as_str().is_none() {
             return Err(format!("a {kind} has no name"));
         }
-        if is_namespaced(object["kind"].as_str().unwrap_or_default()) && object["metadata"]["namespace"].is_null() {
+        if is_namespaced(object["kind"].as_str().unwrap_or_default())
+            && object["metadata"]["namespace"].is_null()
+        {
             object["metadata"]["namespace"] = json!(NAMESPACE);
         }
     }
@@ -134,7 +136,9 @@ fn pool(document: &Value) -> Result<Value, String> {
     for (key, value) in fields {
         spec[key] = value;
     }
-    Ok(json!({"apiVersion": "weir.dev/v1alpha1", "kind": "ResourcePool", "metadata": {"name": name}, "spec": spec}))
+    Ok(
+        json!({"apiVersion": "weir.dev/v1alpha1", "kind": "ResourcePool", "metadata": {"name": name}, "spec": spec}),
+    )
 }
 
 /// `{name, namespace, requests, sim, pod, labels, ...spec}`: one container that asks for `requests`; what `sim`

@@ -160,8 +160,11 @@ impl Scenario {
         let mut works = Vec::new();
         for document in &rest {
             for object in expand(document)? {
-                let into =
-                    if object["kind"] == "PooledWorkload" || object["kind"] == "Pod" { &mut works } else { &mut setup };
+                let into = if object["kind"] == "PooledWorkload" || object["kind"] == "Pod" {
+                    &mut works
+                } else {
+                    &mut setup
+                };
                 into.push(object);
             }
         }

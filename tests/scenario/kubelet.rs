@@ -43,10 +43,9 @@ impl Kubelets {
         let keys: Vec<Key> = store.of_kind("Pod").map(|(key, _)| key.clone()).collect();
         for key in keys {
             bind(store, &key);
-            // A pod may run and end at once.
-            while let Some((due, next)) = self.next_of(store, &key)
-                && due <= now
-            {
+            // A pod may run and end at once, and be gone: no more than that.
+            for _ in 0..3 {
+                let Some((_, next)) = self.next_of(store, &key).filter(|(due, _)| *due <= now) else { break };
                 act(store, &key, &next);
             }
         }
@@ -76,7 +75,7 @@ impl Kubelets {
             return None;
         }
         match state {
-            State::Pending if annotation(pod, "refuse").is_some() => Some((since, Next::Refuse)),
+            State::Pending if is_refused(pod) => Some((since, Next::Refuse)),
             State::Pending => Some((since + after(pod, "start-after"), Next::Run)),
             State::Running => annotation(pod, "run-for").map(|_| (since + after(pod, "run-for"), Next::End)),
             State::Deleting if pod["status"]["phase"] == "Running" => {
@@ -92,9 +91,16 @@ fn annotation<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
     pod["metadata"]["annotations"].get(format!("sim.weir.dev/{name}"))?.as_str()
 }
 
+fn is_refused(pod: &Value) -> bool {
+    let attempt = pod["metadata"]["labels"]["weir.dev/attempt"].as_str();
+    annotation(pod, "refuse").is_some()
+        && annotation(pod, "refuse-attempt").is_none_or(|only| Some(only) == attempt)
+}
+
 fn after(pod: &Value, name: &str) -> Span {
     let text = annotation(pod, name).unwrap_or("0s");
-    let parsed: Duration = text.parse().unwrap_or_else(|_| panic!("sim.weir.dev/{name}: {text:?} is no duration"));
+    let parsed: Duration =
+        text.parse().unwrap_or_else(|_| panic!("sim.weir.dev/{name}: {text:?} is no duration"));
     Span(parsed.as_millis())
 }
 

@@ -109,8 +109,11 @@ impl Pure {
 
     /// Lets time pass, from one thing that is due to the next.
     fn advance(&mut self, until: Time) {
-        loop {
+        for round in 0.. {
             self.settle();
+            if round > MOST_ROUNDS {
+                self.wrong("time does not pass".to_owned());
+            }
             if !self.wrong.is_empty() {
                 return;
             }
@@ -166,14 +169,17 @@ impl Pure {
             Change::Gone(object) => (object, true),
         };
         let key = Key::of(&object);
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text =
+            |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let deltas = match (key.kind.as_str(), gone) {
             ("PooledWorkload", false) => {
                 self.names.insert(key, text("/metadata/uid").into());
                 self.catalog.workload(&serde_json::from_value::<Guarded<_>>(object).unwrap().0)
             }
             ("PooledWorkload", true) => self.catalog.workload_gone(&text("/metadata/uid")),
-            ("ResourcePool", false) => self.catalog.pool(&serde_json::from_value::<Guarded<_>>(object).unwrap().0),
+            ("ResourcePool", false) => {
+                self.catalog.pool(&serde_json::from_value::<Guarded<_>>(object).unwrap().0)
+            }
             ("ResourcePool", true) => self.catalog.pool_gone(&key.name),
             ("Pod", false) => {
                 self.catalog.pod(&serde_json::from_value::<Pod>(object).unwrap()).into_iter().collect()
@@ -214,10 +220,13 @@ impl Pure {
             self.wrong(format!("decide asks to be woken at {:?}, which is past", self.wake_at));
         }
         for (what, resource, used, bound) in self.world.excesses() {
-            let grown = !before.iter().any(|(name, one, was, _)| *name == what && *one == resource && used <= *was);
+            let grown =
+                !before.iter().any(|(name, one, was, _)| *name == what && *one == resource && used <= *was);
             if grown {
                 let resource = self.world.resources().name(resource).to_owned();
-                self.wrong(format!("decide has brought {what} to {used} of {resource}, which may have {bound}"));
+                self.wrong(format!(
+                    "decide has brought {what} to {used} of {resource}, which may have {bound}"
+                ));
             }
         }
         for wrong in self.world.audit() {
@@ -284,14 +293,21 @@ impl Pure {
             }
             Write::PatchWorkloadStatus { namespace, name, resource_version, status, .. } => {
                 count.statuses += 1;
-                self.patch_status(object, &Key::new("PooledWorkload", namespace, name), resource_version, status)
+                self.patch_status(
+                    object,
+                    &Key::new("PooledWorkload", namespace, name),
+                    resource_version,
+                    status,
+                )
             }
             Write::PatchPoolStatus { pool, resource_version, status } => {
                 self.patch_status(object, &Key::new("ResourcePool", "", pool), resource_version, status)
             }
             Write::SetPoolFinalizers { pool, resource_version, finalizers } => {
                 let patch = json!({"metadata": {"finalizers": finalizers}});
-                self.store.patch_version(&Key::new("ResourcePool", "", pool), resource_version, &patch).is_ok()
+                self.store
+                    .patch_version(&Key::new("ResourcePool", "", pool), resource_version, &patch)
+                    .is_ok()
             }
             Write::EvictPod { namespace, name, uid } | Write::DeletePod { namespace, name, uid } => {
                 self.delete(&Key::new("Pod", namespace, name), uid)
@@ -321,7 +337,8 @@ impl Pure {
             Err(Refused::Exists(words)) => {
                 let there = self.store.get(&Key::of(pod)).cloned().unwrap_or_default();
                 let owner = &there["metadata"]["ownerReferences"][0];
-                let owner_lives = self.names.values().any(|uid| owner["uid"] == **uid && self.catalog.get(uid).is_some());
+                let owner_lives =
+                    self.names.values().any(|uid| owner["uid"] == **uid && self.catalog.get(uid).is_some());
                 if owner["uid"] == *member.workload {
                     self.tell(Delta::MemberCreated { member, pod: uid_of(&there) });
                     return true;
@@ -356,8 +373,11 @@ impl Pure {
                 false
             }
             Err(_) => {
-                let records =
-                    if key.kind == "ResourcePool" { &mut self.records.pools } else { &mut self.records.workloads };
+                let records = if key.kind == "ResourcePool" {
+                    &mut self.records.pools
+                } else {
+                    &mut self.records.workloads
+                };
                 records.insert(Arc::clone(object), self.store.now + AGAIN);
                 false
             }
@@ -429,7 +449,11 @@ impl Pure {
 
     fn apply(&mut self, object: &Value) {
         let key = Key::of(object);
-        let done = if self.store.get(&key).is_some() { self.store.patch(&key, object) } else { self.store.create(object) };
+        let done = if self.store.get(&key).is_some() {
+            self.store.patch(&key, object)
+        } else {
+            self.store.create(object)
+        };
         if let Err(refused) = done {
             self.wrong(format!("{} {} is refused: {}", key.kind, key.name, refused.words()));
         }
@@ -449,7 +473,8 @@ impl Pure {
                 Ok(())
             }
             Act::End(key, code) => {
-                let annotations = json!({"sim.weir.dev/run-for": "0s", "sim.weir.dev/exit-code": code.to_string()});
+                let annotations =
+                    json!({"sim.weir.dev/run-for": "0s", "sim.weir.dev/exit-code": code.to_string()});
                 self.store.patch(key, &json!({"metadata": {"annotations": annotations}})).map(drop)
             }
             Act::Lose(name) => self.set_node(name, "Unknown", json!("true")),

@@ -86,7 +86,13 @@ fn uid(key: &Key, version: u64) -> String {
     };
     let (one, two) = (hash(0xcbf2_9ce4_8422_2325), hash(0x9e37_79b9_7f4a_7c15));
     let mixed = (one ^ (one >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    format!("{:08x}-{:04x}-4{:03x}-8000-{:012x}", mixed >> 32, mixed & 0xffff, (mixed >> 16) & 0xfff, two >> 16)
+    format!(
+        "{:08x}-{:04x}-4{:03x}-8000-{:012x}",
+        mixed >> 32,
+        mixed & 0xffff,
+        (mixed >> 16) & 0xfff,
+        two >> 16
+    )
 }
 
 impl Store {
@@ -118,7 +124,8 @@ impl Store {
         let object = kube_cel::apply_defaults(&schema.shape, object);
         super::structure::check(&schema.shape, &object).map_err(Refused::Denied)?;
         kube_cel::Validator::new().validate_compiled(&schema.rules, &object, old).map_err(|errors| {
-            let all: Vec<String> = errors.iter().map(|one| format!("{}: {}", one.field_path, one.message)).collect();
+            let all: Vec<String> =
+                errors.iter().map(|one| format!("{}: {}", one.field_path, one.message)).collect();
             Refused::Denied(all.join("; "))
         })?;
         Ok(object)
@@ -173,7 +180,9 @@ impl Store {
             return Ok(());
         }
         let used = self.of_kind("Pod").filter(|(other, _)| other.namespace == key.namespace).count();
-        for (quota, object) in self.of_kind("ResourceQuota").filter(|(quota, _)| quota.namespace == key.namespace) {
+        for (quota, object) in
+            self.of_kind("ResourceQuota").filter(|(quota, _)| quota.namespace == key.namespace)
+        {
             let hard = &object["spec"]["hard"]["pods"];
             if let Some(hard) = hard.as_str().and_then(|hard| hard.parse::<usize>().ok())
                 && used >= hard

@@ -32,6 +32,11 @@ fn at(schema: &Value, value: &Value, path: &str) -> Result<(), String> {
     {
         return Err(format!("{path}: Invalid value: {value}: should be greater than or equal to {least}"));
     }
+    if let (Some(number), most) = (value.as_i64(), &schema["maximum"])
+        && most.as_f64().is_some_and(|most| (number as f64) > most)
+    {
+        return Err(format!("{path}: Invalid value: {value}: should be less than or equal to {most}"));
+    }
     if let Some(text) = value.as_str()
         && schema["maxLength"].as_u64().is_some_and(|most| text.chars().count() as u64 > most)
     {
@@ -44,7 +49,8 @@ fn at(schema: &Value, value: &Value, path: &str) -> Result<(), String> {
         }
     }
     for (key, part) in value.as_object().into_iter().flatten() {
-        let inner = properties.and_then(|properties| properties.get(key)).or(schema.get("additionalProperties"));
+        let inner =
+            properties.and_then(|properties| properties.get(key)).or(schema.get("additionalProperties"));
         match inner {
             Some(inner) => at(inner, part, &format!("{path}.{key}"))?,
             None if path.is_empty() || schema["x-kubernetes-preserve-unknown-fields"] == true => {}

@@ -122,7 +122,8 @@ fn put(view: &mut Map<String, Value>, key: &str, value: &Value) {
 fn conditions(view: &mut Map<String, Value>, status: &Value) {
     let list = || status["conditions"].as_array().into_iter().flatten();
     let by_type = |field: &str| -> Value {
-        let pairs = list().map(|one| (one["type"].as_str().unwrap_or_default().to_owned(), one[field].clone()));
+        let pairs =
+            list().map(|one| (one["type"].as_str().unwrap_or_default().to_owned(), one[field].clone()));
         Value::Object(pairs.collect())
     };
     view.insert("conditions".to_owned(), by_type("status"));
@@ -222,7 +223,8 @@ fn pod(object: &Value) -> Value {
     }
     put(&mut view, "owner", &object["metadata"]["ownerReferences"][0]["name"]);
     let environment = spec["containers"][0]["env"].as_array().into_iter().flatten();
-    let environment = environment.map(|one| (one["name"].as_str().unwrap_or_default().to_owned(), one["value"].clone()));
+    let environment =
+        environment.map(|one| (one["name"].as_str().unwrap_or_default().to_owned(), one["value"].clone()));
     view.insert("env".to_owned(), Value::Object(environment.collect()));
     Value::Object(view)
 }

@@ -28,7 +28,11 @@ pub(super) fn check(pod: &PodSpec, problems: &mut Problems) {
             problems.add(at.key("name"), format!("{:?} is there twice: write another name", container.name));
         }
         one_container(container, &at, problems);
-        if is_init { init_container(container, &at, problems) } else { main_container(container, &at, problems) }
+        if is_init {
+            init_container(container, &at, problems)
+        } else {
+            main_container(container, &at, problems)
+        }
         ports(container, pod, &at, &mut host_ports, problems);
         volumes::mounts(container, pod, &at, problems);
     }
@@ -55,7 +59,12 @@ fn one_container(container: &Container, at: &FieldPath, problems: &mut Problems)
     }
     for (field, probe) in probes(container) {
         if let Some(probe) = probe {
-            let handlers = [probe.exec.is_some(), probe.grpc.is_some(), probe.http_get.is_some(), probe.tcp_socket.is_some()];
+            let handlers = [
+                probe.exec.is_some(),
+                probe.grpc.is_some(),
+                probe.http_get.is_some(),
+                probe.tcp_socket.is_some(),
+            ];
             if handlers.into_iter().filter(|there| *there).count() != 1 {
                 problems.add(at.key(field), "write one of exec, grpc, httpGet and tcpSocket");
             }
@@ -73,7 +82,10 @@ fn probes(container: &Container) -> [(&'static str, Option<&Probe>); 3] {
 
 fn main_container(container: &Container, at: &FieldPath, problems: &mut Problems) {
     if container.restart_policy.is_some() {
-        problems.add(at.key("restartPolicy"), "leave it away: only init containers have one; the pod's is beside containers");
+        problems.add(
+            at.key("restartPolicy"),
+            "leave it away: only init containers have one; the pod's is beside containers",
+        );
     }
 }
 
@@ -85,11 +97,13 @@ fn init_container(container: &Container, at: &FieldPath, problems: &mut Problems
     }
     for (field, probe) in probes(container) {
         if probe.is_some() {
-            problems.add(at.key(field), "leave it away, or set restartPolicy of this init container to Always");
+            problems
+                .add(at.key(field), "leave it away, or set restartPolicy of this init container to Always");
         }
     }
     if container.lifecycle.is_some() {
-        problems.add(at.key("lifecycle"), "leave it away, or set restartPolicy of this init container to Always");
+        problems
+            .add(at.key("lifecycle"), "leave it away, or set restartPolicy of this init container to Always");
     }
 }
 

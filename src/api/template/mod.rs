@@ -26,7 +26,10 @@ use super::workload::Completion;
 pub fn check_pod_template(spec: &Value, completion: Completion) -> Result<PodSpec, Vec<FieldProblem>> {
     let mut problems = Problems::default();
     if !spec.is_object() {
-        problems.add(FieldPath::root(), "write a core/v1 PodSpec, such as {containers: [{name: main, image: ...}]}");
+        problems.add(
+            FieldPath::root(),
+            "write a core/v1 PodSpec, such as {containers: [{name: main, image: ...}]}",
+        );
         return Err(problems.0);
     }
     refused::check(spec, &mut problems);
@@ -74,12 +77,17 @@ fn check(pod: &PodSpec, completion: Completion, problems: &mut Problems) {
     if pod.active_deadline_seconds.is_some_and(|s| !(1..=i64::from(u32::MAX)).contains(&s)) {
         problems.add(at.key("activeDeadlineSeconds"), "write 1 or more, or use maxDuration of the workload");
     }
-    for (field, name) in [("serviceAccountName", &pod.service_account_name), ("serviceAccount", &pod.service_account)] {
+    for (field, name) in
+        [("serviceAccountName", &pod.service_account_name), ("serviceAccount", &pod.service_account)]
+    {
         if let Some(name) = name.as_deref()
             && !name.is_empty()
             && !is_dns_subdomain(name)
         {
-            problems.add(at.key(field), "write the name of a ServiceAccount: lower-case letters, digits, '-' and '.'");
+            problems.add(
+                at.key(field),
+                "write the name of a ServiceAccount: lower-case letters, digits, '-' and '.'",
+            );
         }
     }
     if let Some(os) = &pod.os {
@@ -144,7 +152,9 @@ fn path_of(path: &serde_path_to_error::Path) -> FieldPath {
 
 /// serde's words in plain ones: `invalid type: string "x", expected i32`.
 fn plain(message: &str) -> String {
-    let message = message.strip_prefix("invalid type: ").map_or_else(|| message.to_owned(), |m| format!("wrong type: {m}"));
+    let message = message
+        .strip_prefix("invalid type: ")
+        .map_or_else(|| message.to_owned(), |m| format!("wrong type: {m}"));
     message
         .replace("expected i32", "write a whole number")
         .replace("expected i64", "write a whole number")

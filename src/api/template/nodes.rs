@@ -30,7 +30,9 @@ fn affinity(pod: &PodSpec, problems: &mut Problems) {
     else {
         return;
     };
-    let at = FieldPath::of("affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
+    let at = FieldPath::of(
+        "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms",
+    );
     if required.node_selector_terms.is_empty() {
         problems.add(at.clone(), "write at least one term");
     }
@@ -52,7 +54,9 @@ fn expression(requirement: &NodeSelectorRequirement, at: &FieldPath, problems: &
     }
     let at_values = at.key("values");
     match requirement.operator.as_str() {
-        "In" | "NotIn" if values.is_empty() => problems.add(at_values, "In and NotIn need at least one value"),
+        "In" | "NotIn" if values.is_empty() => {
+            problems.add(at_values, "In and NotIn need at least one value")
+        }
         "In" | "NotIn" => {
             for (index, value) in values.iter().enumerate().filter(|(_, value)| !is_label_value(value)) {
                 problems.add(at_values.index(index), format!("{value:?} is no value of a label"));

@@ -48,9 +48,12 @@ pub(super) fn check(resources: &ResourceRequirements, at: &FieldPath, problems: 
         let at = at.key("requests").key(name);
         match limits.get(name) {
             Some(limit) if is_indivisible(name) && request != limit => {
-                problems.add(at, format!("write the same amount as in limits: {name} cannot be overcommitted"));
+                problems
+                    .add(at, format!("write the same amount as in limits: {name} cannot be overcommitted"));
             }
-            Some(limit) if request > limit => problems.add(at, "write at most the limit of the same resource"),
+            Some(limit) if request > limit => {
+                problems.add(at, "write at most the limit of the same resource")
+            }
             None if is_indivisible(name) => {
                 problems.add(at, format!("write the same amount in limits: {name} cannot be overcommitted"));
             }

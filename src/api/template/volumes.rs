@@ -51,12 +51,18 @@ pub(super) fn mounts(container: &Container, pod: &PodSpec, at: &FieldPath, probl
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
         let at = at.key("volumeMounts").index(index);
         if !exists(&mount.name) {
-            problems.add(at.key("name"), format!("no volume {:?} is in volumes: add it or correct the name", mount.name));
+            problems.add(
+                at.key("name"),
+                format!("no volume {:?} is in volumes: add it or correct the name", mount.name),
+            );
         }
         if mount.mount_path.is_empty() {
             problems.add(at.key("mountPath"), "write a path");
         } else if !paths.insert(&mount.mount_path) {
-            problems.add(at.key("mountPath"), format!("{:?} is there twice: write another path", mount.mount_path));
+            problems.add(
+                at.key("mountPath"),
+                format!("{:?} is there twice: write another path", mount.mount_path),
+            );
         }
     }
     for (index, device) in container.volume_devices.iter().flatten().enumerate() {
