@@ -13,6 +13,35 @@ GRACE ?= $(if $(filter-out 0,$(REAL)),10s,40s)# a node that is silent this long 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# --- everyday ---------------------------------------------------------------------------------------------------
+
+.PHONY: demo test lint fmt generate cargo
+demo: ## from nothing to a company of pools at work (DIR=.run; DRIVE=kind or KUBECONFIG: on your cluster)
+	@FETCH=$(FETCH) DRIVE=$(DRIVE) CONFIRM=$(CONFIRM) examples/demo.sh up --dir $(DIR)
+
+test: cargo ## all tests: core alone, generated files, the control plane itself, scenarios on it
+	cargo test --no-default-features --lib
+	@FETCH=$(FETCH) tests/controlplane/control-plane.sh >/dev/null
+	tests/controlplane/selftest.sh $(if $(filter 0,$(shell id -u)),--real)
+	cargo test
+
+lint: cargo ## format and lints, warnings are errors
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --no-default-features -- -D warnings
+	@if command -v shellcheck >/dev/null; then shellcheck -x -P SCRIPTDIR .ci/run examples/*.sh; \
+	else echo "shellcheck is not installed: shell scripts are not linted"; fi
+
+fmt: cargo ## formats the code
+	cargo fmt
+
+generate: cargo ## writes generated files anew: crds/, docs/reasons.md
+	cargo run --quiet -- crds --dir crds
+	WEIR_GENERATE=1 cargo test --quiet --test main docs::
+
+cargo:
+	@command -v cargo >/dev/null || { echo "error: cargo is missing; install Rust from https://rustup.rs" >&2; exit 1; }
+
 # --- control plane ---------------------------------------------------------------------------------------------
 
 .PHONY: control-plane up down
@@ -22,5 +51,6 @@ control-plane: ## provides etcd, Kubernetes and KWOK (KUBEBUILDER_ASSETS=folder,
 up: ## starts a cluster (NODES=30 REAL=0 DIR=.run) and writes DIR/kubeconfig
 	@FETCH=$(FETCH) $(CLUSTER) up --dir $(DIR) --nodes $(NODES) --real $(REAL) --node-grace $(GRACE) $(if $(AUDIT),--audit)
 
-down: ## ends what `make up` started
+down: ## ends what `make up` or `make demo` started
+	@examples/demo.sh down --dir $(DIR)
 	@$(CLUSTER) down --dir $(DIR)

@@ -1,5 +1,10 @@
 //! All integration tests, one binary.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on shall panic")]
+
 mod api;
 mod check;
+mod docs;
+mod operate;
+mod rings;
 mod scenario;

@@ -12,8 +12,6 @@ pub const INDEX: &str = "weir.dev/index";
 pub const ATTEMPT: &str = "weir.dev/attempt";
 /// On a pool that is in use: it stays until its children and running members are gone.
 pub const FINALIZER: &str = "weir.dev/in-use";
-/// On a node: its members are moved away when it is cordoned.
-pub const DRAIN: &str = "weir.dev/drain";
 /// Every key of Weir begins with this; tenants may not set such keys in a template.
 pub const PREFIX: &str = "weir.dev/";
 

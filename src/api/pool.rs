@@ -1,5 +1,11 @@
 //! `ResourcePool`: a tree of pools over the nodes that their roots select.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "the texts are shown by kubectl explain, where backticks only disturb"
+)]
+#![allow(clippy::struct_field_names, reason = "the names are the API, and the derives copy the structs")]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};

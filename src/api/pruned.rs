@@ -462,3 +462,59 @@ impl<'de> Deserialize<'de> for Written {
         deserializer.deserialize_any(Visitor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{PooledWorkload, ResourcePool};
+    use serde_json::json;
+
+    #[test]
+    fn what_is_not_needed_is_skipped_and_null_is_absent() {
+        let pod: Pod = serde_json::from_value(json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": "train-0", "namespace": "a", "uid": "u", "resourceVersion": "7", "creationTimestamp": null,
+                "labels": {"app": "x", "weir.dev/index": "0", "weir.dev/attempt": "1"},
+                "annotations": {"huge": "x".repeat(1000), "weir.dev/node": "n1"},
+                "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": {}}}],
+            },
+            "spec": {
+                "nodeName": "n1", "hostNetwork": null, "initContainers": null, "overhead": null,
+                "containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": 2, "memory": "1Gi", "x.y/z": 0.5}},
+                                "env": [{"name": "A", "value": "b"}]}],
+                "volumes": [{"name": "v", "emptyDir": {}}],
+            },
+            "status": {"phase": "Pending", "conditions": null, "containerStatuses": [{"name": "c", "state": {"waiting": {"reason": "x"}}}]},
+        }))
+        .unwrap();
+        assert_eq!(pod.metadata.managed_fields, None);
+        assert_eq!(pod.metadata.labels.as_ref().map(BTreeMap::len), Some(2), "those of Weir alone");
+        assert_eq!(pod.metadata.annotations, Some([("weir.dev/node".to_owned(), "n1".to_owned())].into()));
+        let requests = &pod.spec.containers[0].resources.requests;
+        assert_eq!(
+            (requests["cpu"].as_str(), requests["memory"].as_str(), requests["x.y/z"].as_str()),
+            ("2", "1Gi", "0.5")
+        );
+        assert_eq!(pod.status.container_statuses[0].state.terminated, None);
+        let empty: Pod = serde_json::from_value(json!({"metadata": {"name": "bare"}})).unwrap();
+        assert_eq!(empty.spec, PodSpec::default());
+    }
+
+    #[test]
+    fn a_bad_object_spoils_itself_alone_and_names_the_field() {
+        let list: Vec<Guarded<PooledWorkload>> = serde_json::from_value(json!([
+            {"metadata": {"name": "bad", "uid": "1"}, "spec": {"pool": "p", "replicas": "many", "template": {"pod": {"spec": {}}}}},
+            {"metadata": {"name": "good", "uid": "2", "managedFields": [{"manager": "x"}]},
+             "spec": {"pool": "p", "template": {"pod": {"spec": {}}}}},
+        ]))
+        .unwrap();
+        let poison = list[0].0.as_ref().unwrap_err();
+        assert!(poison.problem.starts_with("spec.replicas: "), "{poison}");
+        assert_eq!((list[0].meta().name.as_deref(), list[0].meta().uid.as_deref()), (Some("bad"), Some("1")));
+        assert_eq!(list[1].meta().name.as_deref(), Some("good"));
+        assert_eq!(list[1].meta().managed_fields, None);
+        assert_eq!(Guarded::<ResourcePool>::plural(&()), "resourcepools");
+    }
+}

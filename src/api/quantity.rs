@@ -128,6 +128,11 @@ impl Amount {
         Ok(Self(if negative { -nanos } else { nanos }))
     }
 
+    /// So many whole units.
+    pub const fn from_units(units: i64) -> Self {
+        Self(units as i128 * NANO)
+    }
+
     /// The amount in nano-units.
     pub const fn nanos(self) -> i128 {
         self.0
@@ -256,7 +261,7 @@ pub fn counted(resource: &str, text: &str) -> Result<i64, QuantityError> {
 }
 
 /// A counted amount as a quantity that people like to read: cpu as `2` or `1500m`, what is counted in bytes
-/// as `64Gi` where that is exact, everything else as a plain number. Reading it back gives the same amount.
+/// as `64Gi` or `500M` where that is exact, everything else as a plain number. Reading it back gives the same amount.
 pub fn shown_amount(resource: &str, counted: i64) -> Quantity {
     Quantity(match Unit::of(resource) {
         Unit::Milli if counted % 1000 == 0 => (counted / 1000).to_string(),
@@ -272,13 +277,20 @@ pub fn is_bytes(resource: &str) -> bool {
         || resource.starts_with("hugepages-")
 }
 
+/// The shortest exact form; of two of a length, the binary one.
 fn bytes(counted: i64) -> String {
-    let (mut value, mut suffix) = (counted, "");
-    for next in ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"] {
-        if value == 0 || value % 1024 != 0 {
+    let binary = divided(counted, 1024, &["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]);
+    let decimal = divided(counted, 1000, &["k", "M", "G", "T", "P", "E"]);
+    if decimal.len() < binary.len() { decimal } else { binary }
+}
+
+fn divided(mut value: i64, by: i64, suffixes: &[&str]) -> String {
+    let mut suffix = "";
+    for next in suffixes {
+        if value == 0 || value % by != 0 {
             break;
         }
-        value /= 1024;
+        value /= by;
         suffix = next;
     }
     format!("{value}{suffix}")

@@ -7,6 +7,7 @@ use std::fmt;
 macro_rules! reasons {
     ($($name:ident: $meaning:literal, $action:literal;)*) => {
         /// Why something is as it is, in one word.
+        #[allow(clippy::doc_markdown, reason = "the texts are also those of docs/reasons.md")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason {
             $(#[doc = $meaning] $name,)*
@@ -36,6 +37,8 @@ macro_rules! reasons {
 
 reasons! {
     // Waiting: it may pass by itself.
+    Queued: "It was taken into the queue and will be looked at in the next cycle.",
+        "Wait: this takes less than a second.";
     WaitingForQuota: "The pool, or a pool above it, has too little left of a resource.",
         "Wait, or ask for less, or raise the limit or reservation of the pool that the message names.";
     WaitingForPreempted: "Room is being made for it: others are ending, and their resources are not free yet.",
@@ -74,6 +77,8 @@ reasons! {
         "Ask for less, or raise the limit that the message names.";
     InvalidTemplate: "The pod template cannot be used; the message names each field.",
         "Correct the fields; `weir check -f FILE` shows the same problems offline.";
+    RequestMissing: "The pool meters cpu or memory, and the template requests none of it.",
+        "Write resources.requests of cpu and memory on the containers.";
     InvalidSpec: "The spec holds a value that the schema let pass and that cannot be used; the message names the field.",
         "Correct the field; `weir check -f FILE` shows the same problem offline.";
 
@@ -88,6 +93,12 @@ reasons! {
         "Set spec.suspend to false to queue it.";
     BackingOff: "A member failed, was refused or vanished, and is tried again after a delay.",
         "Look at the failed member's log; the delay grows from 10 s to 5 min.";
+    GangRestarted: "A member failed, and onMemberFailure is RestartGang: all members are started again.",
+        "Look at the failed member's log.";
+    KubeletRefused: "The kubelet refused a member's pod on arrival, as with too little of a resource on the node.",
+        "Nothing: the member is placed again, uncounted, and another node is preferred.";
+    Unbound: "A member's pod was left to the default scheduler for its volumes or devices, and is not bound after a minute.",
+        "Nothing: it is placed again. Look at the pod's events if it happens again.";
 
     // It had to give way.
     Reclaimed: "Another pool took back its reservation, and this workload ran on what was borrowed.",
@@ -130,6 +141,14 @@ reasons! {
         "Delete or move them; the pool goes once they are gone.";
 }
 
+/// All reasons as a page of documentation: `docs/reasons.md`.
+pub fn documentation() -> String {
+    let head = "# Reasons\n\nWhat conditions, events and `status.pending.reason` say, what each means, and what to \
+                do.\n\n| reason | meaning | what to do |\n|---|---|---|\n";
+    let rows = Reason::ALL.iter().map(|r| format!("| `{r}` | {} | {} |\n", r.meaning(), r.action()));
+    std::iter::once(head.to_owned()).chain(rows).collect()
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -148,5 +167,12 @@ mod tests {
             assert!(reason.meaning().ends_with('.'), "{reason}: {}", reason.meaning());
             assert!(reason.action().ends_with('.'), "{reason}: {}", reason.action());
         }
+    }
+
+    #[test]
+    fn the_documentation_has_a_row_for_every_reason() {
+        let page = documentation();
+        assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), Reason::ALL.len());
+        assert!(page.lines().all(|line| !line.starts_with('|') || line.matches('|').count() == 4), "{page}");
     }
 }

@@ -25,8 +25,17 @@ fn is_resource(expression: &str) -> String {
     )
 }
 
+/// Everything else: whole numbers, or fractions of a unit so large that a byte more does not matter.
+const OTHER: &str = "^[+-]?[0-9]{1,19}(k|[MGTPE]|[KMGTPE]i)?$|^[+-]?[0-9]{1,16}[.][0-9]{0,9}(k|[MGTPE]|[KMGTPE]i)$\
+    |^[+-]?[0-9]{1,4}[eE][0-9]{1,2}$";
+
 fn countable(name: &str, value: &str) -> String {
-    format!("{name} == 'cpu' ? string({value}).matches('{CPU}') : quantity(string({value})).isInteger()")
+    // CEL's isInteger() is no help: it denies that 1.5Gi or 5000000Gi is one. What is larger than an i64 the
+    // API server caps to one, which is more than 9E.
+    format!(
+        "string({value}).matches({name} == 'cpu' ? '{CPU}' : '{OTHER}') \
+         && quantity(string({value})).compareTo(quantity('9E')) <= 0"
+    )
 }
 
 /// `self` names a resource that can be metered.
@@ -41,7 +50,7 @@ pub(super) fn resource_names() -> Rule {
 
 const NOT_NEGATIVE: &str = "write a quantity of 0 or more, such as 4, 500m or 64Gi";
 const COUNTABLE: &str = "write cpu in cores with at most 3 decimals or in milli-cores, such as 2, 1.5 or 1500m, \
-    and any other resource as a whole number below 9E, such as 8 or 64Gi";
+    and any other resource as a whole number of at most 9E or with a suffix, such as 8, 64Gi or 1.5Gi";
 
 /// The field of a resource entry is a quantity, and not negative.
 pub(super) fn not_negative(field: &str) -> Rule {

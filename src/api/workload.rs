@@ -1,5 +1,10 @@
 //! `PooledWorkload`: members that are admitted to a pool together and placed on its nodes.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "the texts are shown by kubectl explain, where backticks only disturb"
+)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -481,10 +486,11 @@ pub struct PlacementStatus {
     #[schemars(length(min = 1, max = 253))]
     pub node: Option<String>,
 
-    /// What it does: Starting, Running, Terminating, Succeeded or Failed.
+    /// What it does: Unplaced, BackingOff, Starting, Running, Terminating, Succeeded or Failed.
     pub state: MemberState,
 
-    /// Which attempt this is, from 1.
+    /// Which attempt this is, from 1; from the second on it is part of the pod's name.
+    #[serde(default)]
     #[schemars(range(min = 1))]
     pub attempt: i32,
 }
@@ -492,6 +498,10 @@ pub struct PlacementStatus {
 /// What a member does.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MemberState {
+    /// Without a place.
+    Unplaced,
+    /// Started again after a pause.
+    BackingOff,
     /// Created, and not running yet.
     Starting,
     /// Running.

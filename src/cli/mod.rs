@@ -1,6 +1,9 @@
 //! The subcommands.
 
+pub mod check;
 pub mod crds;
+pub mod release;
+pub mod run;
 
 use clap::{Parser, Subcommand};
 
@@ -16,8 +19,14 @@ pub struct Cli {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Check manifests offline: what the API server and the operator would say of them
+    Check(check::Args),
     /// Print the custom resource definitions, or write them to a folder
     Crds(crds::Args),
+    /// Take Weir's finalizers off all pools, before it is uninstalled
+    Release(release::Args),
+    /// Run the operator
+    Run(Box<run::Args>),
 }
 
 impl Cli {
@@ -27,7 +36,10 @@ impl Cli {
     /// What went wrong, in words for the user; the process then exits with 2.
     pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
         match self.command {
+            Command::Check(args) => check::run(&args),
             Command::Crds(args) => crds::run(&args),
+            Command::Release(args) => release::run(&args),
+            Command::Run(args) => run::run(&args),
         }
     }
 }

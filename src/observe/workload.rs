@@ -144,7 +144,7 @@ fn stopping(admitted: &Condition) -> Option<StopReason> {
         Reason::Drained => StopReason::Drained,
         Reason::CreateRefused => StopReason::CreateRefused,
         Reason::Suspended => StopReason::Suspended,
-        Reason::BackingOff => StopReason::GangRestart,
+        Reason::GangRestarted => StopReason::GangRestart,
         other => StopReason::Finished(finish_reason(other)?),
     })
 }

@@ -1,1 +1,16 @@
 //! The cycle, and what it takes to run it.
+
+pub mod carry;
+pub mod config;
+pub mod confirm;
+pub mod election;
+pub mod http;
+pub mod intake;
+pub mod lead;
+pub mod lease;
+pub mod ledger;
+pub mod metrics;
+pub mod record;
+pub mod reserve;
+pub mod run;
+pub mod term;

@@ -35,7 +35,7 @@ pub fn of_stop(reason: StopReason) -> Reason {
         // Of what is being deleted nothing is written any more, so its reason is never shown.
         StopReason::Suspended | StopReason::Deleted => Reason::Suspended,
         StopReason::Finished(reason) => of_finish(reason),
-        StopReason::GangRestart => Reason::BackingOff,
+        StopReason::GangRestart => Reason::GangRestarted,
     }
 }
 
@@ -52,7 +52,8 @@ pub fn of_finish(reason: FinishReason) -> Reason {
 /// The reason of a refusal.
 pub fn of_refusal(refusal: &Refusal) -> Reason {
     match refusal {
-        Refusal::NotTried | Refusal::QueuedBehind(_) => Reason::QueuedBehind,
+        Refusal::NotTried => Reason::Queued,
+        Refusal::QueuedBehind(_) => Reason::QueuedBehind,
         Refusal::PoolNotFound => Reason::PoolNotFound,
         Refusal::PoolStalled(_) => Reason::PoolStalled,
         Refusal::PoolDeleting(_) => Reason::PoolDeleting,
@@ -62,7 +63,8 @@ pub fn of_refusal(refusal: &Refusal) -> Reason {
         Refusal::InvalidTemplate(problem) if problem.starts_with(CLASS_PROBLEM) => {
             Reason::PriorityClassNotFound
         }
-        Refusal::InvalidTemplate(_) | Refusal::RequestMissing(_) => Reason::InvalidTemplate,
+        Refusal::InvalidTemplate(_) => Reason::InvalidTemplate,
+        Refusal::RequestMissing(_) => Reason::RequestMissing,
         Refusal::ExceedsLimit { .. } => Reason::ExceedsLimit,
         Refusal::QueueFull { .. } => Reason::QueueFull,
         Refusal::TooManyRunning { .. } => Reason::TooManyRunning,
@@ -124,7 +126,7 @@ fn count_of(count: u32) -> i32 {
 pub fn message(refusal: &Refusal, of: Refused<'_>, table: &ResourceTable) -> String {
     let Refused { namespace, pool: own, priority } = of;
     match refusal {
-        Refusal::NotTried => "it waits for its turn to be looked at".to_owned(),
+        Refusal::NotTried => "it is in the queue and will be looked at in the next cycle".to_owned(),
         Refusal::PoolNotFound => {
             format!("there is no ResourcePool {own:?}: create it, or write the name of another in spec.pool")
         }
@@ -392,7 +394,7 @@ mod tests {
             ),
             (
                 Refusal::RequestMissing(gpu),
-                Reason::InvalidTemplate,
+                Reason::RequestMissing,
                 r#"pool "batch" limits nvidia.com/gpu: write resources.requests of nvidia.com/gpu on a container of the template"#,
             ),
             (

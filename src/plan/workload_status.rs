@@ -151,22 +151,23 @@ fn failures(report: &WorkloadReport) -> Vec<FailureStatus> {
 }
 
 fn placements(report: &WorkloadReport, known: &Workload) -> Vec<PlacementStatus> {
-    let shown = report.members.iter().filter_map(|member| {
+    let shown = report.members.iter().map(|member| {
         let state = match member.state {
-            MemberState::Unplaced => return None,
+            MemberState::Unplaced => ShownState::Unplaced,
             MemberState::Starting => ShownState::Starting,
             MemberState::Running => ShownState::Running,
             MemberState::Terminating => ShownState::Terminating,
             MemberState::Succeeded => ShownState::Succeeded,
-            MemberState::BackingOff | MemberState::Failed => ShownState::Failed,
+            MemberState::BackingOff => ShownState::BackingOff,
+            MemberState::Failed => ShownState::Failed,
         };
-        Some(PlacementStatus {
+        PlacementStatus {
             index: count(member.index),
             name: names::member(&known.spec.name, member.index, member.attempt),
             node: member.node.as_ref().map(ToString::to_string),
             state,
             attempt: count(names::shown_attempt(member.attempt)),
-        })
+        }
     });
     shown.take(MOST_PLACEMENTS).collect()
 }

@@ -225,7 +225,10 @@ fn amounts_are_shown_as_people_write_them() {
         ("cpu", -500, "-500m"),
         ("memory", 68_719_476_736, "64Gi"),
         ("memory", 1_610_612_736, "1536Mi"),
-        ("memory", 1000, "1000"),
+        ("memory", 1000, "1k"),
+        ("memory", 1001, "1001"),
+        ("memory", 1_024_000, "1024k"),
+        ("memory", 9_000_000_000_000_000_000, "9E"),
         ("memory", 0, "0"),
         ("nvidia.com/gpu", 1024, "1024"),
     ] {

@@ -198,6 +198,7 @@ fn quantities_must_be_such_as_can_be_counted() {
     taken(&[
         requests("{cpu: 2, memory: 1Gi}"),
         requests("{cpu: 0.5, memory: 1e3}"),
+        requests("{memory: 1.1Gi, ephemeral-storage: 5000000Gi}"),
         both("{cpu: 1000m}", "{cpu: 1}"),
         both("{nvidia.com/gpu: 1}", "{nvidia.com/gpu: 1000m}"),
         container("{resources: {limits: {nvidia.com/gpu: 1}}}"),

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Probe};
 
-use super::{is_dns_label, one_of, resources, volumes};
+use super::{one_of, resources, volumes};
 use crate::api::field::{FieldPath, Problems};
 use crate::api::labels::{ENV_INDEX, ENV_REPLICAS};
+use crate::api::names::is_dns_label;
 
 /// Checks every container of the pod.
 pub(super) fn check(pod: &PodSpec, problems: &mut Problems) {
@@ -29,9 +30,9 @@ pub(super) fn check(pod: &PodSpec, problems: &mut Problems) {
         }
         one_container(container, &at, problems);
         if is_init {
-            init_container(container, &at, problems)
+            init_container(container, &at, problems);
         } else {
-            main_container(container, &at, problems)
+            main_container(container, &at, problems);
         }
         ports(container, pod, &at, &mut host_ports, problems);
         volumes::mounts(container, pod, &at, problems);
@@ -84,7 +85,7 @@ fn main_container(container: &Container, at: &FieldPath, problems: &mut Problems
     if container.restart_policy.is_some() {
         problems.add(
             at.key("restartPolicy"),
-            "leave it away: only init containers have one; the pod's is beside containers",
+            "leave it away: only init containers may have one here; that of the pod stands beside containers",
         );
     }
 }

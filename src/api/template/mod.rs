@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::Value;
 
 use super::field::{FieldPath, FieldProblem, Problems};
+use super::names::is_dns_subdomain;
 use super::workload::Completion;
 
 /// Reads a core/v1 `PodSpec` as `spec.template.pod.spec` holds it. Paths are relative to it.
@@ -170,36 +171,4 @@ fn one_of(value: Option<&str>, known: &[&str], at: &FieldPath, problems: &mut Pr
     {
         problems.add(at.clone(), format!("{value:?} is not known: write {}", known.join(", ")));
     }
-}
-
-fn is_dns_label(text: &str) -> bool {
-    let ends = |c: Option<u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    text.len() <= 63
-        && ends(text.bytes().next())
-        && ends(text.bytes().last())
-        && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
-}
-
-fn is_dns_subdomain(text: &str) -> bool {
-    let is_part = |part: &str| {
-        let ends = |c: Option<u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-        ends(part.bytes().next())
-            && ends(part.bytes().last())
-            && part.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
-    };
-    text.len() <= 253 && text.split('.').all(is_part)
-}
-
-/// A key of a label: an optional domain, a slash, and at most 63 characters.
-fn is_qualified_name(text: &str) -> bool {
-    let (domain, name) = text.split_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
-    domain.is_none_or(is_dns_subdomain) && !name.is_empty() && is_label_value(name)
-}
-
-fn is_label_value(text: &str) -> bool {
-    let ends = |c: Option<u8>| c.is_none_or(|c| c.is_ascii_alphanumeric());
-    text.len() <= 63
-        && ends(text.bytes().next())
-        && ends(text.bytes().last())
-        && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
 }

@@ -2,8 +2,9 @@
 
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, PodSpec, Toleration};
 
-use super::{is_label_value, is_qualified_name, one_of};
+use super::one_of;
 use crate::api::field::{FieldPath, Problems};
+use crate::api::names::{is_label_value, is_qualified_name};
 
 /// Checks everything that chooses nodes.
 pub(super) fn check(pod: &PodSpec, problems: &mut Problems) {
@@ -55,7 +56,7 @@ fn expression(requirement: &NodeSelectorRequirement, at: &FieldPath, problems: &
     let at_values = at.key("values");
     match requirement.operator.as_str() {
         "In" | "NotIn" if values.is_empty() => {
-            problems.add(at_values, "In and NotIn need at least one value")
+            problems.add(at_values, "In and NotIn need at least one value");
         }
         "In" | "NotIn" => {
             for (index, value) in values.iter().enumerate().filter(|(_, value)| !is_label_value(value)) {
@@ -65,11 +66,10 @@ fn expression(requirement: &NodeSelectorRequirement, at: &FieldPath, problems: &
         "Exists" | "DoesNotExist" if !values.is_empty() => {
             problems.add(at_values, "leave it away: Exists and DoesNotExist take no values");
         }
-        "Exists" | "DoesNotExist" => {}
         "Gt" | "Lt" if values.len() != 1 || values[0].parse::<i64>().is_err() => {
             problems.add(at_values, "Gt and Lt need one value, a whole number");
         }
-        "Gt" | "Lt" => {}
+        "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
         other => one_of(
             Some(other),
             &["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"],

@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
 
-use super::is_qualified_name;
 use crate::api::field::{FieldPath, Problems};
+use crate::api::names::is_qualified_name;
 use crate::api::quantity::{Amount, Unit};
 
 /// The API server takes a bare number for a quantity; the typed `Quantity` holds text only.
@@ -35,6 +35,9 @@ fn number_to_text(value: &mut Value) {
     }
 }
 
+/// Below this much, a fraction of a byte was hardly meant.
+const KIBI: Amount = Amount::from_units(1024);
+
 /// What must be asked for in whole units, and where nothing may be asked for beyond what is promised.
 fn is_indivisible(resource: &str) -> bool {
     resource.contains('/') || resource.starts_with("hugepages-")
@@ -52,7 +55,7 @@ pub(super) fn check(resources: &ResourceRequirements, at: &FieldPath, problems: 
                     .add(at, format!("write the same amount as in limits: {name} cannot be overcommitted"));
             }
             Some(limit) if request > limit => {
-                problems.add(at, "write at most the limit of the same resource")
+                problems.add(at, "write at most the limit of the same resource");
             }
             None if is_indivisible(name) => {
                 problems.add(at, format!("write the same amount in limits: {name} cannot be overcommitted"));
@@ -104,7 +107,8 @@ fn amount(name: &str, text: &str) -> Result<Amount, String> {
             return Err(format!("{text:?} is finer than 1m: write milli-cores, such as 1m or 250m"));
         }
         Unit::Milli => amount.milli_ceil(),
-        Unit::One if !amount.is_whole() => {
+        // A fraction of a byte is what 1.1Gi comes to, and is rounded up; 100m is a slip.
+        Unit::One if !amount.is_whole() && (is_indivisible(name) || amount < KIBI) => {
             let example = if is_indivisible(name) { "1 or 2" } else { "128Mi or 4Gi" };
             return Err(format!("{text:?} is not a whole number: write whole units, such as {example}"));
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 use serde_json::Value;
 
-use super::is_dns_label;
 use crate::api::field::{FieldPath, Problems};
+use crate::api::names::is_dns_label;
 use crate::api::quantity::Amount;
 
 /// Checks the volumes of the pod.

@@ -1,0 +1,152 @@
+//! What is wrong with a workload: its template, and what its pool would say of it.
+
+use serde_json::Value;
+
+use super::namespaces::Namespaces;
+use super::pools::Pools;
+use super::{Severity, Verdicts};
+use crate::api::field::{FieldPath, Problems};
+use crate::api::quantity::{counted, shown_amount};
+use crate::api::requests::{Amounts, effective};
+use crate::api::template::check_pod_template;
+use crate::api::workload::Completion;
+use crate::api::{PooledWorkload, ResourcePool};
+
+const POD_SPEC: &str = "spec.template.pod.spec";
+
+/// The template of a workload, which the schema stores as given. It is checked even where the rest is wrong.
+pub fn template(object: &Value, problems: &mut Problems) {
+    // What is no map at all, the schema has said already.
+    let Some(spec) = object.pointer("/spec/template/pod/spec").filter(|spec| spec.is_object()) else {
+        return;
+    };
+    let completion = match object.pointer("/spec/completion").and_then(Value::as_str) {
+        Some("KeepRunning") => Completion::KeepRunning,
+        _ => Completion::RunToCompletion,
+    };
+    if let Err(found) = check_pod_template(spec, completion) {
+        let at = FieldPath::of(POD_SPEC);
+        problems.0.extend(found.into_iter().map(|mut problem| {
+            problem.path = at.join(&problem.path);
+            problem
+        }));
+    }
+}
+
+/// A sound workload against its pool and all pools above that.
+pub fn against_pools(
+    workload: &PooledWorkload,
+    pools: &Pools<'_>,
+    namespaces: &Namespaces,
+    verdicts: &mut Verdicts,
+) {
+    let spec = &workload.spec;
+    let Some(pool) = pools.get(&spec.pool) else {
+        if !pools.is_there(&spec.pool) {
+            verdicts.add(
+                Severity::Error,
+                FieldPath::of("spec.pool"),
+                format!("no pool {:?} is among the files: correct the name, or add the pool", spec.pool),
+            );
+        }
+        return;
+    };
+    access(workload, pool, namespaces, verdicts);
+    let Ok(pod) = check_pod_template(&spec.template.pod.spec, spec.completion) else { return };
+    let Ok(requests) = effective(&pod) else { return };
+    requested(&spec.pool, &requests, pools, verdicts);
+    size(workload, &requests, pools, verdicts);
+}
+
+fn access(workload: &PooledWorkload, pool: &ResourcePool, namespaces: &Namespaces, verdicts: &mut Verdicts) {
+    let range = &pool.spec.access.priority;
+    if let Some(priority) = workload.spec.priority
+        && !(range.min..=range.max).contains(&priority)
+    {
+        verdicts.add(
+            Severity::Error,
+            FieldPath::of("spec.priority"),
+            format!(
+                "{priority} is not allowed by the pool {:?}: write {} to {}",
+                workload.spec.pool, range.min, range.max
+            ),
+        );
+    }
+    let namespace = workload.metadata.namespace.as_deref().unwrap_or_default();
+    let message = match &pool.spec.access.namespaces {
+        None => format!(
+            "the pool {:?} lets no namespace submit: write access: {{namespaces: {{...}}}} in it, or name another pool",
+            workload.spec.pool
+        ),
+        Some(selector) if namespaces.is_selected(namespace, selector) == Some(false) => format!(
+            "access.namespaces of the pool {:?} does not select the namespace {namespace:?}: label it so, or name another pool",
+            workload.spec.pool
+        ),
+        Some(_) => return,
+    };
+    verdicts.add(Severity::Error, FieldPath::of("spec.pool"), message);
+}
+
+/// Rule 9: cpu and memory that a pool meters must be requested, or a pod would run beside the quota.
+fn requested(pool: &str, requests: &Amounts, pools: &Pools<'_>, verdicts: &mut Verdicts) {
+    let Some(root) = pools.root(pool) else { return };
+    for resource in ["cpu", "memory"] {
+        let metered = root.spec.resources.iter().any(|entry| entry.name == resource);
+        if metered && requests.get(resource).copied().unwrap_or(0) == 0 {
+            verdicts.add(
+                Severity::Error,
+                FieldPath::of(POD_SPEC).key("containers"),
+                format!("the pool meters {resource} and no container requests any: write resources: {{requests: {{{resource}: ...}}}}"),
+            );
+        }
+    }
+}
+
+/// What could never fit, even into an empty pool; and what can only fit in part.
+fn size(workload: &PooledWorkload, requests: &Amounts, pools: &Pools<'_>, verdicts: &mut Verdicts) {
+    let spec = &workload.spec;
+    let (least, most) = (spec.effective_min_replicas(), spec.replicas);
+    for (resource, request) in requests {
+        let mut bounds = Vec::new();
+        if let Some(limit) = pools.smallest_limit(&spec.pool, resource) {
+            bounds.push((
+                limit.amount,
+                format!("the limit of {} of the pool {:?}", shown_amount(resource, limit.amount), limit.pool),
+            ));
+        }
+        for pool in pools.path(&spec.pool) {
+            let bound =
+                pool.spec.limits.as_ref().and_then(|limits| limits.max_resources_per_workload.get(resource));
+            if let Some(bound) = bound.and_then(|bound| counted(resource, bound.as_str()).ok()) {
+                let name = pool.metadata.name.as_deref().unwrap_or_default();
+                bounds.push((
+                    bound,
+                    format!(
+                        "maxResourcesPerWorkload of {} of the pool {name:?}",
+                        shown_amount(resource, bound)
+                    ),
+                ));
+            }
+        }
+        let Some((bound, words)) = bounds.into_iter().min_by_key(|(bound, _)| *bound) else { continue };
+        for (severity, members, at, hint) in [
+            (Severity::Error, least, POD_SPEC, "ask for less, or raise it"),
+            (Severity::Warning, most, "spec.replicas", "not all of them will ever run together"),
+        ] {
+            let total = request.saturating_mul(i64::from(members));
+            if total > bound {
+                let members =
+                    if members == 1 { "1 member asks".to_owned() } else { format!("{members} members ask") };
+                verdicts.add(
+                    severity,
+                    FieldPath::of(at),
+                    format!(
+                        "{members} for {} of {resource}, more than {words}: {hint}",
+                        shown_amount(resource, total)
+                    ),
+                );
+                break;
+            }
+        }
+    }
+}

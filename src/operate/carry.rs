@@ -1,0 +1,141 @@
+//! Decisions carried out: planned, handed to the writer, and planned again where a write did not go through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::info;
+
+use super::term::{Term, now};
+use crate::decide::decision::Decision;
+use crate::model::time::Time;
+use crate::plan::Desk;
+use crate::plan::write::{Script, Write};
+
+/// A decision whose script was not carried out whole is planned again after that long: by then the watch has
+/// shown what stood in its way.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// The workload that a decision is about.
+fn workload_of(decision: &Decision) -> &Arc<str> {
+    match decision {
+        Decision::Admit { workload, .. }
+        | Decision::Place { workload, .. }
+        | Decision::Stop { workload, .. }
+        | Decision::Finish { workload, .. }
+        | Decision::Expire { workload } => workload,
+        Decision::Drop { member, .. } => &member.workload,
+    }
+}
+
+fn word(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Admit { .. } => "admit",
+        Decision::Place { .. } => "place",
+        Decision::Stop { .. } => "stop",
+        Decision::Drop { .. } => "drop",
+        Decision::Finish { .. } => "finish",
+        Decision::Expire { .. } => "expire",
+    }
+}
+
+/// Whether it must be planned again if it was not carried out whole. Members that were not created come back as
+/// deltas, ends are written as any status is, and a workload that is to be deleted comes up again by itself.
+fn is_repeated(decision: &Decision) -> bool {
+    match decision {
+        Decision::Stop { .. } | Decision::Drop { .. } => true,
+        Decision::Admit { .. }
+        | Decision::Place { .. }
+        | Decision::Finish { .. }
+        | Decision::Expire { .. } => false,
+    }
+}
+
+impl Term {
+    /// Carries out decisions. Those that place members are reserved.
+    pub(super) fn carry_out(&mut self, decisions: Vec<Decision>, now: Time) {
+        for decision in decisions {
+            self.metrics.decided(word(&decision));
+            // The pods of a workload that is gone go with it, and need nothing from us.
+            if self.catalog.get(workload_of(&decision)).is_some() {
+                log(self, &decision);
+            }
+            for script in self.desk(now).plan(std::slice::from_ref(&decision)) {
+                self.submit(script, Some(decision.clone()));
+            }
+        }
+    }
+
+    /// What planning looks at.
+    pub(super) fn desk(&self, now: Time) -> Desk<'_> {
+        Desk { world: &self.world, catalog: &self.catalog, instance: &self.instance, now }
+    }
+
+    /// Hands a script to the writer, and remembers what it is for.
+    pub(super) fn submit(&mut self, script: Script, carried: Option<Decision>) {
+        let at = Instant::now();
+        for write in script.steps.iter().flatten() {
+            if let Write::CreatePod { member, namespace, pod } = write {
+                let name = pod.metadata.name.as_deref().unwrap_or_default();
+                self.assumed.assume(member.clone(), namespace.clone(), name.into(), at);
+            }
+        }
+        self.carried.entry(script.object.clone()).or_default().push_back(carried);
+        self.writer.submit(script);
+    }
+
+    /// A script has ended.
+    pub(super) fn script_done(&mut self, object: &Arc<str>, completed: bool) {
+        let carried = self.carried.get_mut(object).and_then(std::collections::VecDeque::pop_front).flatten();
+        if self.carried.get(object).is_some_and(std::collections::VecDeque::is_empty) {
+            self.carried.remove(object);
+        }
+        if completed {
+            return;
+        }
+        let at = Instant::now() + AGAIN;
+        self.again.extend(carried.into_iter().filter(is_repeated).map(|decision| (at, decision)));
+    }
+
+    /// Plans again what was not carried out.
+    pub(super) fn repeat(&mut self) {
+        let now_at = Instant::now();
+        if self.again.iter().all(|(at, _)| *at > now_at) {
+            return;
+        }
+        let (due, later) = std::mem::take(&mut self.again).into_iter().partition(|(at, _)| *at <= now_at);
+        self.again = later;
+        let due: Vec<(Instant, Decision)> = due;
+        let due = due.into_iter().map(|(_, decision)| decision);
+        let due: Vec<Decision> = due.filter(|one| self.catalog.get(workload_of(one)).is_some()).collect();
+        self.carry_out(due, now());
+    }
+
+    /// A workload is gone: nothing of it is carried out any more.
+    pub(super) fn forget(&mut self, workload: &str) {
+        self.assumed.forget(workload);
+        self.records.forget(workload);
+        self.again.retain(|(_, decision)| **workload_of(decision) != *workload);
+        self.held.retain(|decision| **workload_of(decision) != *workload);
+    }
+}
+
+fn log(term: &Term, decision: &Decision) {
+    let uid = workload_of(decision);
+    let known = term.catalog.get(uid);
+    let (namespace, name) = known.map_or(("", &**uid), |known| (&*known.spec.namespace, &*known.spec.name));
+    match decision {
+        Decision::Admit { pool, placements, .. } => {
+            info!(%namespace, %name, %pool, members = placements.len(), "admits");
+        }
+        Decision::Place { placements, .. } => {
+            info!(%namespace, %name, members = placements.len(), "places again");
+        }
+        Decision::Stop { reason, for_whom, .. } => info!(%namespace, %name, ?reason, ?for_whom, "stops"),
+        Decision::Drop { member, reason, .. } => {
+            info!(%namespace, %name, index = member.index, attempt = member.attempt, ?reason, "drops a pod");
+        }
+        Decision::Finish { reason, .. } => info!(%namespace, %name, ?reason, "has ended"),
+        Decision::Expire { .. } => info!(%namespace, %name, "expires"),
+    }
+}

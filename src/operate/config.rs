@@ -1,0 +1,152 @@
+//! What `weir run` takes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::ValueEnum;
+use kube::{Client, Config};
+
+use super::lead::Timing;
+use crate::apply::Limits;
+use crate::model::time::Span;
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What `weir run` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Namespace of the Lease and of the ledgers; it must exist
+    #[arg(long, env = "POD_NAMESPACE", default_value = "weir-system")]
+    pub namespace: String,
+    /// Name of this process in the Lease; default: the name of the host and a number
+    #[arg(long, env = "POD_NAME")]
+    pub identity: Option<String>,
+    /// Name of the Lease
+    #[arg(long, default_value = "weir")]
+    pub lease_name: String,
+    /// Another may lead when the Lease was not renewed for that long
+    #[arg(long, value_parser = duration, default_value = "15s")]
+    pub lease_duration: Duration,
+    /// A leader that could not renew for that long stops writing
+    #[arg(long, value_parser = duration, default_value = "10s")]
+    pub lease_give_up: Duration,
+    /// A leader renews that often
+    #[arg(long, value_parser = duration, default_value = "5s")]
+    pub lease_renew: Duration,
+    /// Requests in flight at most, events aside
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub max_in_flight: u16,
+    /// Members on a node that is not ready for that long are placed elsewhere
+    #[arg(long, value_parser = duration, default_value = "5m")]
+    pub lost_after: Duration,
+    /// Nothing is decided while a watch has been silent for that long (the API server speaks once a minute)
+    #[arg(long, value_parser = duration, default_value = "3m")]
+    pub stale_after: Duration,
+    /// Where health and metrics are served
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    pub http_addr: SocketAddr,
+    /// How the log is written; what is in it follows `RUST_LOG`
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: crate::api::Duration = text.parse().map_err(|error| format!("{error}"))?;
+    u64::try_from(parsed.as_millis()).map(Duration::from_millis).map_err(|error| error.to_string())
+}
+
+impl Args {
+    /// The election's times.
+    ///
+    /// # Errors
+    /// Where two could lead at once.
+    pub fn timing(&self) -> anyhow::Result<Timing> {
+        let timing = Timing {
+            lease: self.lease_duration,
+            renew: self.lease_renew,
+            give_up: self.lease_give_up,
+            retry: (self.lease_renew / 5).min(Duration::from_secs(1)).max(Duration::from_millis(20)),
+        };
+        ensure!(
+            timing.renew < timing.give_up && timing.give_up < timing.lease,
+            "--lease-renew must be shorter than --lease-give-up, and that shorter than --lease-duration: \
+             a leader must stop writing before another starts"
+        );
+        ensure!(
+            timing.lease >= Duration::from_secs(1),
+            "--lease-duration is whole seconds in the Lease: write 1s or more"
+        );
+        Ok(timing)
+    }
+
+    /// The bounds of writing.
+    pub fn limits(&self) -> Limits {
+        Limits { in_flight: usize::from(self.max_in_flight), ..Limits::default() }
+    }
+
+    /// The core's bounds in time.
+    pub fn lost_after(&self) -> Span {
+        Span(i64::try_from(self.lost_after.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// A name that no other process has: a restarted one is another candidate.
+    pub fn identity(&self) -> String {
+        let host = self.identity.clone().or_else(|| {
+            let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+            Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+        });
+        let started = jiff::Timestamp::now().as_millisecond();
+        format!("{}_{}_{started:x}", host.as_deref().unwrap_or("weir"), std::process::id())
+    }
+}
+
+/// The cluster that the environment names. Its clients do not try again by themselves: who writes must know
+/// what was written.
+///
+/// # Errors
+/// Where there is none.
+pub async fn cluster() -> anyhow::Result<Config> {
+    let mut config = Config::infer().await.context(
+        "there is no cluster to talk to: set KUBECONFIG, or run inside of one with a service account",
+    )?;
+    config.default_retry = false;
+    Ok(config)
+}
+
+/// The clients of one process. None of them retries by itself or limits itself.
+#[derive(Clone)]
+pub struct Clients {
+    /// For watches and lists.
+    pub watch: Client,
+    /// For writes.
+    pub write: Client,
+}
+
+impl Clients {
+    /// Clients for the cluster that the environment names.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub async fn infer() -> anyhow::Result<Self> {
+        Self::of(&cluster().await?)
+    }
+
+    /// Clients for one cluster.
+    ///
+    /// # Errors
+    /// Where its certificates or credentials cannot be used.
+    pub fn of(config: &Config) -> anyhow::Result<Self> {
+        let client =
+            || Client::try_from(config.clone()).context("the credentials for the cluster cannot be used");
+        Ok(Self { watch: client()?, write: client()? })
+    }
+}

@@ -1,0 +1,161 @@
+//! What was seen and what was answered, taken into the catalog, the world and the ledgers.
+
+use kube::core::ObjectMeta;
+use tracing::warn;
+
+use super::term::{Ended, Term};
+use crate::api::pruned::{Guarded, Node, Pod, PriorityClass};
+use crate::apply::Answer;
+use crate::model::delta::Delta;
+use crate::model::time::Time;
+use crate::observe::{Notes, namespace, node as nodes};
+use crate::watch::follow::Change;
+use crate::watch::known::Key;
+use crate::watch::seen::{KINDS, Seen};
+
+impl Term {
+    /// Takes one change of one object.
+    pub(super) fn see(&mut self, seen: Seen, now: Time) {
+        let kind = seen.kind();
+        self.metrics.saw(KINDS.get(kind).copied().unwrap_or_default());
+        let deltas = match seen {
+            Seen::Pool(change) => self.pool(change),
+            Seen::Workload(change) => self.workload(change),
+            Seen::Pod(change) => self.pod(change),
+            Seen::Node(change) => node(change),
+            Seen::Namespace(change) => {
+                one(change, |seen| namespace::namespace(&seen), |key| Delta::NamespaceGone(key.name.into()))
+            }
+            Seen::PriorityClass(change) => self.priority_class(change),
+        };
+        match deltas {
+            Shown::Listed => {
+                self.listed.insert(kind);
+            }
+            Shown::Deltas(deltas) => {
+                for delta in deltas {
+                    self.apply(delta, now);
+                }
+            }
+        }
+    }
+
+    /// Takes one delta.
+    pub(super) fn apply(&mut self, delta: Delta, now: Time) {
+        match &delta {
+            Delta::Workload(spec) => {
+                if let Some((at, _)) = spec.record.admitted {
+                    self.ledgers.shows(&spec.uid, at);
+                }
+            }
+            Delta::WorkloadGone(uid) => {
+                self.ledgers.gone(uid);
+                self.forget(uid);
+            }
+            Delta::Pod(spec) => {
+                if let Some(member) = &spec.member {
+                    self.ledgers.seen(member);
+                    self.assumed.seen(member);
+                }
+            }
+            Delta::MemberCreated { member, .. } => {
+                self.ledgers.seen(member);
+                self.assumed.created(member);
+            }
+            Delta::MemberRefused { member, .. } | Delta::MemberVanished(member) => {
+                self.ledgers.seen(member);
+                self.assumed.seen(member);
+            }
+            _ => {}
+        }
+        self.world.apply(delta, now);
+    }
+
+    /// Takes one answer.
+    pub(super) fn answered(&mut self, answer: Answer, now: Time) -> Result<(), Ended> {
+        match answer {
+            Answer::Member(delta) => self.apply(delta, now),
+            Answer::Unknown { member, namespace, name } => {
+                if !self.leadership.holds() {
+                    return Err(Ended::Lost);
+                }
+                self.assumed.unknown(member, namespace, name);
+            }
+            Answer::Written { object, resource_version, status } => {
+                self.written(&object, &resource_version, &status);
+            }
+            Answer::Outdated { object } | Answer::Refused { object, .. } => self.not_written(&object),
+            Answer::Done { object, completed } => self.script_done(&object, completed),
+        }
+        Ok(())
+    }
+
+    fn pool(&mut self, change: Change<Guarded<crate::api::ResourcePool>>) -> Shown {
+        match change {
+            Change::Applied(seen) => Shown::Deltas(self.catalog.pool(&seen.0)),
+            Change::Gone(key) => Shown::Deltas(self.catalog.pool_gone(&key.name)),
+            Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
+            Change::Listed => Shown::Listed,
+        }
+    }
+
+    fn workload(&mut self, change: Change<Guarded<crate::api::PooledWorkload>>) -> Shown {
+        match change {
+            Change::Applied(seen) => Shown::Deltas(self.catalog.workload(&seen.0)),
+            Change::Gone(key) => Shown::Deltas(self.catalog.workload_gone(&key.uid)),
+            Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
+            Change::Listed => Shown::Listed,
+        }
+    }
+
+    fn pod(&mut self, change: Change<Pod>) -> Shown {
+        match change {
+            Change::Applied(pod) => Shown::Deltas(self.catalog.pod(&pod).into_iter().collect()),
+            Change::Gone(Key { uid, .. }) => {
+                let metadata = ObjectMeta { uid: Some(uid), ..ObjectMeta::default() };
+                Shown::Deltas(vec![self.catalog.pod_gone(&Pod { metadata, ..Pod::default() })])
+            }
+            Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
+            Change::Listed => Shown::Listed,
+        }
+    }
+
+    fn priority_class(&mut self, change: Change<PriorityClass>) -> Shown {
+        match change {
+            Change::Applied(seen) => Shown::Deltas(self.catalog.priority_class(&seen)),
+            Change::Gone(key) => Shown::Deltas(self.catalog.priority_class_gone(&key.name)),
+            Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
+            Change::Listed => Shown::Listed,
+        }
+    }
+}
+
+/// What a change comes to.
+enum Shown {
+    Deltas(Vec<Delta>),
+    Listed,
+}
+
+fn one<K>(change: Change<K>, seen: impl FnOnce(Box<K>) -> Delta, gone: impl FnOnce(Key) -> Delta) -> Shown {
+    match change {
+        Change::Applied(object) => Shown::Deltas(vec![seen(object)]),
+        Change::Gone(key) => Shown::Deltas(vec![gone(key)]),
+        Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
+        Change::Listed => Shown::Listed,
+    }
+}
+
+/// An object of which not even the metadata makes sense to us: what was known of it stays.
+fn unreadable(meta: &ObjectMeta, problem: &str) -> Shown {
+    warn!(name = ?meta.name, namespace = ?meta.namespace, %problem, "an object cannot be read and is left as it was");
+    Shown::Deltas(Vec::new())
+}
+
+fn node(change: Change<Node>) -> Shown {
+    let mut notes = Notes::new();
+    let shown = one(change, |seen| nodes::node(&seen, &mut notes), |key| Delta::NodeGone(key.name.into()));
+    for note in notes {
+        warn!(%note, "could not be read in full");
+    }
+    shown
+}

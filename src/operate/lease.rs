@@ -1,0 +1,257 @@
+//! The election carried out: a Lease read and written over a client of its own.
+//!
+//! That client must not retry by itself: an old renewal that arrives late must not be taken for a new one.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, PostParams};
+use kube::{Client, ResourceExt as _};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use super::lead::{Elector, Leadership, Move, Record, Timing};
+
+/// Why the lead ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Another holds the Lease.
+    Taken,
+    /// It could not be renewed in time.
+    NotRenewed,
+}
+
+/// One candidate at work.
+pub struct Candidate {
+    api: Api<Lease>,
+    name: String,
+    namespace: String,
+    identity: String,
+    timing: Timing,
+    elector: Elector,
+    leadership: Leadership,
+    last: Option<Lease>,
+}
+
+impl Candidate {
+    /// A candidate for the Lease `name` in `namespace`. `identity` is this process's alone, and `leadership` is
+    /// the token that its writers ask.
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: &str,
+        timing: Timing,
+        leadership: Leadership,
+    ) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            identity: identity.to_owned(),
+            timing,
+            elector: Elector::new(identity, timing),
+            leadership,
+            last: None,
+        }
+    }
+
+    /// The token that writers ask.
+    pub fn leadership(&self) -> Leadership {
+        self.leadership.clone()
+    }
+
+    /// How often the Lease changed hands, as far as it says.
+    pub fn term(&self) -> u64 {
+        let transitions = self.last.as_ref().and_then(|lease| lease.spec.as_ref()?.lease_transitions);
+        u64::try_from(transitions.unwrap_or(0)).unwrap_or(0)
+    }
+
+    /// Returns when the Lease is ours.
+    pub async fn acquire(&mut self) {
+        let mut told = String::new();
+        loop {
+            match self.step().await {
+                Step::Held => {
+                    info!(identity = %self.identity, lease = %self.name, "leads");
+                    return;
+                }
+                Step::Lost(_) => self.elector = Elector::new(self.identity.clone(), self.timing),
+                Step::Waiting(until) => {
+                    let holder = self.holder();
+                    if holder != told {
+                        info!(%holder, lease = %self.name, "stands by");
+                        told = holder;
+                    }
+                    sleep_until(until).await;
+                }
+            }
+        }
+    }
+
+    /// Renews until the lead is lost. Ending this future ends the renewing, not the lead.
+    pub async fn keep(&mut self) -> Lost {
+        let mut next = Instant::now() + self.timing.renew;
+        loop {
+            sleep_until(self.elector.deadline().map_or(next, |deadline| deadline.min(next))).await;
+            let lost = match self.step().await {
+                Step::Held => {
+                    next = Instant::now() + self.timing.renew;
+                    continue;
+                }
+                Step::Waiting(until) => {
+                    next = until;
+                    if self.elector.leads(Instant::now()) {
+                        continue;
+                    }
+                    Lost::NotRenewed
+                }
+                Step::Lost(lost) => lost,
+            };
+            self.leadership.end();
+            warn!(identity = %self.identity, ?lost, holder = %self.holder(), "lost the lead");
+            return lost;
+        }
+    }
+
+    /// Gives the Lease back, so that another may take it at once. The token ends first.
+    pub async fn release(&mut self) {
+        self.leadership.end();
+        let Some(mut lease) = self.last.take() else { return };
+        let spec = lease.spec.get_or_insert_default();
+        spec.holder_identity = None;
+        spec.renew_time = Some(MicroTime(Timestamp::now()));
+        let params = PostParams::default();
+        match timeout(Duration::from_secs(2), self.api.replace(&self.name, &params, &lease)).await {
+            Ok(Ok(_)) => info!(lease = %self.name, "gave the lead back"),
+            Ok(Err(error)) => debug!(%error, "could not give the lead back"),
+            Err(_) => debug!("could not give the lead back in time"),
+        }
+    }
+
+    fn holder(&self) -> String {
+        let spec = self.last.as_ref().and_then(|lease| lease.spec.as_ref());
+        spec.and_then(|spec| spec.holder_identity.clone()).unwrap_or_default()
+    }
+
+    async fn step(&mut self) -> Step {
+        let now = Instant::now();
+        let mut next = self.elector.next(now);
+        if matches!(next, Move::Read(_)) || (self.elector.deadline().is_none() && self.last.is_some()) {
+            match self.read().await {
+                Ok(follows) => next = follows,
+                Err(error) => {
+                    warn!(%error, lease = %self.name, "cannot read the Lease");
+                    return Step::Waiting(Instant::now() + self.timing.retry);
+                }
+            }
+        }
+        match next {
+            Move::Read(at) => Step::Waiting(at.max(now + Duration::from_millis(50))),
+            Move::Lost => Step::Lost(self.why_lost()),
+            Move::Write { over, transitions, acquire } => self.write(over, transitions, acquire).await,
+        }
+    }
+
+    fn why_lost(&self) -> Lost {
+        if self.holder() == self.identity { Lost::NotRenewed } else { Lost::Taken }
+    }
+
+    /// As long as a request may take: what is left of the lead, and a renewal's interval at most.
+    fn patience(&self) -> Duration {
+        let left = self.elector.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        left.unwrap_or(self.timing.renew).min(self.timing.renew).max(Duration::from_millis(100))
+    }
+
+    async fn read(&mut self) -> Result<Move, String> {
+        let answer = timeout(self.patience(), self.api.get_opt(&self.name)).await;
+        let lease = answer.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
+        let follows = self.elector.read(Instant::now(), lease.as_ref().map(record));
+        self.last = lease;
+        Ok(follows)
+    }
+
+    async fn write(&mut self, over: Option<String>, transitions: i32, acquire: bool) -> Step {
+        let began = Instant::now();
+        let lease = self.lease(over.clone(), transitions, acquire);
+        let params = PostParams::default();
+        let send = async {
+            match over {
+                None => self.api.create(&params, &lease).await,
+                Some(_) => self.api.replace(&self.name, &params, &lease).await,
+            }
+        };
+        match timeout(self.patience(), send).await {
+            Ok(Ok(written)) => {
+                self.elector.written(began, Instant::now(), record(&written));
+                self.last = Some(written);
+                if let Some(deadline) = self.elector.deadline() {
+                    self.leadership.extend(deadline);
+                }
+                Step::Held
+            }
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
+                // Somebody else's write, or our own whose answer was lost: look.
+                match self.read().await {
+                    Ok(Move::Lost) => Step::Lost(self.why_lost()),
+                    Ok(Move::Read(at)) => Step::Waiting(at),
+                    Ok(Move::Write { .. }) => Step::Waiting(Instant::now() + Duration::from_millis(50)),
+                    Err(_) => Step::Waiting(Instant::now() + self.timing.retry),
+                }
+            }
+            Ok(Err(error)) => {
+                warn!(%error, lease = %self.name, "cannot write the Lease");
+                Step::Waiting(Instant::now() + self.timing.retry)
+            }
+            Err(_) => {
+                warn!(lease = %self.name, "the Lease was not answered in time");
+                Step::Waiting(Instant::now() + self.timing.retry)
+            }
+        }
+    }
+
+    fn lease(&self, over: Option<String>, transitions: i32, acquire: bool) -> Lease {
+        // What others put on the object stays: a full update starts from what was read.
+        let mut lease = self.last.clone().filter(|_| over.is_some()).unwrap_or_else(|| Lease {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                namespace: Some(self.namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: None,
+        });
+        lease.metadata.resource_version = over;
+        lease.metadata.managed_fields = None;
+        let now = MicroTime(Timestamp::now());
+        let spec: &mut LeaseSpec = lease.spec.get_or_insert_default();
+        spec.holder_identity = Some(self.identity.clone());
+        spec.lease_duration_seconds = i32::try_from(self.timing.lease.as_secs().max(1)).ok();
+        spec.lease_transitions = Some(transitions);
+        spec.renew_time = Some(now.clone());
+        if acquire {
+            spec.acquire_time = Some(now);
+        }
+        lease
+    }
+}
+
+enum Step {
+    Held,
+    Lost(Lost),
+    Waiting(Instant),
+}
+
+fn record(lease: &Lease) -> Record {
+    let spec = lease.spec.clone().unwrap_or_default();
+    Record {
+        resource_version: lease.resource_version().unwrap_or_default(),
+        holder: spec.holder_identity.unwrap_or_default(),
+        duration: spec
+            .lease_duration_seconds
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .map(Duration::from_secs),
+        transitions: spec.lease_transitions.unwrap_or(0),
+    }
+}

@@ -1,0 +1,251 @@
+//! Statuses: what the world reports is written where it says something else than the status does.
+//!
+//! One status of an object is in flight at a time, pools are written once a second at most, and a workload that
+//! merely goes on waiting is not written at all.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::events::v1::Event;
+use serde_json::Value;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::term::Term;
+use crate::model::time::Time;
+use crate::observe::catalog::Catalog;
+use crate::plan::StatusWrite;
+use crate::plan::workload_status::Urgency;
+use crate::plan::write::{Script, Write};
+
+/// Between two statuses of one pool.
+const POOL_PAUSE: Duration = Duration::from_secs(1);
+/// A change that may be merged with the next one.
+const SOON: Duration = Duration::from_secs(1);
+/// A start that may be merged with what follows it.
+const LATER: Duration = Duration::from_secs(3);
+/// After a write that did not go through, the watch shows why.
+const AGAIN: Duration = Duration::from_millis(250);
+/// Queue positions are written that often, for so many of a pool.
+const POSITIONS_EVERY: Duration = Duration::from_mins(1);
+const POSITIONS: usize = 20;
+
+/// Workloads whose statuses are looked at in one cycle.
+const AT_ONCE: usize = 256;
+/// Events of changed statuses: one of an object within that long, and so many at once, refilled each second.
+const EVENT_PAUSE: Duration = Duration::from_secs(30);
+const EVENTS_AT_ONCE: f64 = 100.0;
+const EVENTS_A_SECOND: f64 = 10.0;
+
+/// What is to be recorded, and when.
+#[derive(Debug, Default)]
+pub struct Records {
+    workloads: BTreeMap<Arc<str>, Instant>,
+    pools: BTreeMap<Arc<str>, Instant>,
+    /// Changed since, where the write may wait.
+    waiting_since: HashMap<Arc<str>, Instant>,
+    pool_written: HashMap<Arc<str>, Instant>,
+    events: Events,
+    positions_at: Option<Instant>,
+    positions: HashMap<Arc<str>, u32>,
+}
+
+impl Records {
+    /// Everything is looked at once.
+    pub fn all(&mut self, catalog: &Catalog) {
+        let now = Instant::now();
+        self.workloads.extend(catalog.workloads().map(|(uid, _)| (uid.clone(), now)));
+        self.pools.extend(catalog.pools().map(|(name, _)| (name.clone(), now)));
+    }
+
+    /// When the next status is due.
+    pub fn next(&self) -> Option<Instant> {
+        let positions = self.positions_at.map(|at| at + POSITIONS_EVERY);
+        let due = |records: &BTreeMap<Arc<str>, Instant>| records.values().min().copied();
+        // What is in flight is looked at again when it is answered.
+        [due(&self.workloads), due(&self.pools), positions].into_iter().flatten().min()
+    }
+
+    /// The workload is gone.
+    pub fn forget(&mut self, workload: &str) {
+        self.workloads.remove(workload);
+        self.waiting_since.remove(workload);
+        self.events.told.remove(workload);
+        self.positions.remove(workload);
+    }
+}
+
+/// Bounds the number of events.
+#[derive(Debug, Default)]
+struct Events {
+    told: HashMap<Arc<str>, Instant>,
+    tokens: f64,
+    filled_at: Option<Instant>,
+}
+
+impl Events {
+    /// Whether one more may be told of this object.
+    fn allow(&mut self, object: &Arc<str>, at: Instant) -> bool {
+        let since =
+            self.filled_at.replace(at).map(|filled| at.saturating_duration_since(filled).as_secs_f64());
+        self.tokens = since.map_or(EVENTS_AT_ONCE, |since| self.tokens + since * EVENTS_A_SECOND);
+        self.tokens = self.tokens.min(EVENTS_AT_ONCE);
+        if self.tokens < 1.0 || self.told.get(object).is_some_and(|told| at < *told + EVENT_PAUSE) {
+            return false;
+        }
+        self.tokens -= 1.0;
+        if self.told.len() > 10_000 {
+            self.told.retain(|_, told| at < *told + EVENT_PAUSE);
+        }
+        self.told.insert(object.clone(), at);
+        true
+    }
+}
+
+impl Term {
+    /// A status was written.
+    pub(super) fn written(&mut self, object: &Arc<str>, version: &str, status: &Value) {
+        self.ledgers.recorded(object);
+        if self.catalog.get(object).is_some() {
+            self.catalog.workload_written(object, version, status);
+        } else {
+            self.catalog.pool_written(object, version, status);
+        }
+    }
+
+    /// A status was not written: it is looked at again when the watch has shown the object as it is.
+    pub(super) fn not_written(&mut self, object: &Arc<str>) {
+        let due = Instant::now() + AGAIN;
+        if self.catalog.get(object).is_some() {
+            self.records.workloads.insert(object.clone(), due);
+        } else if self.catalog.get_pool(object).is_some() {
+            self.records.pools.insert(object.clone(), due);
+        }
+    }
+
+    /// Writes the statuses that are due.
+    pub(super) fn record(&mut self, now: Time) {
+        let at = Instant::now();
+        self.mark(at);
+        if !self.world.is_settled() {
+            return;
+        }
+        self.count_positions(at);
+        let due = |records: &BTreeMap<Arc<str>, Instant>| -> Vec<Arc<str>> {
+            records.iter().filter(|(_, due)| **due <= at).map(|(name, _)| name.clone()).collect()
+        };
+        // Not all at once: what comes meanwhile must be taken in too.
+        for uid in due(&self.records.workloads).into_iter().take(AT_ONCE) {
+            if self.writer.busy(&uid) {
+                self.records.workloads.insert(uid, at + Duration::from_millis(20));
+                continue;
+            }
+            match self.record_workload(&uid, at, now) {
+                Some(later) => self.records.workloads.insert(uid, later),
+                None => self.records.workloads.remove(&uid),
+            };
+        }
+        for name in due(&self.records.pools) {
+            let earliest = self.records.pool_written.get(&name).map_or(at, |written| *written + POOL_PAUSE);
+            if earliest > at || self.writer.busy(&name) {
+                self.records.pools.insert(name, earliest.max(at + Duration::from_millis(20)));
+                continue;
+            }
+            self.records.pools.remove(&name);
+            self.record_pool(&name, at, now);
+        }
+    }
+
+    /// Marks what has changed.
+    fn mark(&mut self, at: Instant) {
+        let changed = self.world.take_changed();
+        let touched = self.catalog.take_touched();
+        for uid in changed.workloads.into_iter().chain(touched.workloads) {
+            self.records.workloads.insert(uid, at);
+        }
+        for name in changed.pools.into_iter().chain(touched.pools) {
+            self.records.pools.entry(name).or_insert(at);
+        }
+    }
+
+    fn count_positions(&mut self, at: Instant) {
+        if self.records.positions_at.is_some_and(|last| at < last + POSITIONS_EVERY) {
+            return;
+        }
+        self.records.positions_at = Some(at);
+        self.records.positions.clear();
+        let pools: BTreeSet<Arc<str>> = self.world.pool_names().cloned().collect();
+        for pool in pools {
+            for (uid, position) in self.world.queue_front(&pool, POSITIONS) {
+                self.records.workloads.entry(uid.clone()).or_insert(at);
+                self.records.positions.insert(uid, position);
+            }
+        }
+    }
+
+    /// Writes the status of a workload if it must be written now; when it must be looked at again otherwise.
+    fn record_workload(&mut self, uid: &Arc<str>, at: Instant, now: Time) -> Option<Instant> {
+        let position = self.records.positions.get(uid).copied();
+        let Some(StatusWrite { urgency, write, next: _, event }) =
+            self.desk(now).workload_status(uid, position)
+        else {
+            self.records.waiting_since.remove(uid);
+            return None;
+        };
+        let since = *self.records.waiting_since.entry(uid.clone()).or_insert(at);
+        let due = match urgency {
+            Urgency::No | Urgency::Now => at,
+            Urgency::Soon => since + SOON,
+            Urgency::Later => since + LATER,
+        };
+        if due > at {
+            return Some(due);
+        }
+        self.records.waiting_since.remove(uid);
+        self.write_status(uid, write, event, at);
+        None
+    }
+
+    fn record_pool(&mut self, name: &Arc<str>, at: Instant, now: Time) {
+        let Some(report) = self.world.pool_report(name) else { return };
+        let (status, finalizers) = self.desk(now).pool_status(name, &report);
+        if let Some(finalizers) = finalizers {
+            debug!(pool = %name, in_use = report.in_use, "holds or lets go of a pool");
+            self.write_status(name, finalizers, None, at);
+            self.records.pools.insert(name.clone(), at + AGAIN);
+            return;
+        }
+        let Some(StatusWrite { urgency: _, write, next: _, event }) = status else { return };
+        self.records.pool_written.insert(name.clone(), at);
+        self.write_status(name, write, event, at);
+    }
+
+    fn write_status(&mut self, object: &Arc<str>, write: Write, event: Option<Box<Event>>, at: Instant) {
+        let mut steps = vec![vec![write]];
+        if let Some(event) = event
+            && self.records.events.allow(object, at)
+        {
+            steps.push(vec![Write::Event(event)]);
+        }
+        self.submit(Script { object: object.clone(), steps }, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_bounded_for_one_object_and_for_all() {
+        let at = Instant::now();
+        let mut events = Events::default();
+        assert!(events.allow(&"a".into(), at));
+        assert!(!events.allow(&"a".into(), at + EVENT_PAUSE / 2));
+        assert!(events.allow(&"a".into(), at + EVENT_PAUSE));
+        let told =
+            (0..500).filter(|index| events.allow(&format!("w{index}").into(), at + EVENT_PAUSE)).count();
+        assert_eq!(told, 99);
+        assert!(events.allow(&"late".into(), at + EVENT_PAUSE + Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,280 @@
+//! One kind, followed for as long as the process leads: list, watch, and again where the watch breaks.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::io::{AsyncBufRead, AsyncBufReadExt as _};
+use kube::api::{ListParams, WatchParams};
+use kube::core::{ObjectMeta, Request};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::freshness::Mark;
+use super::known::{Key, Known};
+use super::parse::{self, Line, Read};
+
+/// One change of one kind.
+#[derive(Debug)]
+pub enum Change<K> {
+    /// The object is new or changed, or is told again.
+    Applied(Box<K>),
+    /// The object is new or changed and cannot be read: what can, and what is wrong.
+    Unreadable(Box<ObjectMeta>, String),
+    /// The object is gone.
+    Gone(Key),
+    /// A list is complete: all that there was has been told.
+    Listed,
+}
+
+/// How a kind is followed.
+#[derive(Clone, Copy, Debug)]
+pub struct Follow {
+    /// The API server ends a watch after that long, and it is opened again.
+    pub watch: Duration,
+    /// A watch that says nothing for that long, not even a bookmark (they come each minute), hangs.
+    pub silence: Duration,
+    /// Objects a page of a list.
+    pub page: u32,
+    /// Longest wait for a page, or for a watch to begin.
+    pub answer: Duration,
+}
+
+impl Default for Follow {
+    fn default() -> Self {
+        Self {
+            watch: Duration::from_secs(280),
+            silence: Duration::from_mins(2),
+            page: 500,
+            answer: Duration::from_secs(30),
+        }
+    }
+}
+
+#[derive(Debug, Error)]
+enum Broken {
+    #[error("the API server has forgotten that version")]
+    Expired,
+    #[error("silent for too long")]
+    Silent,
+    #[error("no answer in time")]
+    NoAnswer,
+    #[error("nobody listens any more")]
+    Unwanted,
+    #[error("{0}")]
+    Client(#[from] kube::Error),
+    #[error("cannot be read: {0}")]
+    Text(#[from] serde_json::Error),
+    #[error("cannot be asked for: {0}")]
+    Request(#[from] kube::core::request::Error),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("the API server says: {0}")]
+    Status(String),
+}
+
+struct Follower<'a, K, T> {
+    client: Client,
+    follow: Follow,
+    mark: Mark,
+    known: Known,
+    keep: fn(&K) -> bool,
+    tell: &'a (dyn Fn(Change<K>) -> T + Send + Sync),
+    out: mpsc::Sender<T>,
+}
+
+/// Follows all objects of kind `K` that `keep` keeps, and sends what `tell` makes of each change to `out`.
+/// Returns when nobody listens any more.
+pub async fn follow<K, T>(
+    client: Client,
+    follow: Follow,
+    mark: Mark,
+    keep: fn(&K) -> bool,
+    tell: impl Fn(Change<K>) -> T + Send + Sync,
+    out: mpsc::Sender<T>,
+) where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Send,
+    T: Send,
+{
+    let mut follower = Follower { client, follow, mark, known: Known::default(), keep, tell: &tell, out };
+    let kind = K::kind(&()).into_owned();
+    let mut version: Option<String> = None;
+    let mut failures = 0_u32;
+    loop {
+        let began = Instant::now();
+        let broken = match &mut version {
+            None => match follower.list().await {
+                Ok(listed) => {
+                    debug!(%kind, version = %listed, "listed");
+                    version = Some(listed);
+                    failures = 0;
+                    continue;
+                }
+                Err(broken) => broken,
+            },
+            Some(version) => match follower.watch(version).await {
+                Ok(lines) if lines > 0 || began.elapsed() > Duration::from_secs(1) => {
+                    debug!(%kind, lines, "the watch ended and is opened again");
+                    failures = 0;
+                    continue;
+                }
+                Ok(_) => Broken::Status("the watch ended at once".to_owned()),
+                Err(broken) => broken,
+            },
+        };
+        match broken {
+            Broken::Unwanted => return,
+            Broken::Expired => {
+                info!(%kind, "is listed again: its watch fell too far behind");
+                version = None;
+            }
+            broken => {
+                if began.elapsed() > Duration::from_secs(10) {
+                    failures = 0;
+                }
+                warn!(%kind, error = %broken, "the watch broke and is opened again");
+            }
+        }
+        sleep(pause(failures)).await;
+        failures = failures.saturating_add(1);
+    }
+}
+
+/// A tenth of a second, doubled with each failure up to five seconds.
+fn pause(failures: u32) -> Duration {
+    Duration::from_millis(100_u64.saturating_mul(1 << failures.min(10))).min(Duration::from_secs(5))
+}
+
+impl<K, T> Follower<'_, K, T>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Send,
+    T: Send,
+{
+    async fn send(&self, change: Change<K>) -> Result<(), Broken> {
+        self.out.send((self.tell)(change)).await.map_err(|_| Broken::Unwanted)
+    }
+
+    async fn applied(&mut self, read: Read<K>) -> Result<(), Broken> {
+        let (key, change) = match read {
+            Read::Object(object) => {
+                let key = Key::of(object.meta());
+                if !(self.keep)(&object) {
+                    return self.gone(&key).await;
+                }
+                (key, Change::Applied(Box::new(object)))
+            }
+            Read::Unreadable(meta, problem) => {
+                warn!(kind = %K::kind(&()), name = ?meta.name, namespace = ?meta.namespace, %problem, "cannot be read");
+                (Key::of(&meta), Change::Unreadable(meta, problem))
+            }
+        };
+        if let Some(replaced) = self.known.show(&key) {
+            self.send(Change::Gone(replaced)).await?;
+        }
+        self.send(change).await
+    }
+
+    async fn gone(&mut self, key: &Key) -> Result<(), Broken> {
+        match self.known.hide(key) {
+            Some(key) => self.send(Change::Gone(key)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Reads all there is, as of now or later (no resourceVersion is given), and tells what is gone.
+    async fn list(&mut self) -> Result<String, Broken> {
+        let request = Request::new(K::url_path(&(), None));
+        let mut params = ListParams { limit: Some(self.follow.page), ..ListParams::default() };
+        self.known.begin();
+        loop {
+            let ask = self.client.request_text(request.list(&params)?);
+            let text =
+                timeout(self.follow.answer, ask).await.map_err(|_| Broken::NoAnswer)?.map_err(expired)?;
+            let page = parse::page::<K>(text.as_bytes())?;
+            drop(text);
+            for item in page.items {
+                self.applied(item).await?;
+            }
+            self.mark.heard();
+            params.continue_token = page.next;
+            if params.continue_token.is_none() {
+                for key in self.known.end() {
+                    self.send(Change::Gone(key)).await?;
+                }
+                self.send(Change::Listed).await?;
+                return Ok(page.resource_version);
+            }
+        }
+    }
+
+    /// Tells what changes after `version`, and moves it on, until the watch ends. How much it said.
+    async fn watch(&mut self, version: &mut String) -> Result<u64, Broken> {
+        let seconds = u32::try_from(self.follow.watch.as_secs()).unwrap_or(280).clamp(1, 290);
+        let params = WatchParams { timeout: Some(seconds), ..WatchParams::default() };
+        let request = Request::new(K::url_path(&(), None)).watch(&params, version)?;
+        let open = self.client.request_stream(request);
+        let stream =
+            timeout(self.follow.answer, open).await.map_err(|_| Broken::NoAnswer)?.map_err(expired)?;
+        let mut stream = pin!(stream);
+        let mut bytes = Vec::new();
+        let mut lines = 0;
+        loop {
+            bytes.clear();
+            if !self.next_line(&mut stream, &mut bytes).await? {
+                return Ok(lines);
+            }
+            lines += 1;
+            self.mark.heard();
+            match parse::line::<K>(&bytes)? {
+                Line::Applied(read) => {
+                    let meta = match &read {
+                        Read::Object(object) => object.meta(),
+                        Read::Unreadable(meta, _) => meta,
+                    };
+                    let at = meta.resource_version.clone();
+                    self.applied(read).await?;
+                    move_on(version, at);
+                }
+                Line::Deleted(meta) => {
+                    self.gone(&Key::of(&meta)).await?;
+                    move_on(version, meta.resource_version);
+                }
+                Line::Bookmark(at) => move_on(version, Some(at)),
+                Line::Error(status) if status.code == 410 => return Err(Broken::Expired),
+                Line::Error(status) => return Err(Broken::Status(status.message.clone())),
+            }
+        }
+    }
+
+    /// Whether there was another whole line.
+    async fn next_line(
+        &self,
+        stream: &mut (impl AsyncBufRead + Unpin),
+        bytes: &mut Vec<u8>,
+    ) -> Result<bool, Broken> {
+        let read = timeout(self.follow.silence, stream.read_until(b'\n', bytes)).await;
+        match read {
+            Err(_) => Err(Broken::Silent),
+            Ok(Ok(0)) => Ok(false),
+            // A line that was cut off comes again with the next watch.
+            Ok(Ok(_)) => Ok(bytes.last() == Some(&b'\n')),
+            Ok(Err(error)) => Err(error.into()),
+        }
+    }
+}
+
+fn move_on(version: &mut String, to: Option<String>) {
+    if let Some(to) = to.filter(|to| !to.is_empty()) {
+        *version = to;
+    }
+}
+
+fn expired(error: kube::Error) -> Broken {
+    match error {
+        kube::Error::Api(status) if status.code == 410 => Broken::Expired,
+        error => Broken::Client(error),
+    }
+}

@@ -1,0 +1,121 @@
+//! Two candidates for one Lease, against a stand-in that keeps it and checks versions.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weir::operate::lead::{Leadership, Timing};
+use weir::operate::lease::{Candidate, Lost};
+
+use super::stub::{Asked, Reply, Stub, failure, missing};
+
+/// Keeps one object as the API server would: versions are checked, and change with each write.
+#[derive(Default)]
+pub struct Kept {
+    pub object: Option<Value>,
+    pub version: u64,
+    pub down: bool,
+}
+
+pub fn keep(kept: &Arc<Mutex<Kept>>, asked: &Asked) -> Reply {
+    let mut kept = kept.lock().unwrap();
+    if kept.down {
+        return Reply::Say(503, failure(503, "ServiceUnavailable", "down"));
+    }
+    let current = kept.object.as_ref().map(|object| object["metadata"]["resourceVersion"].clone());
+    match (asked.method.as_str(), current) {
+        ("GET", None) | ("PUT", None) => return missing(),
+        ("GET", Some(_)) => return Reply::Say(200, kept.object.clone().unwrap()),
+        ("POST", Some(_)) => return Reply::Say(409, failure(409, "AlreadyExists", "it is there")),
+        ("PUT", Some(current)) if asked.body["metadata"]["resourceVersion"] != current => {
+            return Reply::Say(409, failure(409, "Conflict", "the object has been modified"));
+        }
+        _ => {}
+    }
+    kept.version += 1;
+    let mut object = asked.body.clone();
+    object["metadata"]["resourceVersion"] = json!(kept.version.to_string());
+    kept.object = Some(object.clone());
+    Reply::Say(200, object)
+}
+
+fn lease() -> (Arc<Mutex<Kept>>, Stub) {
+    let kept = Arc::new(Mutex::new(Kept::default()));
+    let behind = kept.clone();
+    (kept, Stub::handling(move |asked| Some(keep(&behind, asked))))
+}
+
+/// As in running, ten times as fast.
+const TIMING: Timing = Timing {
+    lease: Duration::from_millis(1500),
+    renew: Duration::from_millis(300),
+    give_up: Duration::from_millis(1000),
+    retry: Duration::from_millis(50),
+};
+
+fn candidate(stub: &Stub, identity: &str) -> Candidate {
+    Candidate::new(stub.client(), "weir-system", "weir", identity, TIMING, Leadership::none())
+}
+
+#[tokio::test]
+async fn one_leads_and_the_other_takes_over_when_it_goes_silent() {
+    let (kept, stub) = lease();
+    let (mut a, mut b) = (candidate(&stub, "a"), candidate(&stub, "b"));
+    a.acquire().await;
+    assert!(a.leadership().holds());
+    // It does not renew: a paused process. Its right to write ends before the other's begins.
+    b.acquire().await;
+    assert!(b.leadership().holds() && !a.leadership().holds());
+    assert_eq!(kept.lock().unwrap().object.as_ref().unwrap()["spec"]["leaseTransitions"], 1);
+    assert_eq!(a.keep().await, Lost::NotRenewed);
+}
+
+#[tokio::test]
+async fn a_leader_that_renews_keeps_the_lead() {
+    let (_, stub) = lease();
+    let (mut a, mut b) = (candidate(&stub, "a"), candidate(&stub, "b"));
+    a.acquire().await;
+    let token = a.leadership();
+    let renewing = tokio::spawn(async move { a.keep().await });
+    assert!(tokio::time::timeout(Duration::from_secs(4), b.acquire()).await.is_err());
+    assert!(token.holds());
+    renewing.abort();
+}
+
+#[tokio::test]
+async fn a_leader_that_cannot_renew_stops_in_time() {
+    let (kept, stub) = lease();
+    let mut a = candidate(&stub, "a");
+    a.acquire().await;
+    kept.lock().unwrap().down = true;
+    let began = tokio::time::Instant::now();
+    assert_eq!(a.keep().await, Lost::NotRenewed);
+    assert!(began.elapsed() <= Duration::from_millis(1300), "{:?}", began.elapsed());
+    assert!(!a.leadership().holds());
+}
+
+#[tokio::test]
+async fn a_leader_that_finds_another_in_the_lease_stops_at_once() {
+    let (kept, stub) = lease();
+    let mut a = candidate(&stub, "a");
+    a.acquire().await;
+    {
+        let mut kept = kept.lock().unwrap();
+        let object = kept.object.as_mut().unwrap();
+        object["spec"]["holderIdentity"] = json!("b");
+        object["metadata"]["resourceVersion"] = json!("77");
+    }
+    assert_eq!(a.keep().await, Lost::Taken);
+}
+
+#[tokio::test]
+async fn a_lease_that_was_given_back_is_taken_at_once() {
+    let (_, stub) = lease();
+    let (mut a, mut b) = (candidate(&stub, "a"), candidate(&stub, "b"));
+    a.acquire().await;
+    a.release().await;
+    assert!(!a.leadership().holds());
+    let began = tokio::time::Instant::now();
+    b.acquire().await;
+    assert!(began.elapsed() < Duration::from_secs(1));
+}

@@ -1,0 +1,6 @@
+//! The operator's outer ring against a small stand-in for the API server, one outcome at a time.
+
+mod apply;
+mod lease;
+mod ledger;
+mod stub;
