@@ -7,3 +7,4 @@ mod check;
 mod docs;
 mod operate;
 mod rings;
+mod scenario;

@@ -221,7 +221,7 @@ pub fn explain(world: &World, question: Question, needed: u32, placed: u32, work
             }
         }
     }
-    let shortages: Vec<Shortage> = shape
+    let mut shortages: Vec<Shortage> = shape
         .requests
         .iter()
         .map(|(resource, amount)| Shortage {
@@ -233,7 +233,11 @@ pub fn explain(world: &World, question: Question, needed: u32, placed: u32, work
         .collect();
     let enough_in_total =
         shortages.iter().all(|shortage| shortage.bound.less(shortage.used) >= shortage.requested);
-    if enough_in_total && tally.total > 0 {
+    // A port that is taken is no matter of amounts, and a node that is too small has no fragments.
+    let is_short = |rejection: &NodeRejection| matches!(rejection, NodeRejection::Insufficient(_));
+    if enough_in_total && tally.rejected.keys().any(is_short) {
+        // Of pods each node either takes one more or does not.
+        shortages.retain(|shortage| shortage.resource != ResourceId::PODS);
         Refusal::Fragmented { tally, shortages }
     } else {
         Refusal::NoFittingNode(tally)

@@ -83,6 +83,7 @@ impl World {
         self.workload_ids.insert(uid, id);
         self.by_pool.entry(pool_name).or_default().insert(id);
         self.by_namespace.entry(namespace).or_default().insert(id);
+        self.changed_pools.extend(pool);
         if self.settled {
             self.resume(id, &record);
         } else {

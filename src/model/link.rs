@@ -137,6 +137,29 @@ impl World {
                 pool.stalled = stalled;
             }
         }
+        self.cut_cycles();
+    }
+
+    /// Pools on a cycle are nobody's children, so that whoever walks down a tree comes to an end.
+    fn cut_cycles(&mut self) {
+        let is_own_ancestor = |id: PoolId| {
+            let mut at = self.pool(id).and_then(|pool| pool.parent);
+            let mut steps = self.pools.len();
+            while let Some(above) = at.filter(|above| *above != id && steps > 0) {
+                at = self.pool(above).and_then(|pool| pool.parent);
+                steps -= 1;
+            }
+            at == Some(id)
+        };
+        let stalled =
+            self.pool_ids.values().filter(|id| self.pool(**id).is_some_and(|pool| pool.stalled.is_some()));
+        let cyclic: Vec<PoolId> = stalled.copied().filter(|id| is_own_ancestor(*id)).collect();
+        for id in cyclic {
+            let parent = self.pool(id).and_then(|pool| pool.parent);
+            if let Some(parent) = parent.and_then(|parent| self.pools.get_mut(parent.0)) {
+                parent.children.retain(|child| *child != id);
+            }
+        }
     }
 
     /// The way to the root, or to where it breaks off, and why it does.

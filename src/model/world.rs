@@ -120,12 +120,18 @@ impl World {
         self.settled
     }
 
-    /// What changed since this was last asked.
+    /// What changed since this was last asked. What one pool uses changes what others of its tree have lent or
+    /// may still use, so all pools of a tree are looked at.
     pub fn take_changed(&mut self) -> Changed {
+        let mut open = Vec::new();
         for id in std::mem::take(&mut self.changed_pools) {
-            if let Some(pool) = self.pools.get(id.0) {
-                self.changed.pools.insert(Arc::clone(&pool.spec.name));
-            }
+            let Some(pool) = self.pools.get(id.0) else { continue };
+            self.changed.pools.insert(Arc::clone(&pool.spec.name));
+            open.extend(pool.root().filter(|root| !open.contains(root)));
+        }
+        while let Some(pool) = open.pop().and_then(|id| self.pools.get(id.0)) {
+            self.changed.pools.insert(Arc::clone(&pool.spec.name));
+            open.extend(&pool.children);
         }
         std::mem::take(&mut self.changed)
     }
@@ -369,6 +375,7 @@ impl World {
         });
         self.count_phase(id, true);
         self.touch(id);
+        self.changed_pools.extend(self.workload(id).and_then(|workload| workload.pool));
     }
 
     /// Adds a workload to, or takes it from, the numbers of those that run.

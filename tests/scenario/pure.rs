@@ -1,0 +1,525 @@
+//! The pure runner: the core, observing and planning against an API server and kubelets in memory, with a
+//! virtual clock. Nothing in it depends on the machine or on real time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use weir::api::pruned::{Guarded, Node, Pod, PriorityClass};
+use weir::decide::decide;
+use weir::decide::decision::Decision;
+use weir::model::delta::Delta;
+use weir::model::time::{Span, Time};
+use weir::model::world::{Tuning, World};
+use weir::observe::catalog::Catalog;
+use weir::observe::{Notes, namespace, node};
+use weir::plan::Desk;
+use weir::plan::write::{Script, Write};
+
+use super::expand::Key;
+use super::file::{Act, BEGINNING, Scenario};
+use super::kubelet::{Kubelets, LOST};
+use super::records::{AGAIN, POSITIONS, POSITIONS_EVERY, Records};
+use super::store::{Change, Refused, Store, set_ready};
+use super::view::{self, Look};
+
+/// A runner that goes round so often at one time goes round for ever.
+const MOST_ROUNDS: usize = 1000;
+/// A create whose name is held by a pod that is leaving is tried again after that long.
+const CREATE_AGAIN: Span = Span::seconds(1);
+/// The setup happens that long before the beginning.
+const SETTLING: Span = Span::seconds(5);
+
+/// Runs one scenario; what was wrong.
+pub fn run(scenario: &Scenario) -> Vec<String> {
+    let mut pure = Pure::new(scenario);
+    for object in &scenario.setup {
+        pure.apply(object);
+    }
+    pure.advance(BEGINNING);
+    for step in &scenario.steps {
+        pure.advance(BEGINNING + step.at);
+        for act in &step.acts {
+            pure.act(act);
+        }
+        pure.advance(BEGINNING + step.look_at);
+        let at = format!("at {} ms: ", step.look_at.0);
+        pure.wrong.extend(view::compare(&step.expect, &pure).into_iter().map(|wrong| at.clone() + &wrong));
+        if !pure.wrong.is_empty() {
+            break;
+        }
+    }
+    pure.wrong
+}
+
+#[derive(Default)]
+struct Count {
+    objects: u32,
+    events: u32,
+    pods: u32,
+    statuses: u32,
+}
+
+struct Pure {
+    store: Store,
+    kubelets: Kubelets,
+    world: World,
+    catalog: Catalog,
+    records: Records,
+    again: Vec<(Time, Decision)>,
+    creates: Vec<(Time, Arc<str>, Write)>,
+    wake_at: Option<Time>,
+    stirred: bool,
+    starts: Vec<String>,
+    counts: BTreeMap<Arc<str>, Count>,
+    names: BTreeMap<Key, Arc<str>>,
+    wrong: Vec<String>,
+}
+
+impl Pure {
+    fn new(scenario: &Scenario) -> Self {
+        let begins = Time(BEGINNING.0 - SETTLING.0);
+        let mut world = World::new(Tuning { lost_after: scenario.lost_after, ..Tuning::default() });
+        world.apply(Delta::Settled, begins);
+        Self {
+            store: Store::new(begins),
+            kubelets: Kubelets::default(),
+            world,
+            catalog: Catalog::default(),
+            records: Records::default(),
+            again: Vec::new(),
+            creates: Vec::new(),
+            wake_at: None,
+            stirred: true,
+            starts: Vec::new(),
+            counts: BTreeMap::new(),
+            names: BTreeMap::new(),
+            wrong: Vec::new(),
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.store.now
+    }
+
+    fn wrong(&mut self, what: String) {
+        let at = self.now() - BEGINNING;
+        self.wrong.push(format!("at {} ms: {what}", at.0));
+    }
+
+    /// Lets time pass, from one thing that is due to the next.
+    fn advance(&mut self, until: Time) {
+        for round in 0.. {
+            self.settle();
+            if round > MOST_ROUNDS {
+                self.wrong("time does not pass".to_owned());
+            }
+            if !self.wrong.is_empty() {
+                return;
+            }
+            let others = self.again.iter().map(|(at, _)| *at).chain(self.creates.iter().map(|(at, ..)| *at));
+            let due = [self.kubelets.next(&self.store), self.wake_at, self.records.next()];
+            let next = due.into_iter().flatten().chain(others).min();
+            match next.filter(|next| *next <= until) {
+                Some(next) => self.store.now = next.max(self.now()),
+                None => break,
+            }
+        }
+        if self.now() < until {
+            self.store.now = until;
+            self.settle();
+        }
+    }
+
+    /// Goes round until nothing more follows at this time.
+    fn settle(&mut self) {
+        for _ in 0..MOST_ROUNDS {
+            self.kubelets.run(&mut self.store);
+            let log = self.store.take_log();
+            let due = self.wake_at.is_some_and(|at| at <= self.now());
+            if log.is_empty() && !self.stirred && !due && !self.is_due() {
+                return;
+            }
+            self.stirred |= !log.is_empty();
+            for change in log {
+                self.see(change);
+            }
+            if self.stirred || due {
+                self.cycle();
+            }
+            self.repeat();
+            self.record();
+            if !self.wrong.is_empty() {
+                return;
+            }
+        }
+        self.wrong("the cycle goes round and round".to_owned());
+    }
+
+    fn is_due(&self) -> bool {
+        let now = self.now();
+        self.records.next().is_some_and(|at| at <= now)
+            || self.again.iter().any(|(at, _)| *at <= now)
+            || self.creates.iter().any(|(at, ..)| *at <= now)
+    }
+
+    fn see(&mut self, change: Change) {
+        let (object, gone) = match change {
+            Change::Seen(object) => (object, false),
+            Change::Gone(object) => (object, true),
+        };
+        let key = Key::of(&object);
+        let text =
+            |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let deltas = match (key.kind.as_str(), gone) {
+            ("PooledWorkload", false) => {
+                self.names.insert(key, text("/metadata/uid").into());
+                self.catalog.workload(&serde_json::from_value::<Guarded<_>>(object).unwrap().0)
+            }
+            ("PooledWorkload", true) => self.catalog.workload_gone(&text("/metadata/uid")),
+            ("ResourcePool", false) => {
+                self.catalog.pool(&serde_json::from_value::<Guarded<_>>(object).unwrap().0)
+            }
+            ("ResourcePool", true) => self.catalog.pool_gone(&key.name),
+            ("Pod", false) => {
+                self.catalog.pod(&serde_json::from_value::<Pod>(object).unwrap()).into_iter().collect()
+            }
+            ("Pod", true) => vec![self.catalog.pod_gone(&serde_json::from_value::<Pod>(object).unwrap())],
+            ("Node", false) => {
+                let node: Node = serde_json::from_value(object).unwrap();
+                vec![node::node(&node, &mut Notes::new())]
+            }
+            ("Node", true) => vec![Delta::NodeGone(key.name.as_str().into())],
+            ("Namespace", false) => vec![namespace::namespace(&serde_json::from_value(object).unwrap())],
+            ("Namespace", true) => vec![Delta::NamespaceGone(key.name.as_str().into())],
+            ("PriorityClass", false) => {
+                self.catalog.priority_class(&serde_json::from_value::<PriorityClass>(object).unwrap())
+            }
+            ("PriorityClass", true) => self.catalog.priority_class_gone(&key.name),
+            _ => Vec::new(),
+        };
+        for delta in deltas {
+            self.tell(delta);
+        }
+    }
+
+    fn tell(&mut self, delta: Delta) {
+        let now = self.now();
+        self.world.apply(delta, now);
+        self.stirred = true;
+    }
+
+    /// Decides, holds the world against itself, and carries out.
+    fn cycle(&mut self) {
+        self.stirred = false;
+        let now = self.now();
+        let before = self.world.excesses();
+        let decided = decide(&mut self.world, now);
+        self.wake_at = decided.wake_at;
+        if self.wake_at.is_some_and(|at| at <= now) {
+            self.wrong(format!("decide asks to be woken at {:?}, which is past", self.wake_at));
+        }
+        for (what, resource, used, bound) in self.world.excesses() {
+            let grown =
+                !before.iter().any(|(name, one, was, _)| *name == what && *one == resource && used <= *was);
+            if grown {
+                let resource = self.world.resources().name(resource).to_owned();
+                self.wrong(format!(
+                    "decide has brought {what} to {used} of {resource}, which may have {bound}"
+                ));
+            }
+        }
+        for wrong in self.world.audit() {
+            self.wrong(format!("the world contradicts itself: {wrong}"));
+        }
+        for decision in decided.decisions {
+            if let Decision::Admit { workload, .. } = &decision
+                && let Some(known) = self.catalog.get(workload)
+            {
+                self.starts.push(known.spec.name.to_string());
+            }
+            self.carry_out(&decision);
+        }
+    }
+
+    fn desk(&self) -> Desk<'_> {
+        Desk { world: &self.world, catalog: &self.catalog, instance: "test", now: self.now() }
+    }
+
+    fn carry_out(&mut self, decision: &Decision) {
+        for script in self.desk().plan(std::slice::from_ref(decision)) {
+            let repeated = matches!(decision, Decision::Stop { .. } | Decision::Drop { .. });
+            if !self.run_script(&script) && repeated {
+                self.again.push((self.now() + AGAIN, decision.clone()));
+            }
+        }
+    }
+
+    fn repeat(&mut self) {
+        let now = self.now();
+        let (due, later) = std::mem::take(&mut self.again).into_iter().partition(|(at, _)| *at <= now);
+        self.again = later;
+        let due: Vec<(Time, Decision)> = due;
+        for (_, decision) in due {
+            self.carry_out(&decision);
+        }
+        let (due, later) = std::mem::take(&mut self.creates).into_iter().partition(|(at, ..)| *at <= now);
+        self.creates = later;
+        let due: Vec<(Time, Arc<str>, Write)> = due;
+        for (_, object, write) in due {
+            self.write(&object, &write);
+        }
+    }
+
+    fn run_script(&mut self, script: &Script) -> bool {
+        let Script { object, steps } = script;
+        steps.iter().all(|step| {
+            let done: Vec<bool> = step.iter().map(|write| self.write(object, write)).collect();
+            done.into_iter().all(|done| done)
+        })
+    }
+
+    /// Carries out one write; whether it went well.
+    fn write(&mut self, object: &Arc<str>, write: &Write) -> bool {
+        let count = self.counts.entry(Arc::clone(object)).or_default();
+        match write {
+            Write::Event(_) => count.events += 1,
+            _ => count.objects += 1,
+        }
+        match write {
+            Write::CreatePod { pod, .. } => {
+                count.pods += 1;
+                self.create_pod(object, write, &serde_json::to_value(pod).unwrap())
+            }
+            Write::PatchWorkloadStatus { namespace, name, resource_version, status, .. } => {
+                count.statuses += 1;
+                self.patch_status(
+                    object,
+                    &Key::new("PooledWorkload", namespace, name),
+                    resource_version,
+                    status,
+                )
+            }
+            Write::PatchPoolStatus { pool, resource_version, status } => {
+                self.patch_status(object, &Key::new("ResourcePool", "", pool), resource_version, status)
+            }
+            Write::SetPoolFinalizers { pool, resource_version, finalizers } => {
+                let patch = json!({"metadata": {"finalizers": finalizers}});
+                self.store
+                    .patch_version(&Key::new("ResourcePool", "", pool), resource_version, &patch)
+                    .is_ok()
+            }
+            Write::EvictPod { namespace, name, uid } | Write::DeletePod { namespace, name, uid } => {
+                self.delete(&Key::new("Pod", namespace, name), uid)
+            }
+            Write::DeleteWorkload { namespace, name, uid } => {
+                self.delete(&Key::new("PooledWorkload", namespace, name), uid)
+            }
+            Write::Event(_) => true,
+        }
+    }
+
+    /// What is not there, or is another, needs no deleting.
+    fn delete(&mut self, key: &Key, uid: &Arc<str>) -> bool {
+        let _ = self.store.delete(key, Some(uid));
+        true
+    }
+
+    fn create_pod(&mut self, object: &Arc<str>, write: &Write, pod: &Value) -> bool {
+        let Write::CreatePod { member, .. } = write else { return false };
+        let member = member.clone();
+        let uid_of = |pod: &Value| pod["metadata"]["uid"].as_str().unwrap_or_default().into();
+        let (message, name_taken) = match self.store.create(pod) {
+            Ok(created) => {
+                self.tell(Delta::MemberCreated { member, pod: uid_of(&created) });
+                return true;
+            }
+            Err(Refused::Exists(words)) => {
+                let there = self.store.get(&Key::of(pod)).cloned().unwrap_or_default();
+                let owner = &there["metadata"]["ownerReferences"][0];
+                let owner_lives =
+                    self.names.values().any(|uid| owner["uid"] == **uid && self.catalog.get(uid).is_some());
+                if owner["uid"] == *member.workload {
+                    self.tell(Delta::MemberCreated { member, pod: uid_of(&there) });
+                    return true;
+                }
+                let leaving = !there["metadata"]["deletionTimestamp"].is_null()
+                    || (owner["kind"] == "PooledWorkload" && !owner_lives);
+                if leaving {
+                    self.creates.push((self.now() + CREATE_AGAIN, Arc::clone(object), write.clone()));
+                    return true;
+                }
+                (words, true)
+            }
+            Err(refused) => (refused.words().to_owned(), false),
+        };
+        self.tell(Delta::MemberRefused { member, message: message.into(), name_taken });
+        false
+    }
+
+    fn patch_status(&mut self, object: &Arc<str>, key: &Key, version: &str, status: &Value) -> bool {
+        match self.store.patch_version(key, version, &json!({"status": status})) {
+            Ok(written) => {
+                let version = written["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+                if key.kind == "ResourcePool" {
+                    self.catalog.pool_written(object, version, status);
+                } else {
+                    self.catalog.workload_written(object, version, status);
+                }
+                true
+            }
+            Err(Refused::Denied(words)) => {
+                self.wrong(format!("a status of {} is refused: {words}", key.name));
+                false
+            }
+            Err(_) => {
+                let records = if key.kind == "ResourcePool" {
+                    &mut self.records.pools
+                } else {
+                    &mut self.records.workloads
+                };
+                records.insert(Arc::clone(object), self.store.now + AGAIN);
+                false
+            }
+        }
+    }
+
+    /// Writes the statuses that are due.
+    fn record(&mut self) {
+        let now = self.now();
+        let changed = self.world.take_changed();
+        let touched = self.catalog.take_touched();
+        for uid in changed.workloads.into_iter().chain(touched.workloads) {
+            self.records.workloads.insert(uid, now);
+        }
+        for name in changed.pools.into_iter().chain(touched.pools) {
+            self.records.pools.entry(name).or_insert(now);
+        }
+        self.count_positions();
+        for uid in Records::take_due(&mut self.records.workloads, now) {
+            let position = self.records.positions.get(&uid).copied();
+            let status = self.desk().workload_status(&uid, position);
+            if self.records.wait(&uid, status.as_ref().map(|status| status.urgency), now)
+                && let Some(status) = status
+            {
+                self.write_status(&uid, status.write, status.event.map(|event| Write::Event(event)));
+            }
+        }
+        for name in Records::take_due(&mut self.records.pools, now) {
+            if !self.records.may_write_pool(&name, now) {
+                continue;
+            }
+            let Some(report) = self.world.pool_report(&name) else { continue };
+            let (status, finalizers) = self.desk().pool_status(&name, &report);
+            if let Some(finalizers) = finalizers {
+                self.write_status(&name, finalizers, None);
+                self.records.pools.insert(name, now + AGAIN);
+            } else if let Some(status) = status {
+                self.records.pool_written(&name, now);
+                self.write_status(&name, status.write, status.event.map(|event| Write::Event(event)));
+            }
+        }
+    }
+
+    fn write_status(&mut self, object: &Arc<str>, write: Write, event: Option<Write>) {
+        let now = self.now();
+        if self.write(object, &write)
+            && let Some(event) = event
+            && self.records.may_tell(object, now)
+        {
+            self.write(object, &event);
+        }
+    }
+
+    fn count_positions(&mut self) {
+        let now = self.now();
+        if self.records.positions_at.is_some_and(|at| now < at + POSITIONS_EVERY) {
+            return;
+        }
+        self.records.positions_at = Some(now);
+        self.records.positions.clear();
+        let pools: Vec<Arc<str>> = self.world.pool_names().cloned().collect();
+        for pool in pools {
+            for (uid, position) in self.world.queue_front(&pool, POSITIONS) {
+                self.records.workloads.entry(Arc::clone(&uid)).or_insert(now);
+                self.records.positions.insert(uid, position);
+            }
+        }
+    }
+
+    fn apply(&mut self, object: &Value) {
+        let key = Key::of(object);
+        let done = if self.store.get(&key).is_some() {
+            self.store.patch(&key, object)
+        } else {
+            self.store.create(object)
+        };
+        if let Err(refused) = done {
+            self.wrong(format!("{} {} is refused: {}", key.kind, key.name, refused.words()));
+        }
+    }
+
+    /// Does what the timeline says.
+    fn act(&mut self, act: &Act) {
+        let done = match act {
+            Act::Apply(object) => {
+                self.apply(object);
+                Ok(())
+            }
+            Act::Patch(key, patch) => self.store.patch(key, patch).map(drop),
+            Act::Delete(key) => self.store.delete(key, None),
+            Act::Refused(object, words) => {
+                self.refused(object, words);
+                Ok(())
+            }
+            Act::End(key, code) => {
+                let annotations =
+                    json!({"sim.weir.dev/run-for": "0s", "sim.weir.dev/exit-code": code.to_string()});
+                self.store.patch(key, &json!({"metadata": {"annotations": annotations}})).map(drop)
+            }
+            Act::Lose(name) => self.set_node(name, "Unknown", json!("true")),
+            Act::Find(name) => self.set_node(name, "True", Value::Null),
+        };
+        if let Err(refused) = done {
+            self.wrong(format!("{act:?} is refused: {}", refused.words()));
+        }
+    }
+
+    fn refused(&mut self, object: &Value, words: &[String]) {
+        let key = Key::of(object);
+        let there = self.store.get(&key).is_some();
+        let answer = if there { self.store.patch(&key, object) } else { self.store.create(object) };
+        match answer {
+            Ok(_) => self.wrong(format!("{} {} is not refused", key.kind, key.name)),
+            Err(refused) => {
+                for word in words.iter().filter(|word| !refused.words().contains(*word)) {
+                    self.wrong(format!("the refusal does not say {word:?}: {}", refused.words()));
+                }
+            }
+        }
+    }
+
+    fn set_node(&mut self, name: &str, ready: &str, lost: Value) -> Result<(), Refused> {
+        let key = Key::new("Node", "", name);
+        let mut patch = json!({"metadata": {"labels": {LOST: lost}}});
+        set_ready(&mut patch, ready, self.now());
+        self.store.patch(&key, &patch).map(drop)
+    }
+}
+
+impl Look for Pure {
+    fn get(&self, key: &Key) -> Option<Value> {
+        self.store.get(key).cloned()
+    }
+
+    fn starts(&self) -> Vec<Vec<String>> {
+        self.starts.iter().map(|name| vec![name.clone()]).collect()
+    }
+
+    fn writes(&self, workload: &Key) -> Option<Value> {
+        let none = Count::default();
+        let count = self.names.get(workload).and_then(|uid| self.counts.get(uid)).unwrap_or(&none);
+        let Count { objects, events, pods, statuses } = count;
+        Some(json!({"objects": objects, "events": events, "pods": pods, "statuses": statuses}))
+    }
+}

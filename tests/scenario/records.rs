@@ -1,0 +1,95 @@
+//! When statuses are written in the pure runner: with the operator's pauses, in virtual time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir::model::time::{Span, Time};
+use weir::plan::workload_status::Urgency;
+
+const POOL_PAUSE: Span = Span::seconds(1);
+const SOON: Span = Span::seconds(1);
+const LATER: Span = Span::seconds(3);
+/// After a write that did not go through.
+pub const AGAIN: Span = Span(250);
+/// Between two rounds of queue positions.
+pub const POSITIONS_EVERY: Span = Span::seconds(60);
+/// Positions that are written.
+pub const POSITIONS: usize = 20;
+const EVENT_PAUSE: Span = Span::seconds(30);
+
+/// What is to be written when.
+#[derive(Default)]
+pub struct Records {
+    /// By UID.
+    pub workloads: BTreeMap<Arc<str>, Time>,
+    /// By name.
+    pub pools: BTreeMap<Arc<str>, Time>,
+    waiting_since: BTreeMap<Arc<str>, Time>,
+    pool_written: BTreeMap<Arc<str>, Time>,
+    told: BTreeMap<Arc<str>, Time>,
+    /// When positions were last counted.
+    pub positions_at: Option<Time>,
+    /// By UID, from 1.
+    pub positions: BTreeMap<Arc<str>, u32>,
+}
+
+impl Records {
+    /// When the next one is due.
+    pub fn next(&self) -> Option<Time> {
+        let positions = self.positions_at.map(|at| at + POSITIONS_EVERY);
+        self.workloads.values().chain(self.pools.values()).copied().chain(positions).min()
+    }
+
+    /// Those that are due, which are then not waited for any more.
+    pub fn take_due(records: &mut BTreeMap<Arc<str>, Time>, now: Time) -> Vec<Arc<str>> {
+        let due: Vec<Arc<str>> =
+            records.iter().filter(|(_, at)| **at <= now).map(|(name, _)| Arc::clone(name)).collect();
+        for name in &due {
+            records.remove(name);
+        }
+        due
+    }
+
+    /// Whether a status of that urgency is written now; else when it is looked at again.
+    pub fn wait(&mut self, uid: &Arc<str>, urgency: Option<Urgency>, now: Time) -> bool {
+        let Some(urgency) = urgency else {
+            self.waiting_since.remove(uid);
+            return false;
+        };
+        let since = *self.waiting_since.entry(Arc::clone(uid)).or_insert(now);
+        let due = match urgency {
+            Urgency::No | Urgency::Now => now,
+            Urgency::Soon => since + SOON,
+            Urgency::Later => since + LATER,
+        };
+        if due > now {
+            self.workloads.insert(Arc::clone(uid), due);
+            return false;
+        }
+        self.waiting_since.remove(uid);
+        true
+    }
+
+    /// Whether a pool's status may be written now; else it is looked at again.
+    pub fn may_write_pool(&mut self, name: &Arc<str>, now: Time) -> bool {
+        let earliest = self.pool_written.get(name).map_or(now, |at| *at + POOL_PAUSE);
+        if earliest > now {
+            self.pools.insert(Arc::clone(name), earliest);
+        }
+        earliest <= now
+    }
+
+    /// A pool's status was written.
+    pub fn pool_written(&mut self, name: &Arc<str>, now: Time) {
+        self.pool_written.insert(Arc::clone(name), now);
+    }
+
+    /// Whether one more event of a changed status may be told of this object.
+    pub fn may_tell(&mut self, object: &Arc<str>, now: Time) -> bool {
+        if self.told.get(object).is_some_and(|told| now < *told + EVENT_PAUSE) {
+            return false;
+        }
+        self.told.insert(Arc::clone(object), now);
+        true
+    }
+}
