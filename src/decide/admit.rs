@@ -139,7 +139,7 @@ pub fn find_places(
         Err(Refusal::WaitingForQuota { capacity: true, shortages, .. })
             if shortages.iter().any(|shortage| shortage.requested > shortage.bound) =>
         {
-            return Err(explain(world, question, least, 0, &mut desk.work));
+            return Err(explain(world, question, least, &[], &mut desk.work));
         }
         Err(refusal) => return Err(refusal),
     };
@@ -148,7 +148,7 @@ pub fn find_places(
     if placed >= least && placed > 0 {
         return Ok(places);
     }
-    Err(explain(world, question, least, placed, &mut desk.work))
+    Err(explain(world, question, least, &places, &mut desk.work))
 }
 
 /// Gives a workload its quota and its places, and says so.
@@ -264,7 +264,7 @@ fn find_one(world: &World, desk: &mut Desk, id: WorkloadId, index: u32) -> Resul
     let question = Question { shape, strategy, set, horizon: Horizon::Now };
     desk.placer
         .place_one(world, question, avoid, &mut desk.work)
-        .ok_or_else(|| explain(world, question, 1, 0, &mut desk.work))
+        .ok_or_else(|| explain(world, question, 1, &[], &mut desk.work))
 }
 
 /// Repeats the places of admissions that the ledger held: their pods may not have been created.
