@@ -259,11 +259,11 @@ fn find_one(world: &World, desk: &mut Desk, id: WorkloadId, index: u32) -> Resul
         return Err(Refusal::NoFittingNode(NodeTally { needed: 1, ..NodeTally::default() }));
     };
     quota::room(world, pool, &world.requests(workload), 1, 1, Horizon::Now)?;
-    let avoid = workload.members.get(index as usize).and_then(|member| member.avoid);
+    let avoid = workload.members.get(index as usize).map(|member| member.avoid.as_slice());
     let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
     let question = Question { shape, strategy, set, horizon: Horizon::Now };
     desk.placer
-        .place_one(world, question, avoid, &mut desk.work)
+        .place_one(world, question, avoid.unwrap_or_default(), &mut desk.work)
         .ok_or_else(|| explain(world, question, 1, &[], &mut desk.work))
 }
 

@@ -91,20 +91,20 @@ impl Placer {
         }
     }
 
-    /// The best node for one member, another than `avoid` if there is one.
+    /// The best node for one member, another than those in `avoid` if there is one.
     pub fn place_one(
         &mut self,
         world: &World,
         question: Question,
-        avoid: Option<NodeId>,
+        avoid: &[NodeId],
         work: &mut Work,
     ) -> Option<NodeId> {
         let places = self.place(world, question, 1, work);
         let first = places.first().copied();
-        if first.is_none() || first != avoid {
+        if first.is_none_or(|first| !avoid.contains(&first)) {
             return first;
         }
-        // The ranking has the avoided node again if it takes a second one; the next other one is wanted.
+        // The ranking has an avoided node again if it takes a second one; the best other one is wanted.
         let other = self.ranking.take().and_then(|ranking| {
             ranking
                 .heap
@@ -112,7 +112,7 @@ impl Placer {
                 .into_iter()
                 .rev()
                 .map(|Reverse(entry)| entry)
-                .find(|(_, _, id)| Some(*id) != avoid)
+                .find(|(_, _, id)| !avoid.contains(id))
         });
         other.map(|(_, _, id)| id).or(first)
     }
