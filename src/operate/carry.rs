@@ -8,6 +8,8 @@ use tracing::info;
 
 use super::term::{Term, now};
 use crate::decide::decision::Decision;
+use crate::model::delta::Delta;
+use crate::model::spec::MemberRef;
 use crate::model::time::Time;
 use crate::plan::Desk;
 use crate::plan::write::{Script, Write};
@@ -60,7 +62,12 @@ impl Term {
             if self.catalog.get(workload_of(&decision)).is_some() {
                 log(self, &decision);
             }
-            for script in self.desk(now).plan(std::slice::from_ref(&decision)) {
+            let scripts = self.desk(now).plan(std::slice::from_ref(&decision));
+            let creates = |write: &Write| matches!(write, Write::CreatePod { .. });
+            if !scripts.iter().any(|script| script.steps.iter().flatten().any(creates)) {
+                self.give_up_places(&decision, now);
+            }
+            for script in scripts {
                 self.submit(script, Some(decision.clone()));
             }
         }
@@ -111,12 +118,36 @@ impl Term {
         self.carry_out(due, now());
     }
 
-    /// A workload is gone: nothing of it is carried out any more.
-    pub(super) fn forget(&mut self, workload: &str) {
-        self.assumed.forget(workload);
+    /// A workload is gone: nothing of it is carried out any more. Creates that are under way are still looked
+    /// for, since its members count until it is known that they are gone too.
+    pub(super) fn forget(&mut self, workload: &str, now: Time) {
         self.records.forget(workload);
         self.again.retain(|(_, decision)| **workload_of(decision) != *workload);
-        self.held.retain(|decision| **workload_of(decision) != *workload);
+        let (dropped, held) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|decision| **workload_of(decision) == *workload);
+        self.held = held;
+        let dropped: Vec<Decision> = dropped;
+        for decision in dropped {
+            self.give_up_places(&decision, now);
+        }
+    }
+
+    /// Places that a decision gave and that nothing will be created at: the world takes them back.
+    fn give_up_places(&mut self, decision: &Decision, now: Time) {
+        let (Decision::Admit { workload, placements, .. } | Decision::Place { workload, placements, .. }) =
+            decision
+        else {
+            return;
+        };
+        for placement in placements {
+            let member = MemberRef {
+                workload: Arc::clone(workload),
+                index: placement.index,
+                attempt: placement.attempt,
+            };
+            self.apply(Delta::MemberVanished(member), now);
+        }
     }
 }
 

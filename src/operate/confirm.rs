@@ -56,11 +56,6 @@ impl Assumptions {
         self.members.remove(member);
     }
 
-    /// The workload is gone.
-    pub fn forget(&mut self, workload: &str) {
-        self.members.retain(|member, _| *member.workload != *workload);
-    }
-
     /// When the next one is due.
     pub fn next(&self) -> Option<Instant> {
         self.next
@@ -114,7 +109,7 @@ mod tests {
         assert_eq!(due, [(member(1), Arc::from("n"), Arc::from("w-1"))]);
         assert!(assumptions.take_due(now + Duration::from_secs(31)).is_empty());
         assert_eq!(assumptions.next(), Some(now + Duration::from_mins(1)));
-        assumptions.forget("w");
+        assumptions.seen(&member(1));
         assert!(assumptions.take_due(now + Duration::from_secs(90)).is_empty());
         assert_eq!(assumptions.next(), None);
     }

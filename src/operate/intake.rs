@@ -50,7 +50,7 @@ impl Term {
             }
             Delta::WorkloadGone(uid) => {
                 self.ledgers.gone(uid);
-                self.forget(uid);
+                self.forget(uid, now);
             }
             Delta::Pod(spec) => {
                 if let Some(member) = &spec.member {
