@@ -490,7 +490,7 @@ pub struct PlacementStatus {
     pub state: MemberState,
 
     /// Which attempt this is, from 1; from the second on it is part of the pod's name.
-    #[serde(default)]
+    #[serde(default = "first_attempt")]
     #[schemars(range(min = 1))]
     pub attempt: i32,
 }
@@ -527,4 +527,8 @@ pub struct WorkloadSummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub node: Option<String>,
+}
+
+fn first_attempt() -> i32 {
+    1
 }
