@@ -139,7 +139,7 @@ pub fn find_places(
         Err(Refusal::WaitingForQuota { capacity: true, shortages, .. })
             if shortages.iter().any(|shortage| shortage.requested > shortage.bound) =>
         {
-            return Err(explain(world, question, least, 0, &mut desk.work));
+            return Err(explain(world, question, least, &[], &mut desk.work));
         }
         Err(refusal) => return Err(refusal),
     };
@@ -148,7 +148,7 @@ pub fn find_places(
     if placed >= least && placed > 0 {
         return Ok(places);
     }
-    Err(explain(world, question, least, placed, &mut desk.work))
+    Err(explain(world, question, least, &places, &mut desk.work))
 }
 
 /// Gives a workload its quota and its places, and says so.
@@ -259,12 +259,12 @@ fn find_one(world: &World, desk: &mut Desk, id: WorkloadId, index: u32) -> Resul
         return Err(Refusal::NoFittingNode(NodeTally { needed: 1, ..NodeTally::default() }));
     };
     quota::room(world, pool, &world.requests(workload), 1, 1, Horizon::Now)?;
-    let avoid = workload.members.get(index as usize).and_then(|member| member.avoid);
+    let avoid = workload.members.get(index as usize).map(|member| member.avoid.as_slice());
     let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
     let question = Question { shape, strategy, set, horizon: Horizon::Now };
     desk.placer
-        .place_one(world, question, avoid, &mut desk.work)
-        .ok_or_else(|| explain(world, question, 1, 0, &mut desk.work))
+        .place_one(world, question, avoid.unwrap_or_default(), &mut desk.work)
+        .ok_or_else(|| explain(world, question, 1, &[], &mut desk.work))
 }
 
 /// Repeats the places of admissions that the ledger held: their pods may not have been created.

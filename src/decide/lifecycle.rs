@@ -339,7 +339,7 @@ fn restart_gang(world: &mut World, id: WorkloadId, now: Time) {
             let used = matches!(member.slot, Slot::Succeeded | Slot::Failed);
             *member = Member {
                 slot: Slot::Backoff(until),
-                avoid: member.avoid,
+                avoid: std::mem::take(&mut member.avoid),
                 ..Member::unplaced(member.attempt.saturating_add(u32::from(used)))
             };
         }

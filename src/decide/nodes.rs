@@ -69,7 +69,7 @@ pub fn drop_strays(world: &mut World, now: Time, out: &mut Vec<Decision>) -> Opt
             && let Some(slot) =
                 world.workload_mut(id).and_then(|workload| workload.members.get_mut(index as usize))
         {
-            slot.avoid = node;
+            slot.shun(node);
         }
         out.push(Decision::Drop { member, pod: uid, reason: DropReason::Unbound });
     }

@@ -91,20 +91,20 @@ impl Placer {
         }
     }
 
-    /// The best node for one member, another than `avoid` if there is one.
+    /// The best node for one member, another than those in `avoid` if there is one.
     pub fn place_one(
         &mut self,
         world: &World,
         question: Question,
-        avoid: Option<NodeId>,
+        avoid: &[NodeId],
         work: &mut Work,
     ) -> Option<NodeId> {
         let places = self.place(world, question, 1, work);
         let first = places.first().copied();
-        if first.is_none() || first != avoid {
+        if first.is_none_or(|first| !avoid.contains(&first)) {
             return first;
         }
-        // The ranking has the avoided node again if it takes a second one; the next other one is wanted.
+        // The ranking has an avoided node again if it takes a second one; the best other one is wanted.
         let other = self.ranking.take().and_then(|ranking| {
             ranking
                 .heap
@@ -112,7 +112,7 @@ impl Placer {
                 .into_iter()
                 .rev()
                 .map(|Reverse(entry)| entry)
-                .find(|(_, _, id)| Some(*id) != avoid)
+                .find(|(_, _, id)| !avoid.contains(id))
         });
         other.map(|(_, _, id)| id).or(first)
     }
@@ -180,8 +180,9 @@ fn suits(node: &Node, shape: &ShapeSpec) -> Option<NodeRejection> {
     (!selected).then_some(NodeRejection::NotSelected)
 }
 
-/// Why a node does not take a member as it is; the first reason in the order of [`NodeRejection`].
-pub fn rejection(node: &Node, shape: &ShapeSpec, requests: &Amounts) -> Option<NodeRejection> {
+/// Why a node does not take one more member beside `taken` equal ones; the first reason in the order of
+/// [`NodeRejection`].
+fn rejection(node: &Node, shape: &ShapeSpec, requests: &Amounts, taken: u32) -> Option<NodeRejection> {
     if let Some(rejection) = suits(node, shape) {
         return Some(rejection);
     }
@@ -190,26 +191,39 @@ pub fn rejection(node: &Node, shape: &ShapeSpec, requests: &Amounts) -> Option<N
     {
         return Some(NodeRejection::TooSmall(resource));
     }
-    if port_taken(node, &shape.host_ports) {
+    if port_taken(node, &shape.host_ports) || taken > 0 && !shape.host_ports.is_empty() {
         return Some(NodeRejection::PortTaken);
     }
-    lacking(node, requests, 0, Horizon::Now).map(NodeRejection::Insufficient)
+    lacking(node, requests, taken, Horizon::Now).map(NodeRejection::Insufficient)
 }
 
-/// Why `needed` members cannot be placed, of which `placed` could: counted by reason, node by node.
-pub fn explain(world: &World, question: Question, needed: u32, placed: u32, work: &mut Work) -> Refusal {
+/// Why `needed` members cannot be placed, of which those at `places` could: why no node takes one more, counted
+/// by reason, node by node.
+pub fn explain(
+    world: &World,
+    question: Question,
+    needed: u32,
+    places: &[NodeId],
+    work: &mut Work,
+) -> Refusal {
     let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape))
     else {
         return Refusal::NoFittingNode(NodeTally { needed, ..NodeTally::default() });
     };
+    let placed = u32::try_from(places.len()).unwrap_or(u32::MAX);
     let mut tally = NodeTally { placed, needed, ..NodeTally::default() };
+    let mut taken: BTreeMap<NodeId, u32> = BTreeMap::new();
+    for id in places {
+        *taken.entry(*id).or_default() += 1;
+    }
     let mut offered = Amounts::new();
     let mut used = Amounts::new();
     work.nodes_scanned += set.nodes.len() as u64;
     for (_, id) in &set.nodes {
         let Some(node) = world.node(*id) else { continue };
         tally.total += 1;
-        let rejection = rejection(node, &shape.spec, &shape.requests);
+        let beside = taken.get(id).copied().unwrap_or(0);
+        let rejection = rejection(node, &shape.spec, &shape.requests, beside);
         if let Some(rejection) = rejection {
             *tally.rejected.entry(rejection).or_default() += 1;
         }

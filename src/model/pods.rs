@@ -228,6 +228,7 @@ impl World {
             member.ready_since = ready_since;
             if ready_since.is_some_and(|since| now - since >= forgiven_after) {
                 member.setbacks = 0;
+                member.avoid.clear();
             }
         }
         if !pod.phase.ended() {
@@ -316,7 +317,7 @@ impl World {
             member.setbacks = setbacks.saturating_add(1);
         }
         if loss == Loss::Refused {
-            member.avoid = node;
+            member.shun(node);
         }
         workload.tried_at = None;
         self.attend(id);
@@ -339,7 +340,7 @@ impl World {
                 {
                     // Losing a node is no fault of the member: it is placed elsewhere at once.
                     member.slot = Slot::Unplaced;
-                    member.avoid = node;
+                    member.shun(node);
                 }
             });
         } else {

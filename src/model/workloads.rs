@@ -51,8 +51,8 @@ pub struct Member {
     pub charge: Option<Box<Amounts>>,
     /// Refusals and disappearances in a row: they set the pause, and are not failures.
     pub setbacks: u32,
-    /// A node that did not keep it; another is preferred.
-    pub avoid: Option<NodeId>,
+    /// Nodes that did not keep it, the last ones; others are preferred.
+    pub avoid: Vec<NodeId>,
     /// When it was placed last.
     pub placed_at: Time,
     /// Its pod is ready since then.
@@ -65,7 +65,20 @@ pub struct Member {
     pub told: bool,
 }
 
+/// How many nodes a member remembers that did not keep it.
+const MOST_AVOIDED: usize = 32;
+
 impl Member {
+    /// Prefers others to this node from now on.
+    pub fn shun(&mut self, node: Option<NodeId>) {
+        if let Some(node) = node.filter(|node| !self.avoid.contains(node)) {
+            if self.avoid.len() >= MOST_AVOIDED {
+                self.avoid.remove(0);
+            }
+            self.avoid.push(node);
+        }
+    }
+
     /// One that needs a place.
     pub fn unplaced(attempt: u32) -> Self {
         Self {
@@ -74,7 +87,7 @@ impl Member {
             pod: None,
             charge: None,
             setbacks: 0,
-            avoid: None,
+            avoid: Vec::new(),
             placed_at: Time(0),
             ready_since: None,
             running: false,

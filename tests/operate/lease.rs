@@ -24,7 +24,7 @@ pub fn keep(kept: &Arc<Mutex<Kept>>, asked: &Asked) -> Reply {
     }
     let current = kept.object.as_ref().map(|object| object["metadata"]["resourceVersion"].clone());
     match (asked.method.as_str(), current) {
-        ("GET", None) | ("PUT", None) => return missing(),
+        ("GET" | "PUT", None) => return missing(),
         ("GET", Some(_)) => return Reply::Say(200, kept.object.clone().unwrap()),
         ("POST", Some(_)) => return Reply::Say(409, failure(409, "AlreadyExists", "it is there")),
         ("PUT", Some(current)) if asked.body["metadata"]["resourceVersion"] != current => {
@@ -49,7 +49,7 @@ fn lease() -> (Arc<Mutex<Kept>>, Stub) {
 const TIMING: Timing = Timing {
     lease: Duration::from_millis(1500),
     renew: Duration::from_millis(300),
-    give_up: Duration::from_millis(1000),
+    give_up: Duration::from_secs(1),
     retry: Duration::from_millis(50),
 };
 

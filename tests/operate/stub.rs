@@ -92,7 +92,7 @@ async fn serve(State(stub): State<Stub>, request: Request) -> Response<Body> {
         Some(Reply::Say(code, body)) => (code, None, body),
         Some(Reply::Later(code, after)) => (code, Some(after), failure(code, "Later", "ask later")),
         Some(Reply::Hang) => {
-            tokio::time::sleep(Duration::from_secs(3600)).await;
+            tokio::time::sleep(Duration::from_hours(1)).await;
             unreachable!("nobody waits an hour")
         }
         None => panic!("nothing was to be asked any more: {asked:?}"),
