@@ -79,7 +79,12 @@ impl World {
     /// Finds the root and the sets of a node anew.
     pub(crate) fn rejoin(&mut self, id: NodeId) {
         self.leave(id);
-        let (root, also) = self.choose_root(id);
+        let (root, also, detained) = self.choose_root(id);
+        if detained {
+            self.detained.insert(id);
+        } else {
+            self.detained.remove(&id);
+        }
         let sets = root.map(|root| self.sets_with(root, id)).unwrap_or_default();
         let Some(node) = self.nodes.get_mut(id.0) else { return };
         let before = node.root;
@@ -128,13 +133,24 @@ impl World {
         self.change_node(id, |node| node.member_load = ours);
     }
 
-    /// The root that has a node, and those that would have it too.
+    /// Nodes that only their members kept from joining another root join it once those are gone.
+    pub(crate) fn release_detained(&mut self) {
+        let free: Vec<NodeId> =
+            self.detained.iter().copied().filter(|id| self.occupant(*id).is_none()).collect();
+        for id in free {
+            self.detained.remove(&id);
+            self.rejoin(id);
+        }
+    }
+
+    /// The root that has a node, those that would have it too, and whether only its members keep it from joining
+    /// another.
     ///
     /// Where selectors overlap the older root has it, then the first by name. A node keeps its root while
     /// members of it are there and it still matches; one that matches no more takes nothing new.
-    fn choose_root(&self, id: NodeId) -> (Option<PoolId>, Vec<PoolId>) {
-        let Some(node) = self.node(id) else { return (None, Vec::new()) };
-        let Some(spec) = &node.spec else { return (None, Vec::new()) };
+    fn choose_root(&self, id: NodeId) -> (Option<PoolId>, Vec<PoolId>, bool) {
+        let Some(node) = self.node(id) else { return (None, Vec::new(), false) };
+        let Some(spec) = &node.spec else { return (None, Vec::new(), false) };
         let mut matching: Vec<PoolId> = self
             .roots
             .iter()
@@ -153,8 +169,9 @@ impl World {
             Some(_) => None,
             None => matching.first().copied(),
         };
+        let detained = chosen != matching.first().copied();
         matching.retain(|root| Some(*root) != chosen);
-        (chosen, matching)
+        (chosen, matching, detained)
     }
 
     /// The root whose members are on a node.

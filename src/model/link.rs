@@ -82,6 +82,7 @@ impl World {
 
     /// Brings the tree up to date with the pools that were seen or are gone.
     pub(crate) fn link(&mut self) {
+        self.release_detained();
         if self.unlinked.is_empty() {
             return;
         }

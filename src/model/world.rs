@@ -68,6 +68,7 @@ pub struct World {
     pub(crate) node_ids: BTreeMap<Arc<str>, NodeId>,
     pub(crate) sets: Vec<NodeSet>,
     pub(crate) not_ready: BTreeSet<NodeId>,
+    pub(crate) detained: BTreeSet<NodeId>,
     pub(crate) shapes: Shapes,
     pub(crate) workloads: Slab<Workload>,
     pub(crate) workload_ids: BTreeMap<Arc<str>, WorkloadId>,

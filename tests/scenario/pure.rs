@@ -102,7 +102,7 @@ impl Pure {
         self.store.now
     }
 
-    fn wrong(&mut self, what: String) {
+    fn wrong(&mut self, what: impl std::fmt::Display) {
         let at = self.now() - BEGINNING;
         self.wrong.push(format!("at {} ms: {what}", at.0));
     }
@@ -402,7 +402,7 @@ impl Pure {
             if self.records.wait(&uid, status.as_ref().map(|status| status.urgency), now)
                 && let Some(status) = status
             {
-                self.write_status(&uid, status.write, status.event.map(|event| Write::Event(event)));
+                self.write_status(&uid, &status.write, status.event.map(Write::Event).as_ref());
             }
         }
         for name in Records::take_due(&mut self.records.pools, now) {
@@ -412,22 +412,22 @@ impl Pure {
             let Some(report) = self.world.pool_report(&name) else { continue };
             let (status, finalizers) = self.desk().pool_status(&name, &report);
             if let Some(finalizers) = finalizers {
-                self.write_status(&name, finalizers, None);
+                self.write_status(&name, &finalizers, None);
                 self.records.pools.insert(name, now + AGAIN);
             } else if let Some(status) = status {
                 self.records.pool_written(&name, now);
-                self.write_status(&name, status.write, status.event.map(|event| Write::Event(event)));
+                self.write_status(&name, &status.write, status.event.map(Write::Event).as_ref());
             }
         }
     }
 
-    fn write_status(&mut self, object: &Arc<str>, write: Write, event: Option<Write>) {
+    fn write_status(&mut self, object: &Arc<str>, write: &Write, event: Option<&Write>) {
         let now = self.now();
-        if self.write(object, &write)
+        if self.write(object, write)
             && let Some(event) = event
             && self.records.may_tell(object, now)
         {
-            self.write(object, &event);
+            self.write(object, event);
         }
     }
 
@@ -477,8 +477,8 @@ impl Pure {
                     json!({"sim.weir.dev/run-for": "0s", "sim.weir.dev/exit-code": code.to_string()});
                 self.store.patch(key, &json!({"metadata": {"annotations": annotations}})).map(drop)
             }
-            Act::Lose(name) => self.set_node(name, "Unknown", json!("true")),
-            Act::Find(name) => self.set_node(name, "True", Value::Null),
+            Act::Lose(name) => self.set_node(name, "Unknown", &json!("true")),
+            Act::Find(name) => self.set_node(name, "True", &Value::Null),
         };
         if let Err(refused) = done {
             self.wrong(format!("{act:?} is refused: {}", refused.words()));
@@ -499,7 +499,7 @@ impl Pure {
         }
     }
 
-    fn set_node(&mut self, name: &str, ready: &str, lost: Value) -> Result<(), Refused> {
+    fn set_node(&mut self, name: &str, ready: &str, lost: &Value) -> Result<(), Refused> {
         let key = Key::new("Node", "", name);
         let mut patch = json!({"metadata": {"labels": {LOST: lost}}});
         set_ready(&mut patch, ready, self.now());
