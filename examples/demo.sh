@@ -282,6 +282,9 @@ up() {
   need curl sed setsid
   look_ahead
   build
+  # The seconds that are shown are those of what follows, here as in cluster.sh.
+  # shellcheck disable=SC2034 # lib.sh reads it
+  started_us=${EPOCHREALTIME/[.,]/}
   choose_cluster
   install
   start_operator
