@@ -19,7 +19,6 @@ struct Counts {
     finished: u32,
     failed: u32,
     pending: Amounts,
-    workloads: bool,
 }
 
 impl World {
@@ -43,8 +42,14 @@ impl World {
             stalled: pool.stalled.clone(),
             overcommitted: pool.overcommitted.clone(),
             overlapping: self.overlaps(id),
-            in_use: !pool.children.is_empty() || counts.workloads && pool.all.running > 0,
+            in_use: self.pool_in_use(name),
         })
+    }
+
+    /// Whether a pool has children, or workloads in its subtree that hold quota.
+    pub fn pool_in_use(&self, name: &str) -> bool {
+        let pool = self.pool_ids.get(name).and_then(|id| self.pool(*id));
+        pool.is_some_and(|pool| !pool.children.is_empty() || pool.all.running > 0)
     }
 
     fn count(&self, id: PoolId) -> Counts {
@@ -68,8 +73,7 @@ impl World {
                     }
                     Phase::Finished { reason, .. } if reason.succeeded() => counts.finished += 1,
                     Phase::Finished { .. } => counts.failed += 1,
-                    Phase::Admitted { .. } | Phase::Stopping { .. } => counts.workloads = true,
-                    Phase::Suspended => {}
+                    Phase::Admitted { .. } | Phase::Stopping { .. } | Phase::Suspended => {}
                 }
             }
         }

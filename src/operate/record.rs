@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::term::Term;
+use crate::api::labels::FINALIZER;
 use crate::model::time::Time;
 use crate::observe::catalog::Catalog;
 use crate::plan::StatusWrite;
@@ -148,7 +149,9 @@ impl Term {
         }
         for name in due(&self.records.pools) {
             let earliest = self.records.pool_written.get(&name).map_or(at, |written| *written + POOL_PAUSE);
-            if earliest > at || self.writer.busy(&name) {
+            // A pool that comes into use is held at once; only its status keeps to its pace.
+            let paced = earliest > at && !self.wants_hold(&name);
+            if paced || self.writer.busy(&name) {
                 self.records.pools.insert(name, earliest.max(at + Duration::from_millis(20)));
                 continue;
             }
@@ -205,6 +208,13 @@ impl Term {
         self.records.waiting_since.remove(uid);
         self.write_status(uid, write, event, at);
         None
+    }
+
+    /// Whether a pool is in use and nothing keeps it from being deleted yet.
+    fn wants_hold(&self, name: &str) -> bool {
+        let held =
+            |known: &crate::observe::catalog::Pool| known.finalizers.iter().any(|one| one == FINALIZER);
+        self.world.pool_in_use(name) && self.catalog.get_pool(name).is_some_and(|known| !held(known))
     }
 
     fn record_pool(&mut self, name: &Arc<str>, at: Instant, now: Time) {
