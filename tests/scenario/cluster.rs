@@ -11,8 +11,10 @@ use super::file::LOST_AFTER;
 /// The namespace of the operator.
 pub const SYSTEM: &str = "weir-system";
 
-/// A control plane that ends with this value.
+/// A control plane that ends with this value. Its folder stays, with the logs, until the next one.
 pub struct ControlPlane {
+    /// Held as long as it is there: two runs would use the same folder.
+    _lock: File,
     dir: PathBuf,
     env: BTreeMap<String, String>,
 }
@@ -24,14 +26,22 @@ fn script() -> PathBuf {
 impl ControlPlane {
     /// Starts one without nodes. It panics where none can be had: nothing passes by skipping.
     pub fn start() -> Self {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("scenarios-{}", std::process::id()));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let lock = File::create(folder.join("scenarios.lock")).unwrap();
+        lock.lock().expect("the folder can be locked");
+        let dir = folder.join("scenarios");
+        if dir.exists() {
+            // What an interrupted run left.
+            let _ = Command::new(script()).args(["down", "--dir"]).arg(&dir).output();
+            let _ = std::fs::remove_dir_all(&dir);
+        }
         let output = Command::new(script())
             .args(["up", "--no-nodes", "--audit", "--dir"])
             .arg(&dir)
             .stdin(Stdio::null())
             .output()
             .expect("cluster.sh can be run");
-        let mut plane = Self { dir, env: BTreeMap::new() };
+        let mut plane = Self { _lock: lock, dir, env: BTreeMap::new() };
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "the control plane cannot be had:\n{said}");
         let env = std::fs::read_to_string(plane.dir.join("env")).expect("cluster.sh writes env");
@@ -66,7 +76,7 @@ impl ControlPlane {
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        let ended = Command::new(script()).args(["down", "--dir"]).arg(&self.dir).output();
+        let ended = Command::new(script()).args(["down", "--keep-logs", "--dir"]).arg(&self.dir).output();
         if !ended.is_ok_and(|output| output.status.success()) {
             eprintln!("the control plane in {} was not ended", self.dir.display());
         }

@@ -57,6 +57,18 @@ fn every_scenario_holds_on_the_pure_core() {
 }
 
 #[test]
+fn a_scenario_is_decided_alike_each_time() {
+    let mut decisions = 0;
+    for path in files().iter().step_by(4) {
+        let scenario = read(path);
+        let (first, second) = (pure::trace(&scenario), pure::trace(&scenario));
+        decisions += first.1.len();
+        assert_eq!(first.1, second.1, "{}", scenario.name);
+    }
+    assert!(decisions >= 20 || std::env::var_os("SCENARIO").is_some(), "only {decisions} decisions");
+}
+
+#[test]
 fn every_scenario_holds_on_a_real_control_plane() {
     let all: Vec<Scenario> = files().iter().map(|path| read(path)).collect();
     let (only_virtual, real): (Vec<Scenario>, Vec<Scenario>) =

@@ -32,6 +32,11 @@ const SETTLING: Span = Span::seconds(5);
 
 /// Runs one scenario; what was wrong.
 pub fn run(scenario: &Scenario) -> Vec<String> {
+    trace(scenario).0
+}
+
+/// Runs one scenario; what was wrong, and all that was decided.
+pub fn trace(scenario: &Scenario) -> (Vec<String>, Vec<String>) {
     let mut pure = Pure::new(scenario);
     for object in &scenario.setup {
         pure.apply(object);
@@ -49,7 +54,7 @@ pub fn run(scenario: &Scenario) -> Vec<String> {
             break;
         }
     }
-    pure.wrong
+    (pure.wrong, pure.decided)
 }
 
 #[derive(Default)]
@@ -71,6 +76,7 @@ struct Pure {
     wake_at: Option<Time>,
     stirred: bool,
     starts: Vec<String>,
+    decided: Vec<String>,
     counts: BTreeMap<Arc<str>, Count>,
     names: BTreeMap<Key, Arc<str>>,
     wrong: Vec<String>,
@@ -92,6 +98,7 @@ impl Pure {
             wake_at: None,
             stirred: true,
             starts: Vec::new(),
+            decided: Vec::new(),
             counts: BTreeMap::new(),
             names: BTreeMap::new(),
             wrong: Vec::new(),
@@ -233,6 +240,7 @@ impl Pure {
             self.wrong(format!("the world contradicts itself: {wrong}"));
         }
         for decision in decided.decisions {
+            self.decided.push(format!("{now:?} {decision:?}"));
             if let Decision::Admit { workload, .. } = &decision
                 && let Some(known) = self.catalog.get(workload)
             {
