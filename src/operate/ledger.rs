@@ -263,17 +263,17 @@ impl Ledgers {
         self.books.values().any(|book| book.stale)
     }
 
-    /// Writes the ledgers that hold more than they must.
+    /// Writes one of the ledgers that hold more than they must. The cycle waits for it, so the next one has its
+    /// turn later: nothing is urgent about tidying up.
     ///
     /// # Errors
     /// See [`ReserveError::ends_the_term`].
     pub async fn flush(&mut self) -> Result<(), ReserveError> {
-        let stale: Vec<Arc<str>> =
-            self.books.iter().filter(|(_, book)| book.stale).map(|(root, _)| root.clone()).collect();
-        for root in stale {
-            self.write(&root, Vec::new()).await?;
+        let stale = self.books.iter().find(|(_, book)| book.stale).map(|(root, _)| root.clone());
+        match stale {
+            Some(root) => self.write(&root, Vec::new()).await.map(drop),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn settle(&mut self, workload: &str, change: impl Fn(&mut Entry)) {

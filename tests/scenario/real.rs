@@ -308,7 +308,9 @@ impl Real<'_> {
             let of = &line["objectRef"];
             let name = of["name"].as_str().unwrap_or_default();
             let ours = line["requestURI"].as_str().is_some_and(|uri| uri.contains("fieldManager=weir"));
-            if of["namespace"] != workload.namespace.as_str() || !ours {
+            // A write that was refused has changed nothing.
+            let done = line["responseStatus"]["code"].as_u64().is_some_and(|code| code < 300);
+            if of["namespace"] != workload.namespace.as_str() || !ours || !done {
                 continue;
             }
             match of["resource"].as_str() {
