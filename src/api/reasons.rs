@@ -95,8 +95,6 @@ reasons! {
         "Look at the failed member's log; the delay grows from 10 s to 5 min.";
     GangRestarted: "A member failed, and onMemberFailure is RestartGang: all members are started again.",
         "Look at the failed member's log.";
-    KubeletRefused: "The kubelet refused a member's pod on arrival, as with too little of a resource on the node.",
-        "Nothing: the member is placed again, uncounted, and another node is preferred.";
     Unbound: "A member's pod was left to the default scheduler for its volumes or devices, and is not bound after a minute.",
         "Nothing: it is placed again. Look at the pod's events if it happens again.";
 
@@ -129,8 +127,6 @@ reasons! {
         "Take spec.parent away from one of the pools that the message names.";
     ReservationsExceedParent: "The reservations of the children add up to more than the pool can give.",
         "Lower reservations by the amount in the message, or raise those of the pool.";
-    ReservationExceedsLimit: "A reservation is larger than the limit of the pool or of a pool above it.",
-        "Lower the reservation, or raise that limit.";
     SelectorsOverlap: "Nodes that nodes.selector matches belong to another root pool, which is older.",
         "Make the selectors of the two roots exclude each other.";
     NoOverlap: "Every node that nodes.selector matches belongs to this root.",

@@ -313,7 +313,7 @@ pub enum Phase {
     Suspended,
     /// It ended well.
     Succeeded,
-    /// It ended badly, or can never run.
+    /// It ended badly.
     Failed,
 }
 

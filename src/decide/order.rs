@@ -120,6 +120,9 @@ fn standing<'a>(world: &World, root: &Pool, pool: &'a Pool, charge: &Amounts, ow
 /// The next workload of a pool's own queue, unless the queue is held by one that waits before it.
 fn head(world: &World, id: PoolId, pool: &Pool, now: Time) -> Option<Entry> {
     let (rank, workload, class) = pool.queue.head()?;
+    if pool.spec.queueing == Queueing::Strict && world.nominee_of(id).is_some() {
+        return None;
+    }
     if let Some((waiting, who)) = pool.queue.first_waiting_for_room()
         && *waiting < *rank
         && holds_queue(world, pool, who, now)

@@ -267,12 +267,18 @@ impl World {
         if let Some(refusal) = pool.queue.refusal(&place.class) {
             return refusal.clone();
         }
-        match pool.queue.first_waiting_for_room() {
-            Some((rank, head)) if *rank < place.rank => {
-                self.workload(head).map_or(Refusal::NotTried, |head| Refusal::QueuedBehind(head.title()))
-            }
-            Some(_) | None => Refusal::NotTried,
-        }
+        let first = pool.queue.first_waiting_for_room().filter(|(rank, _)| **rank < place.rank);
+        first
+            .map(|(_, head)| head)
+            .or_else(|| self.nominee_of(place.pool))
+            .and_then(|head| self.workload(head))
+            .map_or(Refusal::NotTried, |head| Refusal::QueuedBehind(head.title()))
+    }
+
+    /// A workload of a pool's own queue whose place is being cleared.
+    pub(crate) fn nominee_of(&self, pool: PoolId) -> Option<WorkloadId> {
+        let of_pool = |id: &&WorkloadId| self.workload(**id).is_some_and(|one| one.pool == Some(pool));
+        self.nominees.iter().find(of_pool).copied()
     }
 
     /// The first `count` workloads of a pool's queue: UID and position from 1.
