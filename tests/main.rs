@@ -8,3 +8,4 @@ mod docs;
 mod operate;
 mod rings;
 mod scenario;
+mod real;
