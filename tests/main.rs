@@ -6,5 +6,6 @@ mod api;
 mod check;
 mod docs;
 mod operate;
+mod real;
 mod rings;
 mod scenario;

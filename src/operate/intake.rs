@@ -47,6 +47,10 @@ impl Term {
                 if let Some((at, _)) = spec.record.admitted {
                     self.ledgers.shows(&spec.uid, at);
                 }
+                // It ended before its entry had left the ledger, perhaps under an older leader.
+                if spec.record.finished.is_some() {
+                    self.ledgers.gone(&spec.uid);
+                }
             }
             Delta::WorkloadGone(uid) => {
                 self.ledgers.gone(uid);

@@ -1,0 +1,146 @@
+//! The API server, in plain JSON: nothing of Weir's own types or clients is used here.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use axum::http::Request;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::{Value, json};
+
+pub const POOLS: &str = "/apis/weir.dev/v1alpha1/resourcepools";
+pub const NODES: &str = "/api/v1/nodes";
+pub const NAMESPACES: &str = "/api/v1/namespaces";
+
+/// Where workloads of a namespace are.
+pub fn workloads(namespace: &str) -> String {
+    format!("/apis/weir.dev/v1alpha1/namespaces/{namespace}/pooledworkloads")
+}
+
+/// Where pods of a namespace are.
+pub fn pods(namespace: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/pods")
+}
+
+#[derive(Clone)]
+pub struct Api {
+    pub client: Client,
+}
+
+impl Api {
+    pub async fn new(kubeconfig: &Path) -> Self {
+        let config = Kubeconfig::read_from(kubeconfig).unwrap();
+        let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+        Self { client: Client::try_from(config).unwrap() }
+    }
+
+    async fn ask(&self, method: &str, path: &str, kind: &str, body: &Value) -> Result<Value, kube::Error> {
+        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let request = Request::builder().method(method).uri(path).header("content-type", kind);
+        self.client.request(request.body(bytes).unwrap()).await
+    }
+
+    /// None where there is no such thing.
+    pub async fn get(&self, path: &str) -> Option<Value> {
+        match self.ask("GET", path, "application/json", &Value::Null).await {
+            Ok(found) => Some(found),
+            Err(kube::Error::Api(status)) if status.code == 404 => None,
+            Err(error) => panic!("GET {path}: {error}"),
+        }
+    }
+
+    pub async fn list(&self, path: &str) -> Vec<Value> {
+        let found = self.get(path).await.unwrap_or_else(|| panic!("there is no {path}"));
+        found["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Value {
+        let answer = self.ask("POST", path, "application/json", &body).await;
+        answer.unwrap_or_else(|error| panic!("POST {path}: {error}\n{body:#}"))
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Value {
+        let answer = self.ask("PATCH", path, "application/merge-patch+json", &body).await;
+        answer.unwrap_or_else(|error| panic!("PATCH {path}: {error}\n{body:#}"))
+    }
+
+    pub async fn delete(&self, path: &str) {
+        match self.ask("DELETE", path, "application/json", &Value::Null).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => panic!("DELETE {path}: {error}"),
+        }
+    }
+
+    pub async fn namespace(&self, name: &str) {
+        self.post(NAMESPACES, json!({"metadata": {"name": name}})).await;
+    }
+
+    /// Waits until the object is as it should be.
+    pub async fn until(&self, path: &str, seconds: u64, good: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            let found = self.get(path).await;
+            if let Some(found) = found.as_ref().filter(|found| good(found)) {
+                return found.clone();
+            }
+            assert!(Instant::now() < deadline, "after {seconds} s {path} is:\n{}", short(found.as_ref()));
+            pause(100).await;
+        }
+    }
+
+    /// Waits until what is listed is as it should be.
+    pub async fn until_list(&self, path: &str, seconds: u64, good: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let found = self.until(path, seconds, |list| good(list["items"].as_array().unwrap())).await;
+        found["items"].as_array().cloned().unwrap()
+    }
+
+    pub async fn until_gone(&self, path: &str, seconds: u64) {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        while let Some(found) = self.get(path).await {
+            assert!(Instant::now() < deadline, "after {seconds} s {path} still is:\n{}", short(Some(&found)));
+            pause(100).await;
+        }
+    }
+
+    /// Waits for a phase of a workload.
+    pub async fn until_phase(&self, namespace: &str, name: &str, phase: &str, seconds: u64) -> Value {
+        let path = format!("{}/{name}", workloads(namespace));
+        self.until(&path, seconds, |found| found["status"]["phase"] == phase).await
+    }
+}
+
+fn short(found: Option<&Value>) -> String {
+    let Some(found) = found else { return "not there".to_owned() };
+    let mut found = found.clone();
+    let items = found["items"].as_array_mut();
+    for object in items.into_iter().flatten() {
+        object["metadata"]["managedFields"].take();
+    }
+    found["metadata"]["managedFields"].take();
+    let text = format!("{found:#}");
+    text.chars().take(6000).collect()
+}
+
+pub async fn pause(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+/// Prints what was shown, and how long it took.
+pub struct Checks {
+    what: &'static str,
+    began: Instant,
+    last: Instant,
+}
+
+impl Checks {
+    pub fn begin(what: &'static str) -> Self {
+        Self { what, began: Instant::now(), last: Instant::now() }
+    }
+
+    pub fn ok(&mut self, shown: &str) {
+        let (took, all) = (self.last.elapsed().as_secs_f64(), self.began.elapsed().as_secs_f64());
+        println!("{}: {shown} ({took:.1} s, {all:.1} s in all)", self.what);
+        self.last = Instant::now();
+    }
+}
