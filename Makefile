@@ -15,7 +15,7 @@ help: ## this list
 
 # --- everyday ---------------------------------------------------------------------------------------------------
 
-.PHONY: demo test lint fmt generate cargo
+.PHONY: demo test bench lint fmt generate cargo
 demo: ## from nothing to a company of pools at work (DIR=.run; DRIVE=kind or KUBECONFIG: on your cluster)
 	@FETCH=$(FETCH) DRIVE=$(DRIVE) CONFIRM=$(CONFIRM) examples/demo.sh up --dir $(DIR)
 
@@ -31,6 +31,9 @@ lint: cargo ## format and lints, warnings are errors
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	@if command -v shellcheck >/dev/null; then shellcheck -x -P SCRIPTDIR .ci/run examples/*.sh; \
 	else echo "shellcheck is not installed: shell scripts are not linted"; fi
+
+bench: cargo ## measures it beside a bare client, half an hour (NODES=1000 ARGS="--rounds 1 --variant place")
+	@FETCH=$(FETCH) tests/bench/bench.sh $(ARGS)
 
 fmt: cargo ## formats the code
 	cargo fmt

@@ -24,8 +24,11 @@ use crate::plan::write::{Script, Write};
 const POOL_PAUSE: Duration = Duration::from_secs(1);
 /// A change that may be merged with the next one.
 const SOON: Duration = Duration::from_secs(1);
-/// A start that may be merged with what follows it.
+/// A start that may be merged with what follows it: longer where many start at once, since kubelets then take
+/// longer too and each start that is told by itself costs another write.
 const LATER: Duration = Duration::from_secs(3);
+const LATER_EACH: Duration = Duration::from_millis(10);
+const LATER_AT_MOST: Duration = Duration::from_secs(10);
 /// After a write that did not go through, the watch shows why.
 const AGAIN: Duration = Duration::from_millis(250);
 /// Queue positions are written that often, for so many of a pool.
@@ -75,6 +78,12 @@ impl Records {
         self.events.told.remove(workload);
         self.positions.remove(workload);
     }
+}
+
+/// How long a start waits to be told, where so many statuses wait.
+fn later(waiting: usize) -> Duration {
+    let more = LATER_EACH.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
+    LATER.saturating_add(more).min(LATER_AT_MOST)
 }
 
 /// Bounds the number of events.
@@ -200,7 +209,7 @@ impl Term {
         let due = match urgency {
             Urgency::No | Urgency::Now => at,
             Urgency::Soon => since + SOON,
-            Urgency::Later => since + LATER,
+            Urgency::Later => since + later(self.records.waiting_since.len()),
         };
         if due > at {
             return Some(due);
@@ -245,6 +254,14 @@ impl Term {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn starts_are_told_soon_where_few_start_and_together_with_running_where_many_do() {
+        assert_eq!(later(1), LATER + LATER_EACH);
+        assert_eq!(later(100), Duration::from_secs(4));
+        assert_eq!(later(5000), LATER_AT_MOST);
+        assert_eq!(later(usize::MAX), LATER_AT_MOST);
+    }
 
     #[test]
     fn events_are_bounded_for_one_object_and_for_all() {

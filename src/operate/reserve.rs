@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::ledger::ReserveError;
@@ -12,6 +14,21 @@ use crate::model::delta::{Delta, InFlight};
 use crate::model::spec::MemberRef;
 use crate::model::time::Time;
 use crate::plan::ledger::Ledger;
+
+/// Under load so many admissions shall share one write of the ledger.
+const TOGETHER: u32 = 16;
+/// Shortest and longest wait for others to share a reservation with.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
+
+/// How long the next reservation waits after one of `admissions`, the first after `since`: as long as it takes
+/// for enough to come, if they go on coming as fast. A single one keeps nobody waiting.
+pub(super) fn pause(admissions: usize, since: Duration) -> Duration {
+    let (shortest, longest) = PAUSES;
+    match u32::try_from(admissions).unwrap_or(u32::MAX) {
+        0 | 1 => shortest,
+        several => (since.saturating_mul(TOGETHER) / several).clamp(shortest, longest),
+    }
+}
 
 /// What a decision places, as the ledger records it.
 fn in_flight(decision: &Decision) -> Option<InFlight> {
@@ -66,9 +83,13 @@ impl Term {
             flights.push(flight);
             waiting.push((root, decision));
         }
+        if !waiting.is_empty() {
+            let since = self.reserved_at.map_or(Duration::ZERO, |at| at.elapsed());
+            self.pause = pause(waiting.len(), since);
+        }
         let mut refused: BTreeMap<Arc<str>, String> = BTreeMap::new();
         for (root, (_, flights)) in roots {
-            self.reserved_at = Some(tokio::time::Instant::now());
+            self.reserved_at = Some(Instant::now());
             match self.ledgers.reserve(&root, flights).await {
                 Ok(found) => found_late(&root, &found),
                 Err(lost @ (ReserveError::Lost { .. } | ReserveError::NotLeading)) => {
@@ -104,5 +125,21 @@ impl Term {
 fn found_late(root: &Arc<str>, found: &[InFlight]) {
     for flight in found {
         warn!(%root, workload = %flight.workload, "an older leader admitted it after it had lost the lead");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_of_admissions_shares_reservations_and_a_single_one_keeps_nobody_waiting() {
+        let millis = Duration::from_millis;
+        assert_eq!(pause(1, millis(100)), millis(50));
+        assert_eq!(pause(3, Duration::from_mins(1)), millis(250));
+        assert_eq!(pause(8, millis(50)), millis(100));
+        assert_eq!(pause(16, millis(100)), millis(100));
+        assert_eq!(pause(40, millis(50)), millis(50));
+        assert_eq!(pause(usize::MAX, millis(50)), millis(50));
     }
 }

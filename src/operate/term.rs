@@ -20,6 +20,7 @@ use super::lead::Leadership;
 use super::ledger::{Ledgers, ReserveError};
 use super::metrics::Metrics;
 use super::record::Records;
+use super::reserve::pause;
 use crate::apply::{Answer, Writer};
 use crate::decide::decide;
 use crate::decide::decision::Decision;
@@ -33,8 +34,6 @@ use crate::watch::seen::{KINDS, Seen, watch_all};
 
 /// At least that long between two cycles: events that come close together are taken together.
 const BETWEEN_CYCLES: Duration = Duration::from_millis(10);
-/// At least that long between two reservations, so that under load many admissions share one write.
-const BETWEEN_RESERVATIONS: Duration = Duration::from_millis(50);
 /// The ledgers are written once more when nothing was reserved for that long and entries have left them.
 const QUIET: Duration = Duration::from_secs(2);
 /// Without any event the cycle runs this often: to look at the age of the caches.
@@ -72,6 +71,8 @@ pub struct Term {
     /// Decisions that are to be carried out again.
     pub(super) again: Vec<(Instant, Decision)>,
     pub(super) reserved_at: Option<Instant>,
+    /// At least that long between the last reservation and the next.
+    pub(super) pause: Duration,
     began: Instant,
     in_flight: Vec<InFlight>,
     freshness: Freshness,
@@ -130,6 +131,7 @@ impl Term {
             carried: HashMap::new(),
             again: Vec::new(),
             reserved_at: None,
+            pause: pause(0, Duration::ZERO),
             began: Instant::now(),
             in_flight,
             freshness,
@@ -202,7 +204,7 @@ impl Term {
     }
 
     fn reservable_at(&self) -> Instant {
-        self.reserved_at.map_or(self.began, |at| at + BETWEEN_RESERVATIONS)
+        self.reserved_at.map_or(self.began, |at| at + self.pause)
     }
 
     fn quiet_at(&self) -> Instant {
