@@ -41,7 +41,6 @@ async fn nothing_is_admitted_twice_or_lost_whatever_becomes_of_the_operator() {
     bench.quiet().await;
     bench.deleted(&operator).await;
     bench.paused_and_overtaken(operator, &first, &second).await;
-    bench.quiet().await;
 }
 
 async fn begin() -> Bench {
@@ -107,8 +106,8 @@ impl Bench {
         let mut all = Vec::new();
         for number in 0..count {
             let name = format!("w-{number:03}");
-            let pool = if self.dice.below(2) == 0 { "left" } else { "right" };
-            let members = 1 + self.dice.below(3);
+            let pool = if self.dice.below(3) == 0 { "left" } else { "right" };
+            let members = 1 + self.dice.below(2);
             let millis = 200 + self.dice.below(1300);
             all.push(workload(&name, pool, members, 1 + self.dice.below(3), Some(millis)));
             replicas.insert(name, members);
@@ -159,14 +158,14 @@ impl Bench {
         let stream = self.stream("stream", 200, Duration::from_secs(30)).await;
         let began = Instant::now();
         let mut kills = 0;
-        // A successor waits three seconds for the Lease; some are killed before they lead, most while they do.
+        // A successor waits four seconds for the Lease; some are killed before they lead, most while they do.
         while began.elapsed() < Duration::from_secs(35) {
-            pause(1500 + self.dice.below(4000)).await;
+            pause(2000 + self.dice.below(5000)).await;
             operator.kill();
             operator = account.start(&[]);
             kills += 1;
         }
-        self.all_done_once(&stream, &auditor, 90).await;
+        self.all_done_once(&stream, &auditor, 150).await;
         let told = format!(
             "200 workloads done once each over {kills} times kill -9, {} pod events",
             auditor.looked()
@@ -193,7 +192,7 @@ impl Bench {
         let written: Vec<String> = self.written().split_off(before).iter().map(Write::to_string).collect();
         let ours: Vec<_> = written.iter().filter(|line| line.contains("weir-")).collect();
         let leases = ours.iter().filter(|line| line.contains(" leases/weir ")).count();
-        assert!(leases >= 10, "the audit log does not show the Lease: {leases} of {}", written.len());
+        assert!(leases >= 8, "the audit log does not show the Lease: {leases} of {}", written.len());
         let others: Vec<_> = ours.iter().filter(|line| !line.contains(" leases/weir ")).collect();
         assert!(others.is_empty(), "written while nothing happens: {others:#?}");
         self.checks.ok("the ledger is empty, and nothing is written for 20 s but the Lease");
@@ -291,18 +290,14 @@ impl Bench {
         assert!(wrote_before, "one that stands by writes");
         leader.signal("-STOP");
         let paused = Instant::now();
-        let taken = loop {
-            let ledger = self.written().into_iter().find(|one| one.user == second.user() && one.is_ledger());
-            if ledger.is_some() {
-                break paused.elapsed();
-            }
-            assert!(paused.elapsed() < Duration::from_secs(15), "nobody took over within 15 s");
-            pause(50).await;
-        };
-        // Three seconds after the last renewal that it saw, and what a busy machine adds.
-        assert!(taken < Duration::from_secs(6), "it took over after {taken:?}");
+        let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/weir");
+        let holder = |lease: &Value| lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned();
+        self.api.until(&lease, 15, |lease| holder(lease).starts_with(second.name)).await;
+        let taken = paused.elapsed();
+        // Four seconds after the last renewal that it saw, and what a busy machine adds.
+        assert!(taken < Duration::from_secs(8), "it took over after {taken:?}");
         self.checks.ok(&format!("a paused leader is replaced within {:.1} s", taken.as_secs_f64()));
-        tokio::time::sleep(Duration::from_secs(9).saturating_sub(paused.elapsed())).await;
+        tokio::time::sleep(Duration::from_secs(12).saturating_sub(paused.elapsed())).await;
         let overtaken = self.written().len();
         leader.signal("-CONT");
         pause(3000).await;
@@ -318,15 +313,13 @@ impl Bench {
         self.checks.ok("a leader that wakes after another took over writes nothing and stands by");
 
         standby.stop();
-        self.all_done_once(&stream, &auditor, 60).await;
+        self.all_done_once(&stream, &auditor, 120).await;
         let last = self.written().into_iter().rev().find(|one| one.is_ledger() && one.done).unwrap();
         assert_eq!(last.user, first.user(), "the first one leads again");
         self.checks.ok(
             "when the second one is told to end, the first one leads again; 120 workloads are done once each",
         );
         leader.stop();
-        // Somebody must hold the Lease while it is quiet.
-        let _ = (first, second);
     }
 }
 

@@ -52,14 +52,13 @@ impl Account {
         format!("system:serviceaccount:{NAMESPACE}:{}", self.name)
     }
 
-    /// Starts the operator. A leader that goes away is replaced after three seconds.
+    /// Starts the operator. A leader that goes away is replaced after four seconds.
     pub fn start(&self, more: &[&str]) -> Operator {
-        fs::create_dir_all(self.folder.join("logs")).unwrap();
-        let path = self.folder.join(format!("logs/{}.log", self.name));
+        let path = self.folder.join(format!("{}.log", self.name));
         let log = File::options().create(true).append(true).open(&path).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_weir"))
             .args(["run", "--namespace", NAMESPACE, "--identity", self.name, "--http-addr", "127.0.0.1:0"])
-            .args(["--lease-duration", "3s", "--lease-give-up", "2s", "--lease-renew", "500ms"])
+            .args(["--lease-duration", "4s", "--lease-give-up", "3s", "--lease-renew", "1s"])
             .args(more)
             .env("KUBECONFIG", &self.kubeconfig)
             .env("RUST_LOG", "info")
