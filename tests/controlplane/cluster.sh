@@ -163,7 +163,7 @@ options:
   manageAllNodes: false
   manageNodesWithAnnotationSelector: kwok.x-k8s.io/node=fake
   manageNodesWithLabelSelector: sim.weir.dev/lost!=silent
-  podPlayStageParallelism: 8
+  podPlayStageParallelism: ${KWOK_PARALLELISM:-8}
   nodePlayStageParallelism: 4
   nodeLeaseParallelism: 8
   podsOnNodeSyncParallelism: 4
