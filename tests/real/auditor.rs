@@ -169,7 +169,7 @@ async fn follow(api: Api, mut version: String, book: Arc<Mutex<Book>>) {
                 // A gap would make all that follows worthless: the test fails by the task's end.
                 WatchEvent::Error(error) => panic!("the auditor's watch: {error}"),
             };
-            version = pod["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+            pod["metadata"]["resourceVersion"].as_str().unwrap().clone_into(&mut version);
             book.lock().unwrap().see(what, &pod);
         }
     }

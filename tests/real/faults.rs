@@ -232,7 +232,7 @@ impl Bench {
         self.api.until_list(&pods("doomed"), 20, some).await;
         self.api.delete(&format!("{NAMESPACES}/doomed")).await;
         self.api.until_gone(&format!("{NAMESPACES}/doomed"), 60).await;
-        self.api.until(&format!("{POOLS}/left"), 20, |pool| idle(pool)).await;
+        self.api.until(&format!("{POOLS}/left"), 20, idle).await;
         self.checks.ok("a namespace goes with all its workloads, and the pool has everything back");
     }
 
@@ -248,7 +248,7 @@ impl Bench {
         }
         self.api.until_list(&workloads("brief"), 20, <[Value]>::is_empty).await;
         self.api.until_list(&pods("brief"), 30, <[Value]>::is_empty).await;
-        self.api.until(&format!("{POOLS}/right"), 20, |pool| idle(pool)).await;
+        self.api.until(&format!("{POOLS}/right"), 20, idle).await;
         self.checks.ok("workloads that are deleted while they start leave nothing behind");
     }
 
@@ -308,7 +308,7 @@ impl Bench {
         assert!(by_second > 10, "the second one admitted nothing meanwhile ({by_second} writes)");
         let by_first: Vec<_> =
             later.iter().filter(|one| one.user == first.user() && !one.is_lease()).collect();
-        let told: Vec<String> = by_first.iter().map(|one| one.to_string()).collect();
+        let told: Vec<String> = by_first.iter().map(ToString::to_string).collect();
         assert!(told.is_empty(), "the old leader writes after it was overtaken: {told:#?}");
         self.checks.ok("a leader that wakes after another took over writes nothing and stands by");
 

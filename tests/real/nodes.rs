@@ -124,7 +124,7 @@ fn recovers() -> Value {
 }
 
 fn stops() -> Value {
-    let line = r#"trap 'echo told >/dev/termination-log; sleep 1; exit 0' TERM; while :; do sleep 0.1; done"#;
+    let line = r"trap 'echo told >/dev/termination-log; sleep 1; exit 0' TERM; while :; do sleep 0.1; done";
     shell("stops", line).with("pod/nodeSelector", json!({"kubernetes.io/hostname": "real-1"}))
 }
 
@@ -199,7 +199,7 @@ impl Bench {
         self.say_cpus("real-0", self.cpus).await;
         self.cluster.again();
         // Weir deletes what was refused: the auditor has seen it.
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !self.versions_of("refused").iter().any(|one| one.pod["status"]["reason"] == "OutOfcpu") {
             assert!(Instant::now() < deadline, "the kubelet refuses nothing");
             pause(100).await;
