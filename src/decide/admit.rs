@@ -104,7 +104,6 @@ pub fn admit(
 ) -> Result<(), Refusal> {
     let places = find_places(world, desk, id, Horizon::Now)?;
     take_places(world, id, &places, now, out);
-    desk.placer.taken(world);
     Ok(())
 }
 

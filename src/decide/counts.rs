@@ -89,3 +89,29 @@ fn nothing_is_looked_at_when_nothing_changed() {
     assert_eq!((decided.work.tried, decided.work.nodes_scanned), (0, 0));
     assert!(world.take_changed().workloads.is_empty());
 }
+
+#[test]
+fn several_shapes_in_turn_cost_one_scan_each_and_go_where_they_would_go_one_by_one() {
+    let submit_one = |world: &mut World, at: i64| {
+        let spec = workload(&format!("w{at:04}"), "root", 1 + at % 3, 1, 1, at);
+        world.apply(Delta::Workload(Box::new(spec)), Time(0));
+    };
+    let places = |decisions: Vec<Decision>| {
+        decisions.into_iter().filter_map(|decision| match decision {
+            Decision::Admit { workload, placements, .. } => Some((workload, placements)),
+            _ => None,
+        })
+    };
+    let mut together = world(50, 10);
+    (0..200).for_each(|at| submit_one(&mut together, at));
+    let decided = decide(&mut together, Time(1));
+    assert_eq!(decided.work.nodes_scanned, 3 * 50);
+    let mut single = world(50, 10);
+    let mut one_by_one = Vec::new();
+    for at in 0..200 {
+        submit_one(&mut single, at);
+        one_by_one.extend(places(decide(&mut single, Time(1)).decisions));
+    }
+    assert_eq!(one_by_one.len(), 200);
+    assert_eq!(places(decided.decisions).collect::<Vec<_>>(), one_by_one);
+}

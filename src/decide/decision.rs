@@ -106,6 +106,8 @@ pub struct Decided {
 pub struct Work {
     /// Workloads (one of each class) that were tried.
     pub tried: u64,
-    /// Nodes that were looked at for a member.
+    /// Nodes that were looked at to rank or to explain.
     pub nodes_scanned: u64,
+    /// Nodes that were ranked anew because they had changed.
+    pub nodes_updated: u64,
 }

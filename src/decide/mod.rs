@@ -35,6 +35,7 @@ pub fn decide(world: &mut World, now: Time) -> Decided {
         return Decided::default();
     }
     let mut desk = Desk::default();
+    world.journal.clear();
     let mut decisions = Vec::new();
     let out = &mut decisions;
     world.link();

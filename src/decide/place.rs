@@ -1,10 +1,10 @@
 //! Where: which nodes take members, and which of them is best.
 //!
 //! A trial changes nothing: members tried on a node are counted beside it. The nodes that passed the filter are
-//! kept in a heap by score, so that a gang, or a run of equal workloads, costs one scan and not one a member.
+//! kept ranked by score, so that a gang, or any number of workloads of some shapes, costs one scan a shape and
+//! not one a member.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::amount::Amount;
@@ -28,7 +28,7 @@ pub enum Horizon {
 }
 
 /// What is placed: equal questions have equal answers while nodes do not change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Question {
     /// What a member asks for.
     pub shape: ShapeId,
@@ -40,55 +40,47 @@ pub struct Question {
     pub horizon: Horizon,
 }
 
-/// The nodes that take a shape, best first.
-#[derive(Debug)]
+/// The nodes that take a shape, best first: by score, then by name.
+#[derive(Debug, Default)]
 struct Ranking {
-    question: Question,
-    heap: BinaryHeap<Reverse<(i64, Arc<str>, NodeId)>>,
-    /// The world's count of node changes for which the ranking is true.
-    at: u64,
+    order: BTreeSet<(i64, Arc<str>, NodeId)>,
+    entries: BTreeMap<NodeId, (i64, Arc<str>)>,
+    /// How much of the world's journal of changed nodes it has taken in.
+    read: usize,
 }
 
-/// Places members, and remembers the last ranking of nodes.
+/// Rankings that are kept at a time: one holds an entry a node.
+const MOST_RANKINGS: usize = 32;
+
+/// Places members, and remembers rankings of nodes during one decision: nodes that change meanwhile are ranked
+/// anew one by one.
 #[derive(Debug, Default)]
 pub struct Placer {
-    ranking: Option<Ranking>,
+    rankings: BTreeMap<Question, Ranking>,
 }
 
 impl Placer {
     /// The best nodes for up to `count` members, fewer if no more fit. Nothing is changed.
     pub fn place(&mut self, world: &World, question: Question, count: u32, work: &mut Work) -> Vec<NodeId> {
         let Some(shape) = world.shapes.get(question.shape) else { return Vec::new() };
-        let mut ranking = match self.ranking.take() {
-            Some(ranking) if ranking.question == question && ranking.at == world.node_changes => ranking,
-            Some(_) | None => rank(world, question, work),
-        };
-        let balanced = world.sets.get(question.set.at()).map(|set| &*set.balanced).unwrap_or_default();
+        let ranking = self.ranking(world, question, work);
         let mut taken: BTreeMap<NodeId, u32> = BTreeMap::new();
         let mut places = Vec::new();
         while places.len() < count as usize
-            && let Some(Reverse((_, name, id))) = ranking.heap.pop()
+            && let Some((_, _, id)) = ranking.order.first().cloned()
         {
-            let Some(node) = world.node(id) else { continue };
+            let Some(node) = world.node(id) else { break };
             places.push(id);
-            let before = taken.entry(id).or_default();
-            *before += 1;
-            if fits(node, &shape.spec, &shape.requests, *before, question.horizon) {
-                let score = score(node, &shape.requests, *before, question.strategy, balanced);
-                ranking.heap.push(Reverse((score, name, id)));
-            }
+            let beside = taken.entry(id).or_default();
+            *beside += 1;
+            let again = fits(node, &shape.spec, &shape.requests, *beside, question.horizon);
+            let score = again.then(|| score_in(world, question, node, &shape.requests, *beside));
+            ranking.set(id, &node.name, score);
         }
-        // If the caller takes these places, the ranking holds for the world after that, and the caller says so.
-        ranking.at = u64::MAX;
-        self.ranking = Some(ranking);
+        for id in taken.into_keys() {
+            ranking.refresh(world, question, id);
+        }
         places
-    }
-
-    /// The places that were given last were taken just so: the ranking is true for the world as it is now.
-    pub fn taken(&mut self, world: &World) {
-        if let Some(ranking) = &mut self.ranking {
-            ranking.at = world.node_changes;
-        }
     }
 
     /// The best node for one member, another than those in `avoid` if there is one.
@@ -99,41 +91,69 @@ impl Placer {
         avoid: &[NodeId],
         work: &mut Work,
     ) -> Option<NodeId> {
-        let places = self.place(world, question, 1, work);
-        let first = places.first().copied();
-        if first.is_none_or(|first| !avoid.contains(&first)) {
-            return first;
+        let ranking = self.ranking(world, question, work);
+        let other = ranking.order.iter().map(|(_, _, id)| *id).find(|id| !avoid.contains(id));
+        other.or_else(|| ranking.order.first().map(|(_, _, id)| *id))
+    }
+
+    fn ranking(&mut self, world: &World, question: Question, work: &mut Work) -> &mut Ranking {
+        if self.rankings.len() >= MOST_RANKINGS && !self.rankings.contains_key(&question) {
+            self.rankings.clear();
         }
-        // The ranking has an avoided node again if it takes a second one; the best other one is wanted.
-        let other = self.ranking.take().and_then(|ranking| {
+        let ranking = self.rankings.entry(question).or_insert_with(|| {
+            let mut ranking = Ranking { read: world.journal.len(), ..Ranking::default() };
+            let nodes = world.sets.get(question.set.at()).map(|set| set.nodes.as_slice()).unwrap_or_default();
+            work.nodes_scanned += nodes.len() as u64;
+            for (_, id) in nodes {
+                ranking.refresh(world, question, *id);
+            }
             ranking
-                .heap
-                .into_sorted_vec()
-                .into_iter()
-                .rev()
-                .map(|Reverse(entry)| entry)
-                .find(|(_, _, id)| !avoid.contains(id))
         });
-        other.map(|(_, _, id)| id).or(first)
+        let changed: BTreeSet<NodeId> =
+            world.journal.get(ranking.read..).unwrap_or_default().iter().copied().collect();
+        ranking.read = world.journal.len();
+        work.nodes_updated += changed.len() as u64;
+        for id in changed {
+            ranking.refresh(world, question, id);
+        }
+        ranking
     }
 }
 
-fn rank(world: &World, question: Question, work: &mut Work) -> Ranking {
-    let mut heap = Vec::new();
-    if let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape)) {
-        work.nodes_scanned += set.nodes.len() as u64;
-        for (name, id) in &set.nodes {
-            let Some(node) = world.node(*id) else { continue };
-            // Room first: it refuses most, and costs least.
-            if fits(node, &shape.spec, &shape.requests, 0, question.horizon)
-                && suits(node, &shape.spec).is_none()
-            {
-                let score = score(node, &shape.requests, 0, question.strategy, &set.balanced);
-                heap.push(Reverse((score, Arc::clone(name), *id)));
-            }
+impl Ranking {
+    /// Ranks a node as it is.
+    fn refresh(&mut self, world: &World, question: Question, id: NodeId) {
+        let (Some(node), Some(shape)) = (world.node(id), world.shapes.get(question.shape)) else { return };
+        // Room first: it refuses most, and costs least.
+        let takes = node.sets.contains(&question.set)
+            && fits(node, &shape.spec, &shape.requests, 0, question.horizon)
+            && suits(node, &shape.spec).is_none();
+        let score = takes.then(|| score_in(world, question, node, &shape.requests, 0));
+        self.set(id, &node.name, score);
+    }
+
+    /// Gives a node a score, or none if it takes no member.
+    fn set(&mut self, id: NodeId, name: &Arc<str>, score: Option<i64>) {
+        let after = score.map(|score| (score, Arc::clone(name)));
+        let before = match &after {
+            Some(entry) => self.entries.insert(id, entry.clone()),
+            None => self.entries.remove(&id),
+        };
+        if before == after {
+            return;
+        }
+        if let Some((score, name)) = before {
+            self.order.remove(&(score, name, id));
+        }
+        if let Some((score, name)) = after {
+            self.order.insert((score, name, id));
         }
     }
-    Ranking { question, heap: BinaryHeap::from(heap), at: u64::MAX }
+}
+
+fn score_in(world: &World, question: Question, node: &Node, requests: &Amounts, taken: u32) -> i64 {
+    let balanced = world.sets.get(question.set.at()).map(|set| &*set.balanced).unwrap_or_default();
+    score(node, requests, taken, question.strategy, balanced)
 }
 
 /// Whether a node has room for one more member beside `taken` equal ones.

@@ -63,6 +63,8 @@ impl World {
             self.set_phase(id, Phase::Finished { reason, at });
             return;
         }
+        let in_flight: Vec<&InFlight> =
+            in_flight.iter().filter(|entry| !self.is_over(id, record, entry)).collect();
         let live = pods.iter().any(|uid| self.pods.get(uid).is_some_and(super::pods::Pod::lives));
         let recorded = record.admitted.or(in_flight.first().map(|entry| (entry.at, entry.size)));
         if recorded.is_none() && !live {
@@ -85,8 +87,16 @@ impl World {
         };
         self.set_phase(id, phase);
         self.with_members(id, |world| world.make_members(id, size, record));
-        self.assume_in_flight(id, in_flight);
+        self.assume_in_flight(id, &in_flight);
         self.adopt_pods(id, pods, now);
+    }
+
+    /// Whether the ledger tells of an admission that the status says is over: the workload has waited or was
+    /// suspended since, and the entry had not left the ledger yet.
+    fn is_over(&self, id: WorkloadId, record: &WorkloadRecord, entry: &InFlight) -> bool {
+        let suspended = record.suspended && self.workload(id).is_some_and(|workload| workload.spec.suspend);
+        let waited = record.queued_at.is_some_and(|since| entry.at < since);
+        record.admitted.is_none() && (suspended || waited)
     }
 
     fn make_members(&mut self, id: WorkloadId, size: u32, record: &WorkloadRecord) {
@@ -112,7 +122,7 @@ impl World {
         }
     }
 
-    fn assume_in_flight(&mut self, id: WorkloadId, in_flight: &[InFlight]) {
+    fn assume_in_flight(&mut self, id: WorkloadId, in_flight: &[&InFlight]) {
         for entry in in_flight {
             for (index, (attempt, node)) in &entry.placements {
                 let node = self.node_named(node);

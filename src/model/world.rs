@@ -88,7 +88,8 @@ pub struct World {
     pub(crate) timers: BTreeSet<(Time, WorkloadId)>,
     pub(crate) growth: u64,
     pub(crate) regrant: bool,
-    pub(crate) node_changes: u64,
+    /// Nodes that changed since the last decision began.
+    pub(crate) journal: Vec<NodeId>,
     pub(crate) changed_pools: BTreeSet<PoolId>,
     pub(crate) changed: Changed,
 }
@@ -191,7 +192,7 @@ impl World {
     pub(crate) fn change_node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
         let Some(node) = self.nodes.get_mut(id.0) else { return };
         change(node);
-        self.node_changes += 1;
+        self.journal.push(id);
         let after = node.contribution();
         if after == node.contributed {
             return;
