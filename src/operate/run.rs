@@ -1,6 +1,7 @@
 //! The process: stands by, leads, stands by again, until it is told to end.
 
 use std::future::Future;
+use std::io::IsTerminal as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -20,7 +21,10 @@ use super::term::{Ended, Term};
 /// Begins to log, as asked.
 pub fn log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // A second subscriber in one process (tests) is no reason to fail.
     let _ = match format {
         LogFormat::Text => log.try_init(),
