@@ -43,7 +43,7 @@ pub fn give_up_lost(world: &mut World, now: Time, out: &mut Vec<Decision>) -> Op
 /// Drops pods of ours that are nobody's member any more, and those that no scheduler bound in time.
 pub fn drop_strays(world: &mut World, now: Time, out: &mut Vec<Decision>) -> Option<Time> {
     for uid in std::mem::take(&mut world.strays) {
-        let Some(pod) = world.pods.get(&uid).filter(|pod| pod.lives() && !pod.terminating) else { continue };
+        let Some(pod) = world.pods.get(&uid).filter(|pod| pod.loads() && !pod.terminating) else { continue };
         let Some(member) = pod.member.clone() else { continue };
         let reason =
             if world.find_member(&member).is_some() { DropReason::Superseded } else { DropReason::Unwanted };

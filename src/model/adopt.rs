@@ -65,7 +65,7 @@ impl World {
         }
         let in_flight: Vec<&InFlight> =
             in_flight.iter().filter(|entry| !self.is_over(id, record, entry)).collect();
-        let live = pods.iter().any(|uid| self.pods.get(uid).is_some_and(super::pods::Pod::lives));
+        let live = pods.iter().any(|uid| self.pods.get(uid).is_some_and(super::pods::Pod::loads));
         let recorded = record.admitted.or(in_flight.first().map(|entry| (entry.at, entry.size)));
         if recorded.is_none() && !live {
             if record.suspended {
@@ -155,13 +155,13 @@ impl World {
             let Some(pod) = self.pods.get(&uid).cloned() else { continue };
             let Some(workload) = self.workload(id) else { return };
             let Some(member) = workload.members.get(index as usize) else {
-                if pod.lives() && !pod.terminating {
+                if pod.loads() && !pod.terminating {
                     self.strays.insert(uid);
                 }
                 continue;
             };
             if attempt < member.attempt || member.slot == Slot::Succeeded {
-                if pod.lives() && !pod.terminating {
+                if pod.loads() && !pod.terminating {
                     self.strays.insert(uid);
                 }
                 continue;

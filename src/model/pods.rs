@@ -37,14 +37,9 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// Whether it takes anything of its node.
+    /// Whether it lives: it takes something of its node, and its member is there.
     pub fn loads(&self) -> bool {
         !self.phase.ended() && !self.lost
-    }
-
-    /// Whether it is alive as far as its member is concerned.
-    pub fn lives(&self) -> bool {
-        self.loads()
     }
 }
 
@@ -94,7 +89,7 @@ impl World {
                     });
                 }
                 _ => {
-                    let stray = pod.lives() && !pod.terminating;
+                    let stray = pod.loads() && !pod.terminating;
                     self.put_pod(&uid, Some(pod));
                     if stray && self.workload_ids.contains_key(&member.workload) {
                         self.strays.insert(uid);
@@ -179,7 +174,7 @@ impl World {
 
     fn watch_unbound(&mut self, uid: &Arc<str>, pod: &Pod) {
         let due = pod.created + self.tuning.unbound_after;
-        if pod.member.is_some() && !pod.bound && pod.lives() && !pod.terminating {
+        if pod.member.is_some() && !pod.bound && pod.loads() && !pod.terminating {
             self.unbound.insert((due, Arc::clone(uid)));
         } else {
             self.unbound.remove(&(due, Arc::clone(uid)));
@@ -197,7 +192,7 @@ impl World {
         }
         match &member.pod {
             Some(current) if current == uid => member.slot == Slot::Live || member.slot.charged(),
-            Some(current) => !self.pods.get(current).is_some_and(Pod::lives),
+            Some(current) => !self.pods.get(current).is_some_and(Pod::loads),
             None => true,
         }
     }
