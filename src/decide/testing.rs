@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use crate::model::amount::{Amount, Limit};
 use crate::model::spec::{
-    Completion, Entitlement, NamedAmounts, NodeSpec, OnMemberFailure, Policy, PoolSpec, Queueing, ShapeSpec,
-    StopPolicy, Strategy, WorkloadRecord, WorkloadSpec,
+    Entitlement, NamedAmounts, NodeSpec, PoolSpec, ShapeSpec, Strategy, WorkloadSpec,
 };
 use crate::model::time::Time;
 
@@ -22,8 +21,6 @@ pub fn pool(name: &str, parent: Option<&str>, reservation: i64, limit: Option<i6
     PoolSpec {
         name: name.into(),
         uid: format!("pool-{name}").into(),
-        created: Time(0),
-        deleting: false,
         parent: parent.map(Arc::from),
         nodes: parent.is_none().then(Default::default),
         entitlements: vec![Entitlement {
@@ -31,19 +28,9 @@ pub fn pool(name: &str, parent: Option<&str>, reservation: i64, limit: Option<i6
             reservation: Amount::new(reservation * 1000),
             limit: limit.map_or(Limit::Unlimited, |limit| Limit::At(Amount::new(limit * 1000))),
         }],
-        weight: 100,
-        policy: Policy::Priority,
-        queueing: Queueing::BestEffort,
         strategy: Strategy::BinPack,
-        max_running: None,
-        max_queued: None,
-        max_running_per_namespace: None,
-        max_resources_per_workload: NamedAmounts::new(),
         namespaces: Some(Default::default()),
-        priority_range: (-1000, 1000),
-        stop: StopPolicy::None,
-        ttl_after_finished: None,
-        problem: None,
+        ..PoolSpec::default()
     }
 }
 
@@ -51,11 +38,8 @@ pub fn pool(name: &str, parent: Option<&str>, reservation: i64, limit: Option<i6
 pub fn node(name: &str, cores: i64) -> NodeSpec {
     NodeSpec {
         name: name.into(),
-        labels: Default::default(),
-        taints: Vec::new(),
-        unschedulable: false,
-        not_ready_since: None,
         allocatable: amounts(&[("cpu", cores * 1000), ("pods", 110)]),
+        ..NodeSpec::default()
     }
 }
 
@@ -66,23 +50,14 @@ pub fn workload(name: &str, pool: &str, cores: i64, least: u32, replicas: u32, c
         namespace: NAMESPACE.into(),
         name: name.into(),
         created: Time(created),
-        deleting: false,
         pool: pool.into(),
-        priority: 0,
         replicas,
         min_replicas: least,
-        completion: Completion::RunToCompletion,
         backoff_limit: Some(3),
-        on_member_failure: OnMemberFailure::RestartMember,
-        suspend: false,
-        max_duration: None,
-        max_wait: None,
-        ttl_after_finished: None,
-        strategy: None,
         shape: Ok(Arc::new(ShapeSpec {
             requests: amounts(&[("cpu", cores * 1000), ("pods", 1)]),
             ..ShapeSpec::default()
         })),
-        record: WorkloadRecord::default(),
+        ..WorkloadSpec::default()
     }
 }

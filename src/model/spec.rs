@@ -133,8 +133,36 @@ pub struct PoolSpec {
     pub problem: Option<Arc<str>>,
 }
 
+impl Default for PoolSpec {
+    /// A root without nodes that nobody may use; everything else as the API's defaults have it.
+    fn default() -> Self {
+        Self {
+            name: Arc::default(),
+            uid: Arc::default(),
+            created: Time(0),
+            deleting: false,
+            parent: None,
+            nodes: None,
+            entitlements: Vec::new(),
+            weight: 100,
+            policy: Policy::default(),
+            queueing: Queueing::default(),
+            strategy: Strategy::default(),
+            max_running: None,
+            max_queued: None,
+            max_running_per_namespace: None,
+            max_resources_per_workload: NamedAmounts::new(),
+            namespaces: None,
+            priority_range: (-1000, 1000),
+            stop: StopPolicy::default(),
+            ttl_after_finished: None,
+            problem: None,
+        }
+    }
+}
+
 /// A node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeSpec {
     /// `metadata.name`.
     pub name: Arc<str>,
@@ -296,6 +324,33 @@ pub struct WorkloadSpec {
     pub shape: Result<Arc<ShapeSpec>, Arc<str>>,
     /// What its status said when it was read.
     pub record: WorkloadRecord,
+}
+
+impl Default for WorkloadSpec {
+    /// One member that asks for nothing; everything else as the API's defaults have it.
+    fn default() -> Self {
+        Self {
+            uid: Arc::default(),
+            namespace: Arc::default(),
+            name: Arc::default(),
+            created: Time(0),
+            deleting: false,
+            pool: Arc::default(),
+            priority: 0,
+            replicas: 1,
+            min_replicas: 1,
+            completion: Completion::default(),
+            backoff_limit: None,
+            on_member_failure: OnMemberFailure::default(),
+            suspend: false,
+            max_duration: None,
+            max_wait: None,
+            ttl_after_finished: None,
+            strategy: None,
+            shape: Ok(Arc::default()),
+            record: WorkloadRecord::default(),
+        }
+    }
 }
 
 /// Which member a pod is.

@@ -31,22 +31,7 @@ fn empty(metadata: &kube::core::ObjectMeta) -> PoolSpec {
         uid: arc(metadata.uid.as_ref()),
         created: time(metadata.creation_timestamp.as_ref()),
         deleting: metadata.deletion_timestamp.is_some(),
-        parent: None,
-        nodes: None,
-        entitlements: Vec::new(),
-        weight: 1,
-        policy: Policy::default(),
-        queueing: Queueing::default(),
-        strategy: Strategy::default(),
-        max_running: None,
-        max_queued: None,
-        max_running_per_namespace: None,
-        max_resources_per_workload: NamedAmounts::new(),
-        namespaces: None,
-        priority_range: (pool::DEFAULT_MIN_PRIORITY, pool::DEFAULT_MAX_PRIORITY),
-        stop: StopPolicy::default(),
-        ttl_after_finished: None,
-        problem: None,
+        ..PoolSpec::default()
     }
 }
 

@@ -94,19 +94,9 @@ pub fn unreadable(poison: &crate::api::pruned::Poison) -> WorkloadSpec {
         created: time(metadata.creation_timestamp.as_ref()),
         deleting: metadata.deletion_timestamp.is_some(),
         pool: pool.into(),
-        priority: 0,
-        replicas: 1,
-        min_replicas: 1,
-        completion: Completion::default(),
-        backoff_limit: None,
-        on_member_failure: OnMemberFailure::default(),
-        suspend: false,
-        max_duration: None,
-        max_wait: None,
-        ttl_after_finished: None,
-        strategy: None,
         shape,
         record: status.and_then(Result::ok).as_ref().map(record).unwrap_or_default(),
+        ..WorkloadSpec::default()
     }
 }
 

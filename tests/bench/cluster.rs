@@ -121,20 +121,13 @@ impl Cluster {
 
     /// Removes what a run made, at once.
     pub async fn clean(&self, namespace: &str) -> Result<()> {
-        let all = ListParams::default();
         let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
         let workloads: Api<PooledWorkload> = Api::namespaced(self.client.clone(), namespace);
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        workloads.delete_collection(&now, &all).await?;
-        pods.delete_collection(&now, &all).await?;
-        events.delete_collection(&now, &all).await?;
-        let until = Instant::now() + Duration::from_mins(2);
-        while !pods.list_metadata(&all.clone().limit(1)).await?.items.is_empty() {
-            ensure!(Instant::now() < until, "pods do not go");
-            sleep(Duration::from_millis(500)).await;
-        }
-        Ok(())
+        delete_all(&workloads, &now).await?;
+        delete_all(&pods, &now).await?;
+        delete_all(&events, &now).await
     }
 
     /// Lets the operator, which must be running, carry one workload from its creation to its end, and keeps what
@@ -180,4 +173,22 @@ impl Cluster {
         self.clean(namespace).await?;
         Ok(Sample { statuses, events })
     }
+}
+
+/// Deletes all objects of a kind, some at a time: the API server ends a request that takes longer than a minute.
+async fn delete_all<K>(api: &Api<K>, how: &DeleteParams) -> Result<()>
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let page = ListParams::default().limit(250);
+    let until = Instant::now() + Duration::from_mins(5);
+    while !api.list_metadata(&page.clone().limit(1)).await?.items.is_empty() {
+        ensure!(Instant::now() < until, "what a run made does not go");
+        if let Err(error) = api.delete_collection(how, &page).await {
+            // It may have closed the connection and go on deleting.
+            eprintln!("deleting goes on: {error}");
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
 }

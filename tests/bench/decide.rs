@@ -10,8 +10,7 @@ use weir::decide::decision::{Decided, Decision};
 use weir::model::amount::{Amount, Limit};
 use weir::model::delta::Delta;
 use weir::model::spec::{
-    Completion, Entitlement, MemberRef, NamedAmounts, NodeSpec, OnMemberFailure, PodPhase, PodSpec, Policy,
-    PoolSpec, Queueing, ShapeSpec, StopPolicy, Strategy, WorkloadRecord, WorkloadSpec,
+    Entitlement, MemberRef, NamedAmounts, NodeSpec, PodPhase, PodSpec, PoolSpec, ShapeSpec, WorkloadSpec,
 };
 use weir::model::time::Time;
 use weir::model::world::{Tuning, World};
@@ -39,24 +38,10 @@ fn pool() -> PoolSpec {
     PoolSpec {
         name: "root".into(),
         uid: "root".into(),
-        created: Time(0),
-        deleting: false,
-        parent: None,
         nodes: Some(Default::default()),
         entitlements: vec![entitlement("cpu"), entitlement("memory")],
-        weight: 100,
-        policy: Policy::Priority,
-        queueing: Queueing::BestEffort,
-        strategy: Strategy::Balanced,
-        max_running: None,
-        max_queued: None,
-        max_running_per_namespace: None,
-        max_resources_per_workload: NamedAmounts::new(),
         namespaces: Some(Default::default()),
-        priority_range: (-1000, 1000),
-        stop: StopPolicy::None,
-        ttl_after_finished: None,
-        problem: None,
+        ..PoolSpec::default()
     }
 }
 
@@ -65,11 +50,8 @@ fn node(number: usize, cpus: i64) -> NodeSpec {
     let gib = [64, 256, 128].get(number % 3).copied().unwrap_or(64);
     NodeSpec {
         name: format!("node-{number:04}").into(),
-        labels: Default::default(),
-        taints: Vec::new(),
-        unschedulable: false,
-        not_ready_since: None,
         allocatable: amounts(cpus * 1000, gib, 110),
+        ..NodeSpec::default()
     }
 }
 
@@ -81,24 +63,13 @@ fn workload(number: usize) -> WorkloadSpec {
         namespace: "team".into(),
         name: format!("w-{number:06}").into(),
         created: Time(i64::try_from(number).unwrap_or(0)),
-        deleting: false,
         pool: "root".into(),
-        priority: 0,
-        replicas: 1,
-        min_replicas: 1,
-        completion: Completion::RunToCompletion,
         backoff_limit: Some(3),
-        on_member_failure: OnMemberFailure::RestartMember,
-        suspend: false,
-        max_duration: None,
-        max_wait: None,
-        ttl_after_finished: None,
-        strategy: None,
         shape: Ok(Arc::new(ShapeSpec {
             requests: amounts(250 * (size + 1), 1 + size / 2, 1),
             ..ShapeSpec::default()
         })),
-        record: WorkloadRecord::default(),
+        ..WorkloadSpec::default()
     }
 }
 
