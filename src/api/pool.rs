@@ -33,6 +33,10 @@ use super::{rules, schema};
     validation = rules::dns_label("self.metadata.name", "metadata.name: ", 63),
     validation = Rule::new("!has(self.spec.parent) || self.spec.parent != self.metadata.name")
         .message("spec.parent: a pool cannot be its own parent; name another pool, or leave parent away for a root"),
+    validation = Rule::new("has(self.spec.parent) || self.spec.expandable")
+        .message("spec.expandable: write true or leave it away on a root, which has nothing to borrow from"),
+    validation = Rule::new("has(self.spec.parent) || !has(self.spec.resources) || self.spec.resources.all(one, !has(one.lendingLimit))")
+        .message("spec.resources: write no lendingLimit on a root, which lends to nobody"),
     printcolumn(name = "Nodes", type_ = "integer", json_path = ".status.nodes.total", description = "Nodes that belong to the pool"),
     printcolumn(name = "CPU", type_ = "string", json_path = ".status.summary.cpu", description = "CPU used / limit"),
     printcolumn(name = "Memory", type_ = "string", json_path = ".status.summary.memory", description = "Memory used / limit"),
@@ -68,9 +72,24 @@ pub struct ResourcePoolSpec {
     #[schemars(range(min = 1, max = 10_000))]
     pub weight: i32,
 
+    /// Among siblings that want idle resources the higher goes first; weight decides among equals. It also
+    /// decides which root has a node that several select, and whose reservations are honoured first.
+    #[serde(default)]
+    #[schemars(range(min = -1_000_000, max = 1_000_000))]
+    pub priority: i32,
+
+    /// Whether it may borrow beyond its reservation from its parent, which may borrow from its own if it is
+    /// expandable too. false: what it reserves is also its limit.
+    #[serde(default = "default_expandable")]
+    pub expandable: bool,
+
     /// In which order workloads leave the queue.
     #[serde(default)]
     pub scheduling: PoolScheduling,
+
+    /// Who gives way to whom.
+    #[serde(default)]
+    pub preemption: PoolPreemption,
 
     /// Which of the nodes that fit is chosen.
     #[serde(default)]
@@ -101,6 +120,10 @@ fn default_weight() -> i32 {
     DEFAULT_WEIGHT
 }
 
+fn default_expandable() -> bool {
+    true
+}
+
 /// The nodes of a pool.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -117,6 +140,8 @@ pub struct PoolNodes {
     validation = rules::not_negative("limit"),
     validation = rules::countable_field("reservation"),
     validation = rules::countable_field("limit"),
+    validation = rules::not_negative("lendingLimit"),
+    validation = rules::countable_field("lendingLimit"),
     validation = Rule::new("!has(self.reservation) || !has(self.limit) || !isQuantity(string(self.reservation)) || !isQuantity(string(self.limit)) || quantity(string(self.reservation)).compareTo(quantity(string(self.limit))) <= 0")
         .message("reservation: write at most the limit of the same resource"),
 )]
@@ -135,20 +160,61 @@ pub struct PoolResource {
     /// What the pool never passes. Absent: the parent's limit; of a root, what its nodes offer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Quantity>,
+
+    /// How much of its idle reservation others may borrow. Absent: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lending_limit: Option<Quantity>,
 }
 
 /// In which order workloads leave the queue.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("self.policy != 'RoundRobin' || has(self.timeSlice)")
+        .message("timeSlice: write how long a workload runs before it gives way, such as 30m: policy RoundRobin needs it"),
+    validation = Rule::new("self.policy == 'RoundRobin' || !has(self.timeSlice)")
+        .message("timeSlice: leave it away, or set policy to RoundRobin: no other policy has time slices"),
+    validation = Rule::new("self.policy in ['Priority', 'FairShare'] || !has(self.aging)")
+        .message("aging: leave it away, or set policy to Priority or FairShare: no other policy heeds priorities"),
+)]
 #[serde(rename_all = "camelCase")]
 pub struct PoolScheduling {
-    /// FirstComeFirstServed: by creation time. Priority: by priority, then by creation time.
+    /// FirstComeFirstServed: by creation time. Priority: by priority, then by creation time. RoundRobin: by turns
+    /// of timeSlice. FairShare: the namespace that has the least goes first (by its dominant share over its label
+    /// weir.dev/weight, 100 if it has none), then as Priority.
     #[serde(default)]
     pub policy: Policy,
 
     /// Strict: the head of the queue blocks those behind it. BestEffort: smaller ones may pass a blocked head,
-    /// for at most 10 minutes.
+    /// for at most 10 minutes. Backfill: they may pass it only if by their expectedDuration they do not delay it.
     #[serde(default)]
     pub queueing: Queueing,
+
+    /// For RoundRobin: a workload that ran for this long gives way when another waits that could use its place,
+    /// and goes to the tail. 10s to 30 days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::between("10s", "720h"))]
+    pub time_slice: Option<Duration>,
+
+    /// Priority that workloads gain by waiting, so that none starves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aging: Option<PoolAging>,
+}
+
+/// Priority that workloads gain by waiting.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolAging {
+    /// How long to wait for each step: 10s to 30 days.
+    #[x_kube(validation = rules::between("10s", "720h"))]
+    pub every: Duration,
+
+    /// Priority gained each time.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub step: i32,
+
+    /// Most priority that waiting gains.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub max: i32,
 }
 
 /// The order of a queue.
@@ -159,6 +225,10 @@ pub enum Policy {
     /// By priority, then by creation time.
     #[default]
     Priority,
+    /// By turns of a time slice.
+    RoundRobin,
+    /// The namespace that has the least, then by priority and creation time.
+    FairShare,
 }
 
 /// Whether a blocked head holds the rest of the queue.
@@ -169,6 +239,50 @@ pub enum Queueing {
     /// Smaller ones may pass it.
     #[default]
     BestEffort,
+    /// Those may pass it that do not delay it.
+    Backfill,
+}
+
+/// Who gives way to whom.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolPreemption {
+    /// LowerPriority: a workload that finds no room takes that of workloads of the pool with a lower
+    /// spec.priority, where the policy heeds priorities (Priority, FairShare). Never: it waits.
+    #[serde(default)]
+    pub within_pool: WithinPool,
+
+    /// What the pool, below its reservation, takes back from borrowers. Any: whatever it needs. LowerPriority: only
+    /// from workloads of a lower priority. Never: it waits until they end.
+    #[serde(default)]
+    pub reclaim: Reclaim,
+
+    /// Workloads of this pool that ran for less than this give way to nobody. Absent: 0s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::between("0s", "720h"))]
+    pub min_runtime: Option<Duration>,
+}
+
+/// Who gives way in a pool.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WithinPool {
+    /// Nobody.
+    Never,
+    /// Workloads of a lower priority.
+    #[default]
+    LowerPriority,
+}
+
+/// From whom a reservation is taken back.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reclaim {
+    /// From nobody.
+    Never,
+    /// From borrowers of a lower priority.
+    LowerPriority,
+    /// From any borrower.
+    #[default]
+    Any,
 }
 
 /// Which of the nodes that fit is chosen.
@@ -212,6 +326,10 @@ pub struct PoolLimits {
     #[schemars(range(min = 0, max = 1_000_000))]
     pub max_running_per_namespace: Option<i32>,
 
+    /// How fast workloads are admitted, in the pool and all below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission_rate: Option<AdmissionRate>,
+
     /// Most that one workload may ask for, all members together, by resource name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
@@ -221,6 +339,24 @@ pub struct PoolLimits {
         validation = rules::countable_values()
     )]
     pub max_resources_per_workload: BTreeMap<String, Quantity>,
+}
+
+/// How fast workloads are admitted: a token bucket.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdmissionRate {
+    /// Workloads in each period.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub count: i32,
+
+    /// The period: 1s to 30 days.
+    #[x_kube(validation = rules::between("1s", "720h"))]
+    pub period: Duration,
+
+    /// Most that are admitted at once after a time without any. Absent: count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub burst: Option<i32>,
 }
 
 /// Who may submit, and at which priorities.

@@ -49,6 +49,10 @@ reasons! {
         "Wait until one ends, or raise limits.maxRunning or limits.maxRunningPerNamespace.";
     QueueFull: "The pool already has limits.maxQueued workloads waiting.",
         "Wait until some of them start, or raise limits.maxQueued.";
+    RateLimited: "The pool, or a pool above it, admits no faster than limits.admissionRate says.",
+        "Wait, or raise limits.admissionRate.";
+    WouldDelay: "The pool's queueing is Backfill, and by declared durations it would delay the head of the queue.",
+        "Wait, or write spec.expectedDuration if it is not there: what ends in time may pass.";
     NoFittingNode: "Within quota, but no node of the pool can take the members; status.pending.nodes counts why.",
         "Wait for nodes to become free or ready, or loosen the template's selector, affinity, tolerations or requests.";
     Fragmented: "The nodes have enough free in total, but on no one node as much as a member asks for.",
@@ -101,6 +105,14 @@ reasons! {
     // It had to give way.
     Reclaimed: "Another pool took back its reservation, and this workload ran on what was borrowed.",
         "Wait: it is queued with its old place. A larger reservation of the pool prevents this.";
+    Preempted: "A workload of the same pool with a higher priority took its place.",
+        "Wait: it is queued with its old place. preemption.minRuntime of the pool, or preemptible: false, prevents this.";
+    SliceEnded: "Its time slice was over, and another workload of the pool waited for its place.",
+        "Wait: it is queued at the tail, and runs again when its turn comes.";
+    Overdue: "It ran for longer than its expectedDuration, and the head of the queue, which it had passed, was due.",
+        "Write a longer expectedDuration; it is queued again.";
+    Shrunk: "A dynamic workload gave members away so that others could run.",
+        "Nothing: it grows again when there is room.";
     NodeLost: "A node with members of it was deleted, or has been unreachable for 5 minutes.",
         "Nothing: members are placed again, uncounted.";
     Drained: "The stopPolicy of the pool, or of a pool above it, is HoldAndDrain; or the node was drained.",

@@ -90,6 +90,15 @@ pub(super) fn at_least_a_second() -> Rule {
         .message("write a duration of 1s or more, such as 15m or 2h30m")
 }
 
+/// A duration within bounds. What is no duration is left to the type's own rule.
+pub(super) fn between(least: &str, most: &str) -> Rule {
+    let pattern = super::duration::PATTERN;
+    Rule::new(format!(
+        "!self.matches('{pattern}') || (duration(self) >= duration('{least}') && duration(self) <= duration('{most}'))"
+    ))
+    .message(&*format!("write a duration from {least} to {most}, such as 15m or 2h30m"))
+}
+
 /// While admitted, `field` of the spec stays as it is.
 pub(super) fn fixed_while_admitted(field: &str, optional: bool) -> Rule {
     let same = if optional {

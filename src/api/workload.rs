@@ -39,6 +39,7 @@ pub const MAX_NAME: usize = 50;
     validation = rules::fixed_while_admitted("pool", false),
     validation = rules::fixed_while_admitted("completion", false),
     validation = rules::fixed_while_admitted("minReplicas", true),
+    validation = rules::fixed_while_admitted("allocation", false),
     printcolumn(name = "Pool", type_ = "string", json_path = ".spec.pool", description = "The pool"),
     printcolumn(name = "Priority", type_ = "integer", json_path = ".status.priority", description = "The priority that counts"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Where it stands"),
@@ -53,6 +54,10 @@ pub const MAX_NAME: usize = 50;
         .message("write either priority or priorityClassName, not both"),
     validation = Rule::new("!has(self.minReplicas) || self.minReplicas <= self.replicas")
         .message("minReplicas: write at most replicas, or leave it away to start all members together"),
+    validation = Rule::new("self.allocation != 'Dynamic' || has(self.minReplicas)")
+        .message("minReplicas: write the least size that allocation Dynamic may shrink to, such as 1"),
+    validation = Rule::new("self.allocation != 'Dynamic' || self.onMemberFailure != 'RestartGang'")
+        .message("allocation: write Static, or set onMemberFailure to RestartMember: a gang that restarts as a whole has one size"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PooledWorkloadSpec {
@@ -82,6 +87,12 @@ pub struct PooledWorkloadSpec {
     #[schemars(range(min = 1, max = 10_000))]
     pub min_replicas: Option<i32>,
 
+    /// Static: it keeps the number of members that it was admitted with. Dynamic: it grows from minReplicas to
+    /// replicas while the pool has room that nobody waits for, and shrinks before others are preempted. It cannot
+    /// change while the workload is admitted.
+    #[serde(default)]
+    pub allocation: Allocation,
+
     /// RunToCompletion: a member that ends with success is done. KeepRunning: a member that ends is started
     /// again. It cannot change while the workload is admitted.
     #[serde(default)]
@@ -104,6 +115,17 @@ pub struct PooledWorkloadSpec {
     /// true: release everything and leave the queue.
     #[serde(default)]
     pub suspend: bool,
+
+    /// How long it will run. Backfill lets those pass a blocked head that end in time by what is written here, and
+    /// evicts what has outlived it when the head is due. Absent: it counts as endless.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::at_least_a_second())]
+    pub expected_duration: Option<Duration>,
+
+    /// Whether it may be evicted so that others run. false: it is admitted only within reservations, never on
+    /// borrowed resources.
+    #[serde(default = "default_preemptible")]
+    pub preemptible: bool,
 
     /// The workload fails when it runs for longer than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,6 +154,10 @@ fn default_replicas() -> i32 {
     DEFAULT_REPLICAS
 }
 
+fn default_preemptible() -> bool {
+    true
+}
+
 impl PooledWorkloadSpec {
     /// Members without which none starts.
     pub fn effective_min_replicas(&self) -> i32 {
@@ -145,6 +171,16 @@ impl PooledWorkloadSpec {
             Completion::KeepRunning => None,
         })
     }
+}
+
+/// Whether the number of members changes while a workload runs.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Allocation {
+    /// It does not.
+    #[default]
+    Static,
+    /// It grows and shrinks between minReplicas and replicas.
+    Dynamic,
 }
 
 /// When a member is done.

@@ -1,20 +1,23 @@
 //! Admission: quota and places together, or neither.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::ids::{NodeId, PoolId, WorkloadId};
-use crate::model::refusal::{NodeTally, Refusal};
+use crate::model::refusal::{Bound, NodeTally, Refusal};
+use crate::model::spec::Queueing;
 use crate::model::time::Time;
 use crate::model::workloads::{Member, Phase, Slot};
 use crate::model::world::World;
 
+use super::backfill::{self, Promise};
 use super::decision::{Decision, Placement, Work};
 use super::gate;
 use super::give_way;
 use super::lifecycle::refuse;
-use super::order::{Contest, Entry};
+use super::order::{Contest, Entry, waits_before};
 use super::place::{Horizon, Placer, Question, explain};
-use super::quota;
+use super::quota::{self, Ask};
 
 /// What admission works with during one cycle.
 #[derive(Debug, Default)]
@@ -23,42 +26,74 @@ pub struct Desk {
     pub placer: Placer,
     /// Counts what was looked at.
     pub work: Work,
+    /// What heads of queues that are backfilled are promised, by pool.
+    pub promises: BTreeMap<PoolId, Promise>,
 }
 
 /// Admits from all queues until nothing more fits; when to look again although nothing changed.
 pub fn admit_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<Decision>) {
     for root in world.roots.clone() {
-        look_again(world, root);
+        look_again(world, root, now);
         let mut contest = Contest::default();
         while let Some(entry) = contest.next(world, root, now) {
             desk.work.tried += 1;
-            match admit(world, desk, entry.workload, now, out) {
-                Ok(()) => note_passing(world, &entry, now),
+            match admit_next(world, desk, &entry, now, out) {
+                Ok(()) => note_passing(world, desk, &entry, now),
                 Err(refusal) => {
-                    if !give_way::reclaim(world, desk, &entry, &refusal, now, out) {
+                    if !give_way::make_room(world, desk, &entry, &refusal, now, out) {
                         park(world, &entry, refusal);
                     }
                 }
             }
             contest.changed(world, entry.pool);
         }
+        backfill::promise_heads(world, desk, root, now);
     }
 }
 
-/// Classes that were refused are tried again if anything has grown since.
-fn look_again(world: &mut World, root: PoolId) {
+/// Classes that were refused are tried again if anything has grown since, or their time has come.
+fn look_again(world: &mut World, root: PoolId, now: Time) {
     let growth = world.growth;
     let mut open: Vec<PoolId> = vec![root];
     while let Some(id) = open.pop() {
         let Some(pool) = world.pools.get_mut(id.0) else { continue };
         open.extend(&pool.children);
-        if pool.unparked_at != growth {
+        if pool.unparked_at != growth || pool.look_again_at.is_some_and(|at| at <= now) {
             pool.unparked_at = growth;
+            pool.look_again_at = None;
+            pool.due = None;
+            pool.promised = None;
             if pool.queue.has_parked() {
                 pool.queue.unpark();
             }
         }
     }
+}
+
+/// Admits the next workload of a pool's queue.
+fn admit_next(
+    world: &mut World,
+    desk: &mut Desk,
+    entry: &Entry,
+    now: Time,
+    out: &mut Vec<Decision>,
+) -> Result<(), Refusal> {
+    let Some(pool) = world.pool(entry.pool) else { return Err(Refusal::PoolNotFound) };
+    let backfilled = pool.spec.queueing == Queueing::Backfill;
+    if let Err(refusal) = quota::rate(world, pool, now) {
+        if let (Refusal::RateLimited { next, .. }, Some(pool)) = (&refusal, world.pools.get_mut(entry.pool.0))
+        {
+            pool.look_again(*next);
+        }
+        return Err(refusal);
+    }
+    let places = if backfilled {
+        backfill::find_places_behind(world, desk, entry, now)?
+    } else {
+        find_places(world, desk, entry.workload, Horizon::Now)?
+    };
+    take_places(world, entry.workload, &places, now, out);
+    Ok(())
 }
 
 fn park(world: &mut World, entry: &Entry, refusal: Refusal) {
@@ -72,9 +107,12 @@ fn park(world: &mut World, entry: &Entry, refusal: Refusal) {
 }
 
 /// Notes that a workload was admitted before one that waits for room.
-fn note_passing(world: &mut World, entry: &Entry, now: Time) {
+fn note_passing(world: &mut World, desk: &mut Desk, entry: &Entry, now: Time) {
+    // Others of the tree may have taken what the heads of other queues were promised.
+    desk.promises.retain(|pool, _| *pool == entry.pool);
+    let Some(pool) = world.pool(entry.pool) else { return };
+    let first = waits_before(world, pool, entry.workload, &entry.rank);
     let Some(pool) = world.pools.get_mut(entry.pool.0) else { return };
-    let first = pool.queue.first_waiting_for_room().filter(|(rank, _)| **rank < entry.rank).map(|(_, id)| id);
     if let Some(first) = first
         && pool.passed.is_none_or(|(passed, _)| passed != first)
     {
@@ -82,13 +120,16 @@ fn note_passing(world: &mut World, entry: &Entry, now: Time) {
     }
 }
 
-/// When a queue begins to be held for a workload that was passed for too long.
+/// When a queue begins to be held for a workload that was passed for too long, or is looked at again.
 pub fn next_hold(world: &World, now: Time) -> Option<Time> {
     let due = world.pools.iter().filter_map(|(_, pool)| {
         let (_, since) = pool.passed?;
         Some(since + world.tuning.passed_at_most)
     });
-    due.filter(|due| *due > now).min()
+    let again = world.pools.iter().filter_map(|(_, pool)| {
+        pool.look_again_at.filter(|_| pool.queue.has_parked() || pool.queue.head().is_some())
+    });
+    due.chain(again).filter(|due| *due > now).min()
 }
 
 /// Admits one workload with as many members as fit, if that is enough.
@@ -132,10 +173,12 @@ pub fn find_places(
     };
     let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
     let question = Question { shape, strategy, set, horizon };
-    let count = match quota::room(world, pool, &request, least, most, horizon) {
+    let reserved = !workload.spec.preemptible;
+    let ask = Ask { request: &request, least, most, horizon, reserved };
+    let count = match quota::room(world, pool, ask) {
         Ok(count) => count,
         // What nodes lack even when they are empty is said of the nodes: it is no use to wait for others.
-        Err(Refusal::WaitingForQuota { capacity: true, shortages, .. })
+        Err(Refusal::WaitingForQuota { bound: Bound::Capacity, shortages, .. })
             if shortages.iter().any(|shortage| shortage.requested > shortage.bound) =>
         {
             return Err(explain(world, question, least, &[], &mut desk.work));
@@ -153,6 +196,9 @@ pub fn find_places(
 /// Gives a workload its quota and its places, and says so.
 fn take_places(world: &mut World, id: WorkloadId, places: &[NodeId], now: Time, out: &mut Vec<Decision>) {
     world.dequeue(id);
+    if let Some(pool) = world.workload(id).and_then(|workload| workload.pool) {
+        world.take_token(pool, now);
+    }
     let Some(workload) = world.workload(id) else { return };
     let uid = Arc::clone(&workload.spec.uid);
     let mut members = Vec::new();
@@ -176,6 +222,9 @@ fn take_places(world: &mut World, id: WorkloadId, places: &[NodeId], now: Time, 
         if let Some(workload) = world.workload_mut(id) {
             workload.members = members;
             workload.tried_at = None;
+            workload.stubborn = false;
+            workload.shrink_to = None;
+            workload.grown_at = None;
         }
     });
     refuse(world, id, Refusal::NotTried);
@@ -203,17 +252,38 @@ pub fn replace_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<
 }
 
 fn replace(world: &mut World, desk: &mut Desk, id: WorkloadId, now: Time, out: &mut Vec<Decision>) {
-    let Some(workload) = world.workload(id) else { return };
-    let Phase::Admitted { at, .. } = workload.phase else { return };
+    let refusal = place_unplaced(world, desk, id, now, out).err();
+    let growth = world.growth;
+    if refusal.is_none() {
+        world.unplaced.remove(&id);
+    } else if let Some(workload) = world.workload_mut(id) {
+        workload.tried_at = Some(growth);
+    }
+    refuse(world, id, refusal.unwrap_or(Refusal::NotTried));
+}
+
+/// Places those members of an admitted workload that have no place.
+///
+/// # Errors
+/// Why one of them finds none; those before it are placed.
+pub fn place_unplaced(
+    world: &mut World,
+    desk: &mut Desk,
+    id: WorkloadId,
+    now: Time,
+    out: &mut Vec<Decision>,
+) -> Result<(), Refusal> {
+    let Some(workload) = world.workload(id) else { return Ok(()) };
+    let Phase::Admitted { at, .. } = workload.phase else { return Ok(()) };
     let wanting: Vec<u32> = (0_u32..)
         .zip(&workload.members)
-        .filter(|(_, member)| member.slot == Slot::Unplaced)
+        .filter(|(index, member)| member.slot == Slot::Unplaced && !workload.sheds(*index))
         .map(|(index, _)| index)
         .collect();
     let (uid, pool_name) = (Arc::clone(&workload.spec.uid), Arc::clone(&workload.spec.pool));
     let size = workload.size();
     let mut placements = Vec::new();
-    let mut refusal = Refusal::NotTried;
+    let mut result = Ok(());
     for index in wanting {
         match find_one(world, desk, id, index) {
             Ok(node) => {
@@ -230,22 +300,15 @@ fn replace(world: &mut World, desk: &mut Desk, id: WorkloadId, now: Time, out: &
                 placements.push(Placement { index, attempt, node: name });
             }
             Err(why) => {
-                refusal = why;
+                result = Err(why);
                 break;
             }
         }
     }
-    let growth = world.growth;
-    let all_placed = refusal == Refusal::NotTried;
-    refuse(world, id, refusal);
-    if all_placed {
-        world.unplaced.remove(&id);
-    } else if let Some(workload) = world.workload_mut(id) {
-        workload.tried_at = Some(growth);
-    }
     if !placements.is_empty() {
         out.push(Decision::Place { workload: uid, pool: pool_name, admitted_at: at, size, placements });
     }
+    result
 }
 
 fn find_one(world: &World, desk: &mut Desk, id: WorkloadId, index: u32) -> Result<NodeId, Refusal> {
@@ -257,7 +320,10 @@ fn find_one(world: &World, desk: &mut Desk, id: WorkloadId, index: u32) -> Resul
     let (Some(shape), Some(set)) = (workload.shape, pool.nodes) else {
         return Err(Refusal::NoFittingNode(NodeTally { needed: 1, ..NodeTally::default() }));
     };
-    quota::room(world, pool, &world.requests(workload), 1, 1, Horizon::Now)?;
+    let request = world.requests(workload);
+    let reserved = !workload.spec.preemptible;
+    let ask = Ask { request: &request, least: 1, most: 1, horizon: Horizon::Now, reserved };
+    quota::room(world, pool, ask)?;
     let avoid = workload.members.get(index as usize).map(|member| member.avoid.as_slice());
     let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
     let question = Question { shape, strategy, set, horizon: Horizon::Now };

@@ -67,6 +67,15 @@ pub enum Decision {
         /// On whose behalf (`namespace/name`).
         for_whom: Option<Arc<str>>,
     },
+    /// Members of a dynamic workload leave for others' sake. The status that says so is written first.
+    Shrink {
+        /// UID of the workload.
+        workload: Arc<str>,
+        /// Members from this index on leave.
+        to: u32,
+        /// On whose behalf (`namespace/name`).
+        for_whom: Option<Arc<str>>,
+    },
     /// Delete one pod.
     Drop {
         /// Whose.

@@ -7,7 +7,7 @@ use crate::model::pools::Pool;
 use crate::model::queue::{Class, Rank};
 use crate::model::refusal::Refusal;
 use crate::model::resources::ResourceId;
-use crate::model::spec::{Policy, StopPolicy};
+use crate::model::spec::{Policy, Queueing, StopPolicy};
 use crate::model::time::Time;
 use crate::model::workloads::{Place, Workload};
 use crate::model::world::World;
@@ -39,15 +39,18 @@ pub fn gate(world: &World, id: WorkloadId, now: Time) -> Result<Place, Refusal> 
     }
     check_held(world, pool)?;
     let by_namespace = |above: &Pool| above.spec.max_running_per_namespace.is_some();
-    let per_namespace = pool.path.iter().filter_map(|above| world.pool(*above)).any(by_namespace);
+    let per_namespace = pool.spec.policy == Policy::FairShare
+        || pool.path.iter().filter_map(|above| world.pool(*above)).any(by_namespace);
     let class = Class {
         shape,
         min_replicas: least,
         replicas: most,
         strategy: workload.spec.strategy.unwrap_or(pool.spec.strategy),
         namespace: per_namespace.then(|| Arc::clone(&workload.spec.namespace)),
+        duration: workload.spec.expected_duration.filter(|_| pool.spec.queueing == Queueing::Backfill),
+        preemptible: workload.spec.preemptible,
     };
-    Ok(Place { pool: pool_id, class, rank: rank(pool, workload), overflow: false })
+    Ok(Place { pool: pool_id, class, rank: rank(pool, workload, now), overflow: false })
 }
 
 /// The bound on waiting that keeps a workload out of its queue, if one is reached.
@@ -71,12 +74,27 @@ pub fn members_wanted(workload: &Workload) -> (u32, u32) {
     (least.max(1).min(most), most)
 }
 
-fn rank(pool: &Pool, workload: &Workload) -> Rank {
+/// The rank of a workload in its pool's queue at a time.
+pub fn rank(pool: &Pool, workload: &Workload, now: Time) -> Rank {
+    let spec = &workload.spec;
     let urgency = match pool.spec.policy {
-        Policy::FirstComeFirstServed => 0,
-        Policy::Priority => -i64::from(workload.spec.priority),
+        Policy::FirstComeFirstServed | Policy::RoundRobin => 0,
+        Policy::Priority | Policy::FairShare => {
+            let gained = pool.spec.aging.map_or(0, |aging| aging.gained(now - workload.aged_from));
+            -i64::from(spec.priority).saturating_add(gained)
+        }
     };
-    Rank { urgency, created: workload.spec.created, uid: Arc::clone(&workload.spec.uid) }
+    let created = match pool.spec.policy {
+        Policy::RoundRobin => workload.turn.unwrap_or(spec.created),
+        Policy::FirstComeFirstServed | Policy::Priority | Policy::FairShare => spec.created,
+    };
+    Rank { urgency, created, uid: Arc::clone(&spec.uid) }
+}
+
+/// When a workload that waits gains priority next.
+pub fn next_age(pool: &Pool, workload: &Workload, now: Time) -> Option<Time> {
+    let aging = pool.spec.aging.filter(|_| pool.spec.policy.heeds_priority())?;
+    Some(workload.aged_from + aging.next(now - workload.aged_from)?)
 }
 
 fn check_pool(world: &World, pool: &Pool) -> Result<(), Refusal> {
@@ -108,7 +126,7 @@ fn check_requests(world: &World, pool: &Pool, workload: &Workload, least: u32) -
             return Err(Refusal::RequestMissing(resource));
         }
     }
-    quota::possible(world, pool, &request, least)
+    quota::possible(world, pool, &request, least, !workload.spec.preemptible)
 }
 
 fn check_held(world: &World, pool: &Pool) -> Result<(), Refusal> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::ids::WorkloadId;
 use crate::model::refusal::Refusal;
-use crate::model::spec::{Completion, FinishReason, StopPolicy, StopReason};
+use crate::model::spec::{Completion, FinishReason, MemberRef, StopPolicy, StopReason};
 use crate::model::time::{Span, Time};
 use crate::model::workloads::{Member, Phase, Slot, Workload};
 use crate::model::world::World;
@@ -35,6 +35,9 @@ fn step(world: &mut World, id: WorkloadId, now: Time, out: &mut Vec<Decision>) {
         Phase::Stopping { reason, .. } => stopping(world, id, reason, now, out),
         Phase::Suspended => {
             if !workload.spec.suspend && !workload.spec.deleting {
+                if let Some(workload) = world.workload_mut(id) {
+                    workload.aged_from = now;
+                }
                 world.set_phase(id, Phase::Queued { since: now });
                 world.attention.insert(id);
             }
@@ -71,7 +74,15 @@ fn queued(world: &mut World, id: WorkloadId, since: Time, now: Time, out: &mut V
         return;
     }
     let retry_at = workload.retry_at.filter(|at| *at > now);
-    world.set_timer(id, deadline.into_iter().chain(retry_at).min());
+    let pool = workload.pool.and_then(|pool| world.pool(pool));
+    let (rank, older) = match pool {
+        Some(pool) => (Some(gate::rank(pool, workload, now)), gate::next_age(pool, workload, now)),
+        None => (None, None),
+    };
+    world.set_timer(id, deadline.into_iter().chain(retry_at).chain(older).min());
+    if let Some(rank) = rank {
+        world.rerank(id, rank);
+    }
     let waits_inside = world.workload(id).is_some_and(|workload| {
         workload.place.as_ref().is_some_and(|place| !place.overflow) || !workload.nominated.is_empty()
     });
@@ -138,9 +149,12 @@ fn admitted(
         return;
     }
     let retry_at = workload.retry_at.filter(|at| *at > now);
+    shed(world, id, out);
     let next_pause = end_pauses(world, id, now);
     let Some(workload) = world.workload(id) else { return };
-    let wants_place = workload.members.iter().any(|member| member.slot == Slot::Unplaced);
+    let wants_place = (0_u32..)
+        .zip(&workload.members)
+        .any(|(index, member)| member.slot == Slot::Unplaced && !workload.sheds(index));
     if wants_place && retry_at.is_none() {
         world.unplaced.insert(id);
     } else {
@@ -167,7 +181,9 @@ fn note_start(world: &mut World, id: WorkloadId, at: Time, started: Option<Time>
 }
 
 fn is_complete(workload: &Workload) -> bool {
+    let all_there = !workload.spec.dynamic || workload.succeeded.len() >= workload.spec.replicas;
     workload.spec.completion == Completion::RunToCompletion
+        && all_there
         && workload.members.iter().all(|member| member.slot == Slot::Succeeded)
 }
 
@@ -177,6 +193,52 @@ fn is_drained(world: &World, workload: &Workload) -> bool {
         .iter()
         .filter_map(|above| world.pool(*above))
         .any(|above| above.spec.stop == StopPolicy::HoldAndDrain)
+}
+
+/// Goes on with members that leave a dynamic workload: late ones are told to, and those that left are forgotten.
+fn shed(world: &mut World, id: WorkloadId, out: &mut Vec<Decision>) {
+    let Some(workload) = world.workload_mut(id) else { return };
+    let Some(to) = workload.shrink_to else { return };
+    let uid = Arc::clone(&workload.spec.uid);
+    for (index, member) in (0_u32..).zip(&mut workload.members).skip(to as usize) {
+        out.extend(tell_to_leave(&uid, index, member));
+    }
+    world.with_members(id, |world| {
+        let Some(workload) = world.workload_mut(id) else { return };
+        while workload.members.len() > to as usize
+            && let Some(member) = workload.members.pop()
+        {
+            if matches!(member.slot, Slot::Live | Slot::Assumed(_)) {
+                workload.members.push(member);
+                return;
+            }
+            let index = u32::try_from(workload.members.len()).unwrap_or(u32::MAX);
+            remember_attempt(workload, index, &member);
+        }
+        workload.shrink_to = None;
+        workload.shrinks_for = None;
+        workload.stubborn = false;
+    });
+}
+
+/// A member that turned up after its workload, or its part of it, was told to leave.
+fn tell_to_leave(workload: &Arc<str>, index: u32, member: &mut Member) -> Option<Decision> {
+    if member.slot != Slot::Live || member.terminating || member.told {
+        return None;
+    }
+    let pod = Arc::clone(member.pod.as_ref()?);
+    member.told = true;
+    let member = MemberRef { workload: Arc::clone(workload), index, attempt: member.attempt };
+    Some(Decision::Drop { member, pod, reason: DropReason::Unwanted })
+}
+
+/// Remembers from which attempt a member goes on that is forgotten.
+fn remember_attempt(workload: &mut Workload, index: u32, member: &Member) {
+    let used = matches!(member.slot, Slot::Succeeded | Slot::Failed);
+    let next = member.attempt.saturating_add(u32::from(used));
+    if next > 0 {
+        workload.attempts.insert(index, next);
+    }
 }
 
 /// Members whose pause is over need a place; when the next pause ends.
@@ -227,6 +289,7 @@ pub fn stop_workload(
     world.set_phase(id, Phase::Stopping { reason, for_whom: for_whom.clone(), at });
     world.with_members(id, |world| {
         let Some(workload) = world.workload_mut(id) else { return };
+        workload.shrink_to = None;
         for member in &mut workload.members {
             if matches!(member.slot, Slot::Backoff(_)) {
                 member.slot = Slot::Unplaced;
@@ -255,16 +318,7 @@ fn stopping(world: &mut World, id: WorkloadId, reason: StopReason, now: Time, ou
     }
     let uid = Arc::clone(&workload.spec.uid);
     for (index, member) in (0_u32..).zip(&mut workload.members) {
-        if member.slot == Slot::Live
-            && !member.terminating
-            && !member.told
-            && let Some(pod) = &member.pod
-        {
-            member.told = true;
-            let whose =
-                crate::model::spec::MemberRef { workload: Arc::clone(&uid), index, attempt: member.attempt };
-            out.push(Decision::Drop { member: whose, pod: Arc::clone(pod), reason: DropReason::Unwanted });
-        }
+        out.extend(tell_to_leave(&uid, index, member));
     }
     if !workload.has_live_members() {
         stopped(world, id, reason, now, out);
@@ -282,11 +336,19 @@ fn stopped(world: &mut World, id: WorkloadId, reason: StopReason, now: Time, out
     };
     release(world, id);
     match reason {
-        StopReason::Reclaimed | StopReason::Drained | StopReason::CreateRefused => {
+        StopReason::Reclaimed
+        | StopReason::Preempted
+        | StopReason::SliceEnded
+        | StopReason::Overdue
+        | StopReason::Drained
+        | StopReason::CreateRefused => {
             if let Some(workload) = world.workload_mut(id)
                 && reason.evicts()
             {
                 workload.evicted = Some((reason, for_whom, now));
+                if reason == StopReason::SliceEnded {
+                    workload.turn = Some(now);
+                }
             }
             world.set_phase(id, Phase::Queued { since: now });
             world.attention.insert(id);
@@ -312,12 +374,11 @@ fn release(world: &mut World, id: WorkloadId) {
     world.with_members(id, |world| {
         let Some(workload) = world.workload_mut(id) else { return };
         for (index, member) in (0_u32..).zip(std::mem::take(&mut workload.members)) {
-            let used = matches!(member.slot, Slot::Succeeded | Slot::Failed);
-            let next = member.attempt.saturating_add(u32::from(used));
-            if next > 0 {
-                workload.attempts.insert(index, next);
-            }
+            remember_attempt(workload, index, &member);
         }
+        workload.shrink_to = None;
+        workload.shrinks_for = None;
+        workload.stubborn = false;
         workload.gang_failed = false;
         workload.refusal = Refusal::NotTried;
     });

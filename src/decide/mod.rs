@@ -4,9 +4,11 @@
 //! what is seen afterwards confirms it or takes it back.
 
 pub mod admit;
+pub mod backfill;
 pub mod decision;
 pub mod gate;
 pub mod give_way;
+pub mod grow;
 pub mod lifecycle;
 pub mod nodes;
 pub mod order;
@@ -49,8 +51,10 @@ pub fn decide(world: &mut World, now: Time) -> Decided {
     lifecycle::attend(world, now, out);
     admit::admit_all(world, &mut desk, now, out);
     lifecycle::attend(world, now, out);
+    grow::grow_all(world, &mut desk, now, out);
     let timer = world.timers.first().map(|(at, _)| *at);
     let hold_due = admit::next_hold(world, now);
-    let wake_at = [node_due, pod_due, timer, hold_due].into_iter().flatten().min();
+    let impatience = give_way::next_impatience(world, now);
+    let wake_at = [node_due, pod_due, timer, hold_due, impatience].into_iter().flatten().min();
     Decided { decisions, wake_at, work: desk.work }
 }

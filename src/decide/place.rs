@@ -263,6 +263,7 @@ pub fn explain(
             requested: amount.times(needed),
             bound: offered.get(resource),
             used: used.get(resource),
+            kept: Amount::ZERO,
         })
         .collect();
     let enough_in_total =

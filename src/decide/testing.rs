@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::amount::{Amount, Limit};
-use crate::model::spec::{
-    Entitlement, NamedAmounts, NodeSpec, PoolSpec, ShapeSpec, Strategy, WorkloadSpec,
-};
+use crate::model::spec::{Entitlement, NamedAmounts, NodeSpec, PoolSpec, ShapeSpec, Strategy, WorkloadSpec};
 use crate::model::time::Time;
 
 /// The namespace of all workloads.
@@ -27,6 +25,7 @@ pub fn pool(name: &str, parent: Option<&str>, reservation: i64, limit: Option<i6
             resource: "cpu".into(),
             reservation: Amount::new(reservation * 1000),
             limit: limit.map_or(Limit::Unlimited, |limit| Limit::At(Amount::new(limit * 1000))),
+            lending: Limit::Unlimited,
         }],
         strategy: Strategy::BinPack,
         namespaces: Some(Default::default()),

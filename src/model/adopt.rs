@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::delta::InFlight;
 use super::ids::WorkloadId;
-use super::spec::{PodPhase, WorkloadRecord};
+use super::spec::{PodPhase, StopReason, WorkloadRecord};
 use super::time::Time;
 use super::workloads::{Member, Phase, Slot};
 use super::world::World;
@@ -28,6 +28,7 @@ impl World {
             }
         }
         let in_flight = std::mem::take(&mut self.in_flight);
+        self.replay_tokens();
         for (id, record) in std::mem::take(&mut self.records) {
             let Some(uid) = self.workload(id).map(|workload| Arc::clone(&workload.spec.uid)) else {
                 continue;
@@ -43,6 +44,19 @@ impl World {
             if self.node(id).is_some_and(|node| node.spec.is_none()) {
                 self.not_ready.insert(id);
             }
+        }
+    }
+
+    /// Takes the tokens of admissions that are recorded, so that a restart lets no more in.
+    fn replay_tokens(&mut self) {
+        let mut admitted: Vec<(Time, super::ids::PoolId)> = self
+            .records
+            .iter()
+            .filter_map(|(id, record)| Some((record.admitted?.0, self.workload(*id)?.pool?)))
+            .collect();
+        admitted.sort();
+        for (at, pool) in admitted {
+            self.take_token(pool, at);
         }
     }
 
@@ -63,6 +77,14 @@ impl World {
             self.set_phase(id, Phase::Finished { reason, at });
             return;
         }
+        if let (Some(since), Some(workload)) = (record.queued_at, self.workload_mut(id)) {
+            match record.evicted {
+                // One that was evicted keeps its age, and one whose slice ended stands at the tail.
+                Some(StopReason::SliceEnded) => workload.turn = Some(since),
+                Some(_) => {}
+                None => workload.aged_from = since,
+            }
+        }
         let in_flight: Vec<&InFlight> =
             in_flight.iter().filter(|entry| !self.is_over(id, record, entry)).collect();
         let live = pods.iter().any(|uid| self.pods.get(uid).is_some_and(super::pods::Pod::loads));
@@ -80,7 +102,16 @@ impl World {
             .map(|member| member.index.saturating_add(1))
             .max();
         let wanted = self.workload(id).map_or(1, |workload| workload.spec.replicas);
-        let (at, size) = recorded.unwrap_or((now, of_pods.unwrap_or(1).min(wanted)));
+        let (at, mut size) = recorded.unwrap_or((now, of_pods.unwrap_or(1).min(wanted)));
+        if self.workload(id).is_some_and(|workload| workload.spec.dynamic) {
+            // It may have grown since its status was written; of members that it gave away since, those that are
+            // over stay away.
+            let placed = in_flight.iter().flat_map(|entry| entry.placements.keys().copied());
+            let living = pods.iter().filter_map(|uid| self.pods.get(uid)).filter(|pod| pod.loads());
+            let living = living.filter_map(|pod| Some(pod.member.as_ref()?.index));
+            let last = placed.chain(living).max();
+            size = size.max(last.map_or(0, |last| last.saturating_add(1)).min(wanted));
+        }
         let phase = match record.stopping {
             Some(reason) => Phase::Stopping { reason, for_whom: None, at },
             None => Phase::Admitted { at, started: record.started_at },
@@ -153,8 +184,10 @@ impl World {
         ordered.sort();
         for (index, attempt, uid) in ordered {
             let Some(pod) = self.pods.get(&uid).cloned() else { continue };
-            let Some(workload) = self.workload(id) else { return };
+            let Some(workload) = self.workload_mut(id) else { return };
             let Some(member) = workload.members.get(index as usize) else {
+                let next = workload.attempts.entry(index).or_default();
+                *next = (*next).max(attempt.saturating_add(1));
                 if pod.loads() && !pod.terminating {
                     self.strays.insert(uid);
                 }

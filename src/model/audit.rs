@@ -14,6 +14,8 @@ use super::world::World;
 #[derive(Default)]
 struct Expected {
     used: BTreeMap<PoolId, Amounts>,
+    used_in: BTreeMap<(Option<PoolId>, Arc<str>), Amounts>,
+    admitted: BTreeMap<PoolId, usize>,
     leaving: BTreeMap<PoolId, Amounts>,
     nominated: BTreeMap<PoolId, Amounts>,
     running: BTreeMap<PoolId, u32>,
@@ -70,11 +72,15 @@ impl World {
             let path = path.unwrap_or_default();
             let stopping = matches!(workload.phase, Phase::Stopping { .. });
             let requests = self.requests(workload);
-            for member in &workload.members {
+            for (index, member) in workload.members.iter().enumerate() {
                 let charge = member.charge.as_deref().unwrap_or(&requests);
+                let shed = workload.shrink_to.is_some_and(|to| index >= to as usize);
+                let told = (stopping || shed) && !workload.stubborn;
                 let leaving =
-                    (stopping || member.terminating) && matches!(member.slot, Slot::Live | Slot::Assumed(_));
+                    (told || member.terminating) && matches!(member.slot, Slot::Live | Slot::Assumed(_));
                 if matches!(member.slot, Slot::Live | Slot::Assumed(_) | Slot::Backoff(_)) {
+                    let whose = (workload.pool, Arc::clone(&workload.spec.namespace));
+                    expected.used_in.entry(whose).or_default().add(charge);
                     for pool in &path {
                         expected.used.entry(*pool).or_default().add(charge);
                         if leaving {
@@ -102,6 +108,9 @@ impl World {
                 for pool in &path {
                     expected.nominated.entry(*pool).or_default().add(&requests);
                 }
+            }
+            if let (Phase::Admitted { .. }, Some(pool)) = (&workload.phase, workload.pool) {
+                *expected.admitted.entry(pool).or_default() += 1;
             }
             for pool in &path {
                 let holds = matches!(workload.phase, Phase::Admitted { .. } | Phase::Stopping { .. });
@@ -132,6 +141,22 @@ impl World {
                 if *is != should {
                     wrong.push(format!("pool {name}: {what} is {is:?} and should be {should:?}"));
                 }
+            }
+            for (namespace, used) in &pool.used_in {
+                let should = expected.used_in.get(&(Some(id), Arc::clone(namespace))).cloned();
+                let should = should.unwrap_or_default();
+                if *used != should {
+                    wrong.push(format!(
+                        "pool {name}: namespace {namespace} uses {used:?} and should use {should:?}"
+                    ));
+                }
+            }
+            let admitted = expected.admitted.get(&id).copied().unwrap_or(0);
+            if pool.admitted.len() != admitted {
+                wrong.push(format!(
+                    "pool {name}: {} workloads are listed as admitted, {admitted} are",
+                    pool.admitted.len()
+                ));
             }
             for (what, is, should) in [
                 ("running", pool.all.running, expected.running.get(&id)),

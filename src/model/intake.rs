@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::ids::{PoolId, WorkloadId};
 use super::indexes::IndexSet;
+use super::queue::Rank;
 use super::refusal::Refusal;
 use super::selector::Labels;
 use super::spec::{StopReason, WorkloadRecord, WorkloadSpec};
+use super::time::Time;
 use super::workloads::{Phase, Place, Workload};
 use super::world::World;
 
@@ -35,9 +37,12 @@ impl World {
         }
         let Some(workload) = self.workload(id) else { return };
         let (old_pool, new_pool) = (Arc::clone(&workload.spec.pool), Arc::clone(&spec.pool));
+        self.list_admitted(id, false);
         if let Some(workload) = self.workload_mut(id) {
             workload.spec = spec;
+            workload.grown_at = None;
         }
+        self.list_admitted(id, true);
         if old_pool != new_pool {
             self.unlist(id, &old_pool);
             self.by_pool.entry(Arc::clone(&new_pool)).or_default().insert(id);
@@ -71,6 +76,13 @@ impl World {
             refused_with: None,
             nominated: Vec::new(),
             victims: Vec::new(),
+            nominated_at: Time(0),
+            stubborn: false,
+            shrink_to: None,
+            shrinks_for: None,
+            grown_at: None,
+            aged_from: spec.created,
+            turn: None,
             evicted: None,
             timer: None,
             tried_at: None,
@@ -199,6 +211,20 @@ impl World {
         }
         if let Some(workload) = self.workload_mut(id) {
             workload.place = Some(place);
+        }
+    }
+
+    /// Gives a workload that waits in a queue another rank there.
+    pub(crate) fn rerank(&mut self, id: WorkloadId, rank: Rank) {
+        let Some(place) = self.workload_mut(id).and_then(|workload| workload.place.as_mut()) else { return };
+        let before = std::mem::replace(&mut place.rank, rank);
+        let place = place.clone();
+        let Some(pool) = self.pools.get_mut(place.pool.0).filter(|_| before != place.rank) else { return };
+        if place.overflow {
+            pool.overflow.remove(&(before, id));
+            pool.overflow.insert((place.rank, id));
+        } else {
+            pool.queue.rerank(&place.class, &before, place.rank, id);
         }
     }
 

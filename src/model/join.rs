@@ -1,5 +1,6 @@
 //! Nodes join and leave: which root has a node, and in which pools' sets it is.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::amount::Amount;
@@ -146,7 +147,7 @@ impl World {
     /// The root that has a node, those that would have it too, and whether only its members keep it from joining
     /// another.
     ///
-    /// Where selectors overlap the older root has it, then the first by name. A node keeps its root while
+    /// Where selectors overlap the root with the higher priority has it, then the older, then the first by name. A node keeps its root while
     /// members of it are there and it still matches; one that matches no more takes nothing new.
     fn choose_root(&self, id: NodeId) -> (Option<PoolId>, Vec<PoolId>, bool) {
         let Some(node) = self.node(id) else { return (None, Vec::new(), false) };
@@ -161,7 +162,10 @@ impl World {
             })
             .collect();
         matching.sort_by_key(|root| {
-            self.pool(*root).map(|pool| (pool.spec.deleting, pool.spec.created, Arc::clone(&pool.spec.name)))
+            self.pool(*root).map(|pool| {
+                let spec = &pool.spec;
+                (spec.deleting, Reverse(spec.priority), spec.created, Arc::clone(&spec.name))
+            })
         });
         let occupant = self.occupant(id);
         let chosen = match occupant {

@@ -1,5 +1,6 @@
 //! The tree of pools: parents and children, who is cut off, what each is granted.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -37,10 +38,19 @@ impl World {
             .collect();
         let limits =
             spec.entitlements.iter().map(|one| (self.resources.intern(&one.resource), one.limit)).collect();
+        let lending = spec
+            .entitlements
+            .iter()
+            .filter_map(|one| match one.lending {
+                Limit::At(most) => Some((self.resources.intern(&one.resource), most)),
+                Limit::Unlimited => None,
+            })
+            .collect();
         let max_per_workload = intern(&spec.max_resources_per_workload, &mut self.resources);
         if let Some(pool) = self.pools.get_mut(id.0) {
             pool.reservation = reservation;
             pool.limits = limits;
+            pool.lending = lending;
             pool.max_per_workload = max_per_workload;
             pool.spec = spec;
         }
@@ -221,11 +231,16 @@ impl World {
                 })
                 .unwrap_or_default();
             let mut open = vec![root];
+            let mut bounds_lending = false;
             while let Some(id) = open.pop() {
                 let Some(pool) = self.pools.get_mut(id.0) else { continue };
                 pool.metered = Arc::clone(&metered);
                 pool.owns_nodes = pool.spec.nodes.is_some();
+                bounds_lending |= !pool.lending.is_empty();
                 open.extend(&pool.children);
+            }
+            if let Some(pool) = self.pools.get_mut(root.0) {
+                pool.bounds_lending = bounds_lending;
             }
         }
     }
@@ -271,7 +286,8 @@ impl World {
         }
     }
 
-    /// Grants reservations from the roots down: what a parent has, children get in the order weight, age, name.
+    /// Grants reservations from the roots down: what a parent has, children get in the order priority, weight, age,
+    /// name.
     pub(crate) fn grant_all(&mut self) {
         if !std::mem::take(&mut self.regrant) {
             return;
@@ -307,7 +323,8 @@ impl World {
         let mut children = pool.children.clone();
         children.sort_by_key(|child| {
             self.pool(*child).map(|pool| {
-                (std::cmp::Reverse(pool.spec.weight), pool.spec.created, Arc::clone(&pool.spec.name))
+                let spec = &pool.spec;
+                (Reverse(spec.priority), Reverse(spec.weight), spec.created, Arc::clone(&spec.name))
             })
         });
         let mut promised = Amounts::new();
@@ -315,9 +332,9 @@ impl World {
             let Some(pool) = self.pools.get_mut(child.0) else { continue };
             let mut granted = Amounts::new();
             for resource in metered {
-                let own_limit = match pool.limits.get(resource) {
-                    Some(Limit::At(limit)) => *limit,
-                    Some(Limit::Unlimited) | None => Amount::MAX,
+                let own_limit = match pool.declared_limit(*resource) {
+                    Limit::At(limit) => limit,
+                    Limit::Unlimited => Amount::MAX,
                 };
                 let asked = pool.reservation.get(*resource).min(own_limit);
                 let given = asked.min(left.get(*resource));

@@ -211,7 +211,7 @@ impl World {
         let shape_requests = self.workload(id).map(|workload| self.requests(workload)).unwrap_or_default();
         let forgiven_after = self.tuning.forgiven_after;
         let Some(workload) = self.workload_mut(id) else { return };
-        let stopping = matches!(workload.phase, Phase::Stopping { .. });
+        let stopping = matches!(workload.phase, Phase::Stopping { .. }) || workload.sheds(index);
         let Some(member) = workload.members.get_mut(index as usize) else { return };
         member.attempt = seen.attempt;
         member.pod = Some(Arc::clone(uid));
@@ -297,7 +297,7 @@ impl World {
     fn member_lost(&mut self, id: WorkloadId, index: u32, loss: Loss, now: Time) {
         let (first, most) = (self.tuning.backoff, self.tuning.backoff_at_most);
         let Some(workload) = self.workloads.get_mut(id.0) else { return };
-        let stopping = matches!(workload.phase, Phase::Stopping { .. });
+        let stopping = matches!(workload.phase, Phase::Stopping { .. }) || workload.sheds(index);
         let Some(member) = workload.members.get_mut(index as usize) else { return };
         let node = member.pod.as_ref().and_then(|uid| self.pods.get(uid)).and_then(|pod| pod.node);
         let setbacks = member.setbacks;

@@ -1,6 +1,7 @@
 //! Pools as a tree, what each is promised, and what its subtree uses.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::amount::{Amount, Limit};
@@ -52,6 +53,19 @@ impl Use {
     }
 }
 
+/// How much harm it does to evict an admitted workload, least first: lowest priority, most recently admitted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Harm {
+    /// Its priority.
+    pub priority: i32,
+    /// When it was admitted.
+    pub admitted: Reverse<Time>,
+    /// Its UID.
+    pub uid: Arc<str>,
+    /// The workload.
+    pub workload: WorkloadId,
+}
+
 /// A pool.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -73,6 +87,10 @@ pub struct Pool {
     pub metered: Arc<[ResourceId]>,
     /// Declared limits, by resource.
     pub limits: BTreeMap<ResourceId, Limit>,
+    /// How much of an idle reservation others may use, where that is bounded.
+    pub lending: BTreeMap<ResourceId, Amount>,
+    /// Of a root: whether a pool of its tree bounds what it lends.
+    pub bounds_lending: bool,
     /// Declared reservations.
     pub reservation: Amounts,
     /// Reservations as they can be honoured.
@@ -88,11 +106,23 @@ pub struct Pool {
     /// Those that wait and may be tried.
     pub queue: Queue,
     /// Those that `maxQueued` keeps out of the queue.
-    pub overflow: std::collections::BTreeSet<(Rank, WorkloadId)>,
+    pub overflow: BTreeSet<(Rank, WorkloadId)>,
     /// Since when others have been passing this workload, which is first of those that wait for room.
     pub passed: Option<(WorkloadId, Time)>,
     /// The growth of the root at which classes were last unparked.
     pub unparked_at: u64,
+    /// When classes are unparked although nothing has grown: a slice ends, a token comes.
+    pub look_again_at: Option<Time>,
+    /// Its own admitted workloads, least harm first.
+    pub admitted: BTreeSet<Harm>,
+    /// Charges of its own workloads by namespace.
+    pub used_in: BTreeMap<Arc<str>, Amounts>,
+    /// When the bucket of `admissionRate` is full again, in milliseconds times the tokens of a period.
+    pub tokens_due: i128,
+    /// Under `Backfill`: the head of the queue, and when it starts at the latest by declared durations.
+    pub due: Option<(WorkloadId, Time)>,
+    /// The head that was promised its start, or of which nobody can tell, at which growth.
+    pub promised: Option<(WorkloadId, u64)>,
     /// Most that one workload may ask for.
     pub max_per_workload: Amounts,
 }
@@ -110,6 +140,8 @@ impl Pool {
             owns_nodes: false,
             metered: Arc::from([]),
             limits: BTreeMap::new(),
+            lending: BTreeMap::new(),
+            bounds_lending: false,
             reservation: Amounts::new(),
             granted: Amounts::new(),
             granted_own: Amounts::new(),
@@ -117,9 +149,15 @@ impl Pool {
             own: Use::default(),
             all: Use::default(),
             queue: Queue::default(),
-            overflow: std::collections::BTreeSet::new(),
+            overflow: BTreeSet::new(),
             passed: None,
             unparked_at: 0,
+            look_again_at: None,
+            admitted: BTreeSet::new(),
+            used_in: BTreeMap::new(),
+            tokens_due: 0,
+            due: None,
+            promised: None,
             max_per_workload: Amounts::new(),
         }
     }
@@ -127,6 +165,20 @@ impl Pool {
     /// Its root; itself where it is one or is cut off.
     pub fn root(&self) -> Option<PoolId> {
         self.path.last().copied()
+    }
+
+    /// What it may use of a resource by what is declared: its limit, or its reservation if it may not expand.
+    pub fn declared_limit(&self, resource: ResourceId) -> Limit {
+        let limit = self.limits.get(&resource).copied().unwrap_or_default();
+        if self.spec.expandable || self.spec.parent.is_none() {
+            return limit;
+        }
+        limit.tighter(Limit::At(self.reservation.get(resource)))
+    }
+
+    /// Looks again at what waits at `at`, or before.
+    pub fn look_again(&mut self, at: Time) {
+        self.look_again_at = Some(self.look_again_at.map_or(at, |before| before.min(at)));
     }
 
     /// What of `charge` would be borrowed at this pool once it was added: (resource, amount beyond reservation).

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::ids::{ShapeId, WorkloadId};
 use super::refusal::Refusal;
 use super::spec::Strategy;
-use super::time::Time;
+use super::time::{Span, Time};
 
 /// Workloads that are decided alike in one pool.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,8 +23,12 @@ pub struct Class {
     pub replicas: u32,
     /// Where members go.
     pub strategy: Strategy,
-    /// The namespace, where a pool above counts by namespace.
+    /// The namespace, where a pool above counts by namespace or the pool shares among namespaces.
     pub namespace: Option<Arc<str>>,
+    /// How long it says that it will run, where that decides who may pass.
+    pub duration: Option<Span>,
+    /// Whether it may be evicted, and so be admitted on borrowed quota.
+    pub preemptible: bool,
 }
 
 /// Place in the order of a queue; it ends in the UID and so is total.
@@ -38,11 +42,16 @@ pub struct Rank {
     pub uid: Arc<str>,
 }
 
+/// The first workload of a class.
+pub type Head = (Rank, WorkloadId, Class);
+
 /// The workloads of one pool that wait.
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
     classes: BTreeMap<Class, BTreeSet<(Rank, WorkloadId)>>,
-    heads: BTreeSet<(Rank, WorkloadId, Class)>,
+    heads: BTreeSet<Head>,
+    /// The same by namespace, for classes that know theirs.
+    heads_of: BTreeMap<Arc<str>, BTreeSet<Head>>,
     parked: BTreeMap<Class, Refusal>,
     /// The kind of reason that each class was parked for last: numbers change all the time, reasons seldom.
     told: BTreeMap<Class, Discriminant<Refusal>>,
@@ -94,22 +103,60 @@ impl Queue {
         let waits = self.parked.get(class).map(Refusal::waits_for_room);
         if let Some((rank, workload)) = before {
             self.waiting.remove(&(rank.clone(), workload));
-            self.heads.remove(&(rank, workload, class.clone()));
+            self.set_head((rank, workload, class.clone()), false);
         }
         match (waits, after) {
             (Some(true), Some(first)) => {
                 self.waiting.insert(first);
             }
-            (None, Some((rank, workload))) => {
-                self.heads.insert((rank, workload, class.clone()));
-            }
+            (None, Some((rank, workload))) => self.set_head((rank, workload, class.clone()), true),
             (Some(false), Some(_)) | (_, None) => {}
         }
     }
 
+    fn set_head(&mut self, head: Head, add: bool) {
+        if let Some(namespace) = head.2.namespace.clone() {
+            let heads = self.heads_of.entry(Arc::clone(&namespace)).or_default();
+            if add {
+                heads.insert(head.clone());
+            } else {
+                heads.remove(&head);
+            }
+            if heads.is_empty() {
+                self.heads_of.remove(&namespace);
+            }
+        }
+        if add {
+            self.heads.insert(head);
+        } else {
+            self.heads.remove(&head);
+        }
+    }
+
+    /// Gives a workload of a class another rank.
+    pub fn rerank(&mut self, class: &Class, before: &Rank, after: Rank, workload: WorkloadId) {
+        let Some(members) = self.classes.get_mut(class) else { return };
+        let first = members.first().cloned();
+        if members.remove(&(before.clone(), workload)) {
+            members.insert((after, workload));
+        }
+        let now = members.first().cloned();
+        self.change_first(class, first, now);
+    }
+
     /// The first workload of a class that is not parked.
-    pub fn head(&self) -> Option<&(Rank, WorkloadId, Class)> {
+    pub fn head(&self) -> Option<&Head> {
         self.heads.first()
+    }
+
+    /// For each namespace, the first workload of a class that is not parked.
+    pub fn heads_by_namespace(&self) -> impl Iterator<Item = (&Arc<str>, &Head)> {
+        self.heads_of.iter().filter_map(|(namespace, heads)| Some((namespace, heads.first()?)))
+    }
+
+    /// The first of each class that is parked for want of room, in order of rank.
+    pub fn all_waiting_for_room(&self) -> impl Iterator<Item = (&Rank, WorkloadId)> {
+        self.waiting.iter().map(|(rank, workload)| (rank, *workload))
     }
 
     /// The first workload that is parked for a reason that others' leaving can end.
@@ -120,10 +167,11 @@ impl Queue {
     /// Sets a class aside; whether that is for another kind of reason than the last time.
     pub fn park(&mut self, class: &Class, refusal: Refusal) -> bool {
         let Some((rank, workload)) = self.classes.get(class).and_then(BTreeSet::first) else { return false };
-        self.heads.remove(&(rank.clone(), *workload, class.clone()));
+        let (rank, workload) = (rank.clone(), *workload);
+        self.set_head((rank.clone(), workload, class.clone()), false);
         let kind = discriminant(&refusal);
         if refusal.waits_for_room() {
-            self.waiting.insert((rank.clone(), *workload));
+            self.waiting.insert((rank, workload));
         }
         self.parked.insert(class.clone(), refusal);
         self.told.insert(class.clone(), kind) != Some(kind)
@@ -133,8 +181,8 @@ impl Queue {
     pub fn unpark(&mut self) {
         self.waiting.clear();
         for class in std::mem::take(&mut self.parked).into_keys() {
-            if let Some((rank, workload)) = self.classes.get(&class).and_then(BTreeSet::first) {
-                self.heads.insert((rank.clone(), *workload, class));
+            if let Some((rank, workload)) = self.classes.get(&class).and_then(BTreeSet::first).cloned() {
+                self.set_head((rank, workload, class), true);
             }
         }
     }

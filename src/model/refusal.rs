@@ -57,6 +57,21 @@ pub struct Shortage {
     pub bound: Amount,
     /// Already in use within the bound.
     pub used: Amount,
+    /// Not in use, and kept back by the `lendingLimit` of pools beside.
+    pub kept: Amount,
+}
+
+/// What bounds what a pool may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Its declared limit.
+    Limit,
+    /// It is a root, and its nodes offer no more.
+    Capacity,
+    /// Its reservation, since it is not expandable.
+    NotExpandable,
+    /// Its reservation, since the workload is not preemptible.
+    NotPreemptible,
 }
 
 /// Why a workload is not admitted.
@@ -88,6 +103,8 @@ pub enum Refusal {
         shortage: Shortage,
         /// The limit is `maxResourcesPerWorkload`.
         per_workload: bool,
+        /// What the limit is, else.
+        bound: Bound,
     },
     /// `maxQueued` of this pool.
     QueueFull {
@@ -109,10 +126,26 @@ pub enum Refusal {
     WaitingForQuota {
         /// Whose.
         pool: Arc<str>,
-        /// The pool is a root and the limit is what its nodes offer.
-        capacity: bool,
+        /// What the limit is.
+        bound: Bound,
         /// The numbers.
         shortages: Vec<Shortage>,
+    },
+    /// `admissionRate` of this pool.
+    RateLimited {
+        /// Whose.
+        pool: Arc<str>,
+        /// The next may be admitted then.
+        next: Time,
+    },
+    /// By declared durations it would delay the head of a queue that is backfilled.
+    WouldDelay {
+        /// The head (`namespace/name`).
+        head: Arc<str>,
+        /// When the head starts at the latest.
+        due: Time,
+        /// It declares no duration, and so counts as endless.
+        endless: bool,
     },
     /// No set of nodes takes its members.
     NoFittingNode(NodeTally),
@@ -154,6 +187,8 @@ impl Refusal {
             | Self::PoolHeld(_)
             | Self::QueueFull { .. }
             | Self::TooManyRunning { .. }
+            | Self::RateLimited { .. }
+            | Self::WouldDelay { .. }
             | Self::WaitingForQuota { .. }
             | Self::NoFittingNode(_)
             | Self::Fragmented { .. }
@@ -180,6 +215,8 @@ impl Refusal {
             | Self::ExceedsLimit { .. }
             | Self::QueueFull { .. }
             | Self::TooManyRunning { .. }
+            | Self::RateLimited { .. }
+            | Self::WouldDelay { .. }
             | Self::QueuedBehind(_)
             | Self::CreateRefused { .. } => false,
         }

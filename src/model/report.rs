@@ -163,6 +163,10 @@ pub struct WorkloadReport {
     pub last_failure: Option<Arc<str>>,
     /// Last eviction: why and for whom, and when; kept until it runs again.
     pub evicted: Option<(StopReason, Option<Arc<str>>, Time)>,
+    /// Of the head of a queue that is backfilled: when it starts at the latest by declared durations.
+    pub due: Option<Time>,
+    /// It is shrinking on behalf of that workload (`namespace/name`).
+    pub shrinks_for: Option<Arc<str>>,
     /// Whether it ran at least once in this admission.
     pub ran: bool,
 }

@@ -9,6 +9,7 @@ use super::pools::Pool;
 use super::refusal::Refusal;
 use super::report::{MemberReport, MemberState, PoolReport, PoolResource, WorkloadPhase, WorkloadReport};
 use super::resources::{Amounts, ResourceId};
+use super::time::Time;
 use super::workloads::{Member, Phase, Slot, Workload};
 use super::world::World;
 
@@ -86,6 +87,7 @@ impl World {
             set.map_or(Amount::ZERO, |set| of(&set.total).get(resource))
         };
         let mut resources = Vec::new();
+        let kept = self.kept_back(pool, super::pools::Use::binding);
         for resource in pool.metered.iter().copied() {
             let capacity = of_set(resource, |total| &total.capacity);
             let unmanaged = of_set(resource, |total| &total.unmanaged);
@@ -105,7 +107,10 @@ impl World {
                 .path
                 .iter()
                 .filter_map(|above| self.pool(*above))
-                .map(|above| self.limit(above, resource).headroom(above.all.binding(resource)))
+                .zip(&kept)
+                .map(|(above, kept)| {
+                    self.limit(above, resource).headroom(above.all.binding(resource) + kept.get(resource))
+                })
                 .min()
                 .unwrap_or(Amount::ZERO);
             resources.push(PoolResource {
@@ -222,8 +227,16 @@ impl World {
             failures: workload.failures.iter().map(|(index, count)| (*index, *count)).collect(),
             last_failure: workload.last_failure.clone(),
             evicted: workload.evicted.clone(),
+            due: self.due(id),
+            shrinks_for: workload.shrinks_for.clone(),
             ran: matches!(workload.phase, Phase::Admitted { started: Some(_), .. }),
         })
+    }
+
+    /// When the head of a queue that is backfilled starts at the latest, by declared durations.
+    fn due(&self, id: WorkloadId) -> Option<Time> {
+        let pool = self.pool(self.workload(id)?.pool?)?;
+        pool.due.filter(|(head, _)| *head == id).map(|(_, due)| due)
     }
 
     fn member_reports(&self, workload: &Workload) -> Vec<MemberReport> {

@@ -21,6 +21,20 @@ pub enum Policy {
     /// By priority, then creation.
     #[default]
     Priority,
+    /// By turns: what has used up its time slice goes to the tail.
+    RoundRobin,
+    /// The namespace with the least weighted dominant share first, then by priority and creation.
+    FairShare,
+}
+
+impl Policy {
+    /// Whether priorities order its queue, and so say who gives way to whom.
+    pub fn heeds_priority(self) -> bool {
+        match self {
+            Self::Priority | Self::FairShare => true,
+            Self::FirstComeFirstServed | Self::RoundRobin => false,
+        }
+    }
 }
 
 /// Whether a blocked head holds those behind it.
@@ -31,6 +45,67 @@ pub enum Queueing {
     /// Those that fit may pass, until the head was passed for too long.
     #[default]
     BestEffort,
+    /// Those that fit may pass if by their declared durations they do not delay the head.
+    Backfill,
+}
+
+/// Priority that is gained by waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aging {
+    /// A step is gained each time that this has passed; more than nothing.
+    pub every: Span,
+    /// Priority gained each time.
+    pub step: i32,
+    /// Most that is gained.
+    pub most: i32,
+}
+
+impl Aging {
+    /// What is gained after waiting for so long.
+    pub fn gained(&self, waited: Span) -> i64 {
+        let steps = waited.0.max(0) / self.every.0.max(1);
+        steps.saturating_mul(i64::from(self.step)).clamp(0, i64::from(self.most.max(0)))
+    }
+
+    /// How long to wait for the next step; none once no more is gained.
+    pub fn next(&self, waited: Span) -> Option<Span> {
+        let every = self.every.0.max(1);
+        let more = self.step > 0 && self.gained(waited) < i64::from(self.most);
+        more.then(|| Span((waited.0.max(0) / every).saturating_add(1).saturating_mul(every)))
+    }
+}
+
+/// A bound on how fast workloads are admitted: a token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens that come in a period; at least 1.
+    pub count: u32,
+    /// The period; more than nothing.
+    pub period: Span,
+    /// Most tokens that are kept; at least 1.
+    pub burst: u32,
+}
+
+/// Which lower priorities give way to a workload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WithinPool {
+    /// None.
+    Never,
+    /// Those of its own pool.
+    #[default]
+    LowerPriority,
+}
+
+/// What a pool below its reservation takes back from borrowers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reclaim {
+    /// Nothing: it waits until they end.
+    Never,
+    /// From workloads of lower priority.
+    LowerPriority,
+    /// From any.
+    #[default]
+    Any,
 }
 
 /// How a node is chosen among those that fit.
@@ -86,6 +161,8 @@ pub struct Entitlement {
     pub reservation: Amount,
     /// What it never passes.
     pub limit: Limit,
+    /// How much of its idle reservation others may use.
+    pub lending: Limit,
 }
 
 /// A `ResourcePool`.
@@ -107,10 +184,24 @@ pub struct PoolSpec {
     pub entitlements: Vec<Entitlement>,
     /// 1..=10000.
     pub weight: u32,
+    /// Among siblings that want idle resources, and among roots that select one node, the higher goes first.
+    pub priority: i32,
+    /// Whether it may use more than its reservation.
+    pub expandable: bool,
     /// Order of the queue.
     pub policy: Policy,
     /// Whether the head blocks.
     pub queueing: Queueing,
+    /// How long a workload of a round-robin queue runs before it gives way to one that waits.
+    pub time_slice: Option<Span>,
+    /// Priority gained by waiting.
+    pub aging: Option<Aging>,
+    /// Who gives way in the pool.
+    pub within_pool: WithinPool,
+    /// Who gives its reservation back to it.
+    pub reclaim: Reclaim,
+    /// A workload of this pool that ran for less gives way to nobody.
+    pub min_runtime: Span,
     /// How nodes are chosen.
     pub strategy: Strategy,
     /// Most workloads that run at once, in the subtree.
@@ -119,6 +210,8 @@ pub struct PoolSpec {
     pub max_queued: Option<u32>,
     /// Most workloads of one namespace that run at once, in the subtree.
     pub max_running_per_namespace: Option<u32>,
+    /// How fast workloads are admitted, in the subtree.
+    pub admission_rate: Option<Rate>,
     /// Most that one workload may ask for, all members together.
     pub max_resources_per_workload: NamedAmounts,
     /// Which namespaces may submit; none: nobody.
@@ -145,12 +238,20 @@ impl Default for PoolSpec {
             nodes: None,
             entitlements: Vec::new(),
             weight: 100,
+            priority: 0,
+            expandable: true,
             policy: Policy::default(),
             queueing: Queueing::default(),
+            time_slice: None,
+            aging: None,
+            within_pool: WithinPool::default(),
+            reclaim: Reclaim::default(),
+            min_runtime: Span(0),
             strategy: Strategy::default(),
             max_running: None,
             max_queued: None,
             max_running_per_namespace: None,
+            admission_rate: None,
             max_resources_per_workload: NamedAmounts::new(),
             namespaces: None,
             priority_range: (-1000, 1000),
@@ -239,6 +340,12 @@ impl FinishReason {
 pub enum StopReason {
     /// A pool takes back its reservation. Evicted, queued again.
     Reclaimed,
+    /// A workload of its pool with a higher priority takes its place. Evicted, queued again.
+    Preempted,
+    /// Its time slice is over and another waits. Evicted, queued again at the tail.
+    SliceEnded,
+    /// It ran longer than it had declared, and the head of the queue is due. Evicted, queued again.
+    Overdue,
     /// The pool or an ancestor says `HoldAndDrain`. Evicted, queued again.
     Drained,
     /// The API server refused a member. Deleted, queued again after a pause.
@@ -256,7 +363,12 @@ pub enum StopReason {
 impl StopReason {
     /// Whether members leave by the eviction API, which honours disruption budgets.
     pub fn evicts(self) -> bool {
-        matches!(self, Self::Reclaimed | Self::Drained)
+        match self {
+            Self::Reclaimed | Self::Preempted | Self::SliceEnded | Self::Overdue | Self::Drained => true,
+            Self::CreateRefused | Self::Suspended | Self::Finished(_) | Self::GangRestart | Self::Deleted => {
+                false
+            }
+        }
     }
 }
 
@@ -267,6 +379,8 @@ pub struct WorkloadRecord {
     pub admitted: Option<(Time, u32)>,
     /// Began to wait then; none: when it was created.
     pub queued_at: Option<Time>,
+    /// It was evicted since it last ran, for that reason.
+    pub evicted: Option<StopReason>,
     /// First ran then, in this admission.
     pub started_at: Option<Time>,
     /// Being stopped, for that reason, when last written.
@@ -312,6 +426,12 @@ pub struct WorkloadSpec {
     pub on_member_failure: OnMemberFailure,
     /// Released and out of the queue.
     pub suspend: bool,
+    /// How long it says that it will run.
+    pub expected_duration: Option<Span>,
+    /// Whether it may be evicted so that others run. One that may not is never admitted on borrowed quota.
+    pub preemptible: bool,
+    /// Whether it grows and shrinks between `min_replicas` and `replicas` while it runs.
+    pub dynamic: bool,
     /// Longest run.
     pub max_duration: Option<Span>,
     /// Longest wait.
@@ -343,6 +463,9 @@ impl Default for WorkloadSpec {
             backoff_limit: None,
             on_member_failure: OnMemberFailure::default(),
             suspend: false,
+            expected_duration: None,
+            preemptible: true,
+            dynamic: false,
             max_duration: None,
             max_wait: None,
             ttl_after_finished: None,

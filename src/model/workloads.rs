@@ -186,6 +186,20 @@ pub struct Workload {
     pub nominated: Vec<NodeId>,
     /// UIDs of those that leave on its behalf.
     pub victims: Vec<Arc<str>>,
+    /// Since when places are kept for it.
+    pub nominated_at: Time,
+    /// Its members should have left long ago, and nobody reckons with their leaving any more.
+    pub stubborn: bool,
+    /// A dynamic workload's members from this index on are leaving.
+    pub shrink_to: Option<u32>,
+    /// On whose behalf.
+    pub shrinks_for: Option<Arc<str>>,
+    /// The growth at which it was last tried in vain to let it grow.
+    pub grown_at: Option<u64>,
+    /// Its age in the queue counts from then.
+    pub aged_from: Time,
+    /// Its turn in a round-robin queue: when its last slice ended.
+    pub turn: Option<Time>,
     /// Last eviction, until it runs again.
     pub evicted: Option<(StopReason, Option<Arc<str>>, Time)>,
     /// The timer that is set for it.
@@ -210,7 +224,22 @@ impl Workload {
         if self.members.is_empty() {
             self.spec.replicas
         } else {
-            u32::try_from(self.members.len()).unwrap_or(u32::MAX)
+            let size = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+            self.shrink_to.map_or(size, |to| size.min(to))
+        }
+    }
+
+    /// Whether the member with that index is told to leave although its workload goes on.
+    pub fn sheds(&self, index: u32) -> bool {
+        self.shrink_to.is_some_and(|to| index >= to)
+    }
+
+    /// When it ends, by what it declares, if its run is reckoned from `now` where it does not run yet; none if
+    /// it declares nothing or is not admitted.
+    pub fn expected_end(&self, now: Time) -> Option<Time> {
+        match self.phase {
+            Phase::Admitted { started, .. } => Some(started.unwrap_or(now) + self.spec.expected_duration?),
+            Phase::Queued { .. } | Phase::Stopping { .. } | Phase::Suspended | Phase::Finished { .. } => None,
         }
     }
 }

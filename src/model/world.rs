@@ -1,12 +1,13 @@
 //! The world: everything that is decided on, kept up to date by deltas and never rebuilt while running.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ids::{NodeId, PoolId, Slab, WorkloadId};
 use super::nodes::{Node, NodeSet};
 use super::pods::Pod;
-use super::pools::{Pool, Use};
+use super::pools::{Harm, Pool, Use};
 use super::resources::{Amounts, ResourceId, ResourceTable};
 use super::selector::Labels;
 use super::shapes::Shapes;
@@ -19,6 +20,8 @@ use super::workloads::{Phase, Slot, Workload};
 pub struct Tuning {
     /// Members on a node that was not ready for that long are placed elsewhere.
     pub lost_after: Span,
+    /// Where victims do not leave for that long, others are chosen.
+    pub stubborn_after: Span,
     /// A workload that others passed for that long blocks its queue.
     pub passed_at_most: Span,
     /// First pause after a failure or a refusal; it doubles.
@@ -35,6 +38,7 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             lost_after: Span::minutes(5),
+            stubborn_after: Span::minutes(5),
             passed_at_most: Span::minutes(10),
             backoff: Span::seconds(10),
             backoff_at_most: Span::minutes(5),
@@ -85,6 +89,7 @@ pub struct World {
     pub(crate) attention: BTreeSet<WorkloadId>,
     pub(crate) unplaced: BTreeSet<WorkloadId>,
     pub(crate) nominees: BTreeSet<WorkloadId>,
+    pub(crate) dynamic: BTreeSet<WorkloadId>,
     pub(crate) timers: BTreeSet<(Time, WorkloadId)>,
     pub(crate) growth: u64,
     pub(crate) regrant: bool,
@@ -259,7 +264,9 @@ impl World {
         let mut effect = Effect {
             pool: workload.pool,
             charge: member.charge.as_ref().map_or_else(|| requests.clone(), |charge| (**charge).clone()),
-            leaving: (stopping || member.terminating) && !matches!(member.slot, Slot::Backoff(_)),
+            leaving: (member.terminating || stopping || workload.sheds(index))
+                && !(workload.stubborn && !member.terminating)
+                && !matches!(member.slot, Slot::Backoff(_)),
             ..Effect::default()
         };
         match member.slot {
@@ -292,6 +299,7 @@ impl World {
             }
         };
         if let Some(pool) = effect.pool {
+            self.count_namespace(id, pool, &effect.charge, add);
             self.change_use(pool, |sum| {
                 count(&mut sum.used, &effect.charge);
                 if effect.leaving {
@@ -320,6 +328,42 @@ impl World {
         }
         if let Some(node) = effect.live.filter(|_| effect.leaving) {
             self.change_node(node, |node| count(&mut node.leaving, &effect.load));
+        }
+    }
+
+    /// Adds to what the workloads of one namespace use of a pool, or takes from it.
+    fn count_namespace(&mut self, id: WorkloadId, pool: PoolId, charge: &Amounts, add: bool) {
+        let Some(workload) = self.workloads.get(id.0) else { return };
+        let Some(pool) = self.pools.get_mut(pool.0) else { return };
+        let used = pool.used_in.entry(Arc::clone(&workload.spec.namespace)).or_default();
+        if add {
+            used.add(charge);
+        } else {
+            used.take(charge);
+            if used.is_zero() {
+                pool.used_in.remove(&workload.spec.namespace);
+            }
+        }
+    }
+
+    /// Adds an admitted workload to those of its pool that may have to give way, or takes it from them.
+    pub(crate) fn list_admitted(&mut self, id: WorkloadId, add: bool) {
+        let Some(workload) = self.workloads.get(id.0) else { return };
+        let (Phase::Admitted { at, .. }, Some(pool)) = (&workload.phase, workload.pool) else { return };
+        let (priority, uid) = (workload.spec.priority, Arc::clone(&workload.spec.uid));
+        let harm = Harm { priority, admitted: Reverse(*at), uid, workload: id };
+        let grows = add && workload.spec.dynamic;
+        if let Some(pool) = self.pools.get_mut(pool.0) {
+            if add {
+                pool.admitted.insert(harm);
+            } else {
+                pool.admitted.remove(&harm);
+            }
+        }
+        if grows {
+            self.dynamic.insert(id);
+        } else {
+            self.dynamic.remove(&id);
         }
     }
 
@@ -382,6 +426,7 @@ impl World {
 
     /// Adds a workload to, or takes it from, the numbers of those that run.
     pub(crate) fn count_phase(&mut self, id: WorkloadId, add: bool) {
+        self.list_admitted(id, add);
         let Some(workload) = self.workload(id) else { return };
         let (Some(pool), true) = (workload.pool, holds_quota(&workload.phase)) else { return };
         let namespace = Arc::clone(&workload.spec.namespace);
@@ -475,7 +520,7 @@ impl World {
     /// What `pool` may use of `resource` at its own level: declared, and for a root what its nodes give.
     pub(crate) fn limit(&self, pool: &Pool, resource: ResourceId) -> super::amount::Limit {
         use super::amount::Limit;
-        let declared = pool.limits.get(&resource).copied().unwrap_or_default();
+        let declared = pool.declared_limit(resource);
         if pool.parent.is_some() {
             return declared;
         }

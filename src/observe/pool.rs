@@ -10,7 +10,9 @@ use crate::api::pruned::Poison;
 use crate::api::quantity;
 use crate::model::amount::{Amount, Limit};
 use crate::model::selector::LabelSelector;
-use crate::model::spec::{Entitlement, NamedAmounts, Policy, PoolSpec, Queueing, StopPolicy, Strategy};
+use crate::model::spec::{
+    Aging, Entitlement, Policy, PoolSpec, Queueing, Rate, Reclaim, StopPolicy, Strategy, WithinPool,
+};
 use crate::model::time::Span;
 
 /// What a pool says. What cannot be read is in `problem`, and the pool is then stalled.
@@ -43,15 +45,23 @@ fn read(object: &ResourcePool) -> PoolSpec {
         nodes,
         resources,
         weight,
-        scheduling: pool::PoolScheduling { policy, queueing },
+        priority,
+        expandable,
+        scheduling: pool::PoolScheduling { policy, queueing, time_slice, aging },
+        preemption: pool::PoolPreemption { within_pool, reclaim, min_runtime },
         placement: pool::PoolPlacement { strategy: placement },
         limits,
         access: pool::PoolAccess { namespaces, priority: PriorityRange { min, max } },
         stop_policy,
         ttl_after_finished,
     } = spec;
-    let PoolLimits { max_running, max_queued, max_running_per_namespace, max_resources_per_workload } =
-        &limits.clone().unwrap_or_default();
+    let PoolLimits {
+        max_running,
+        max_queued,
+        max_running_per_namespace,
+        admission_rate,
+        max_resources_per_workload,
+    } = &limits.clone().unwrap_or_default();
     let selector = nodes.as_ref().map(|nodes| problem.selector(&nodes.selector, "spec.nodes.selector"));
     PoolSpec {
         parent: parent.as_deref().map(Arc::from),
@@ -61,15 +71,41 @@ fn read(object: &ResourcePool) -> PoolSpec {
         policy: match policy {
             pool::Policy::FirstComeFirstServed => Policy::FirstComeFirstServed,
             pool::Policy::Priority => Policy::Priority,
+            pool::Policy::RoundRobin => Policy::RoundRobin,
+            pool::Policy::FairShare => Policy::FairShare,
         },
         queueing: match queueing {
             pool::Queueing::Strict => Queueing::Strict,
             pool::Queueing::BestEffort => Queueing::BestEffort,
+            pool::Queueing::Backfill => Queueing::Backfill,
         },
+        priority: *priority,
+        expandable: *expandable || parent.is_none(),
+        time_slice: time_slice.map(span),
+        aging: aging.as_ref().map(|aging| Aging {
+            every: span(aging.every),
+            step: aging.step.max(0),
+            most: aging.max.max(0),
+        }),
+        within_pool: match within_pool {
+            pool::WithinPool::Never => WithinPool::Never,
+            pool::WithinPool::LowerPriority => WithinPool::LowerPriority,
+        },
+        reclaim: match reclaim {
+            pool::Reclaim::Never => Reclaim::Never,
+            pool::Reclaim::LowerPriority => Reclaim::LowerPriority,
+            pool::Reclaim::Any => Reclaim::Any,
+        },
+        min_runtime: min_runtime.map(span).unwrap_or_default(),
         strategy: strategy(*placement),
         max_running: max_running.map(at_least_nothing),
         max_queued: max_queued.map(at_least_nothing),
         max_running_per_namespace: max_running_per_namespace.map(at_least_nothing),
+        admission_rate: admission_rate.as_ref().map(|rate| Rate {
+            count: at_least_nothing(rate.count).max(1),
+            period: Span(rate.period.as_millis().max(1)),
+            burst: at_least_nothing(rate.burst.unwrap_or(rate.count)).max(1),
+        }),
         max_resources_per_workload: max_resources_per_workload
             .iter()
             .map(|(name, amount)| {
@@ -84,7 +120,7 @@ fn read(object: &ResourcePool) -> PoolSpec {
             pool::StopPolicy::Hold => StopPolicy::Hold,
             pool::StopPolicy::HoldAndDrain => StopPolicy::HoldAndDrain,
         },
-        ttl_after_finished: ttl_after_finished.map(|ttl| Span(ttl.as_millis().max(0))),
+        ttl_after_finished: ttl_after_finished.map(span),
         problem: problem.0.map(Arc::from),
         ..empty(&object.metadata)
     }
@@ -97,6 +133,10 @@ pub fn strategy(strategy: pool::Strategy) -> Strategy {
         pool::Strategy::Spread => Strategy::Spread,
         pool::Strategy::Balanced => Strategy::Balanced,
     }
+}
+
+fn span(duration: crate::api::Duration) -> Span {
+    Span(duration.as_millis().max(0))
 }
 
 fn at_least_nothing(count: i32) -> u32 {
@@ -138,11 +178,13 @@ impl Problem {
     }
 
     fn entitlement(&mut self, at: usize, resource: &pool::PoolResource) -> Entitlement {
-        let pool::PoolResource { name, reservation, limit } = resource;
+        let pool::PoolResource { name, reservation, limit, lending_limit } = resource;
         let field = |field: &str| format!("spec.resources[{at}].{field}");
         let reservation = reservation.as_ref().map(|one| self.amount(name, one, &field("reservation")));
         let limit = limit.as_ref().map(|one| self.amount(name, one, &field("limit")));
+        let lending = lending_limit.as_ref().map(|one| self.amount(name, one, &field("lendingLimit")));
         Entitlement {
+            lending: lending.map_or(Limit::Unlimited, Limit::At),
             resource: name.as_str().into(),
             reservation: reservation.unwrap_or_default(),
             limit: limit.map_or(Limit::Unlimited, Limit::At),
@@ -172,11 +214,16 @@ mod tests {
         let spec = seen(&json!({
             "parent": "company",
             "nodes": {"selector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "Exists"}]}},
-            "resources": [{"name": "cpu", "reservation": "1500m", "limit": "80"}, {"name": "memory", "limit": "1Gi"}, {"name": "pods"}],
+            "resources": [{"name": "cpu", "reservation": "1500m", "limit": "80", "lendingLimit": "500m"}, {"name": "memory", "limit": "1Gi"}, {"name": "pods"}],
             "weight": 300,
-            "scheduling": {"policy": "FirstComeFirstServed", "queueing": "Strict"},
+            "priority": 7,
+            "expandable": false,
+            "preemption": {"withinPool": "Never", "reclaim": "LowerPriority", "minRuntime": "5m"},
+            "scheduling": {"policy": "FirstComeFirstServed", "queueing": "Strict", "timeSlice": "1m",
+                           "aging": {"every": "1m", "step": 10, "max": 100}},
             "placement": {"strategy": "BinPack"},
-            "limits": {"maxRunning": 5, "maxQueued": 6, "maxRunningPerNamespace": 7, "maxResourcesPerWorkload": {"cpu": "8"}},
+            "limits": {"maxRunning": 5, "maxQueued": 6, "maxRunningPerNamespace": 7,
+                       "admissionRate": {"count": 3, "period": "1m"}, "maxResourcesPerWorkload": {"cpu": "8"}},
             "access": {"namespaces": {}, "priority": {"min": -5, "max": 5}},
             "stopPolicy": "Hold",
             "ttlAfterFinished": "1h",
@@ -189,6 +236,15 @@ mod tests {
         assert_eq!(spec.nodes.unwrap().requirements.len(), 2);
         assert_eq!(spec.entitlements[0].reservation, Amount::new(1500));
         assert_eq!(spec.entitlements[0].limit, Limit::At(Amount::new(80_000)));
+        assert_eq!(spec.entitlements[0].lending, Limit::At(Amount::new(500)));
+        assert_eq!((spec.priority, spec.expandable), (7, false));
+        assert_eq!(
+            (spec.within_pool, spec.reclaim, spec.min_runtime),
+            (WithinPool::Never, Reclaim::LowerPriority, Span::minutes(5))
+        );
+        assert_eq!(spec.time_slice, Some(Span::minutes(1)));
+        assert_eq!(spec.aging, Some(Aging { every: Span::minutes(1), step: 10, most: 100 }));
+        assert_eq!(spec.admission_rate, Some(Rate { count: 3, period: Span::minutes(1), burst: 3 }));
         assert_eq!(spec.entitlements[1].limit, Limit::At(Amount::new(1 << 30)));
         assert_eq!(spec.entitlements[2].limit, Limit::Unlimited);
         assert_eq!(

@@ -28,11 +28,14 @@ pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template
         priority_class_name: _,
         replicas,
         min_replicas: _,
+        allocation,
         completion,
         backoff_limit: _,
         on_member_failure,
         ttl_after_finished,
         suspend,
+        expected_duration,
+        preemptible,
         max_duration,
         max_wait,
         placement,
@@ -60,6 +63,9 @@ pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template
             workload::OnMemberFailure::RestartGang => OnMemberFailure::RestartGang,
         },
         suspend: *suspend,
+        expected_duration: expected_duration.map(span),
+        preemptible: *preemptible,
+        dynamic: *allocation == workload::Allocation::Dynamic,
         max_duration: max_duration.map(span),
         max_wait: max_wait.map(span),
         ttl_after_finished: ttl_after_finished.map(span),
@@ -116,6 +122,7 @@ pub fn record(status: &PooledWorkloadStatus) -> WorkloadRecord {
             let at = allocation.admitted_at.as_ref().unwrap_or(&condition.last_transition_time);
             (time(Some(at)), u32::try_from(allocation.replicas).unwrap_or(0).clamp(1, MOST_MEMBERS))
         }),
+        evicted: condition(conditions::EVICTED).and_then(stopping),
         queued_at: status.queued_at.as_ref().map(|at| time(Some(at))),
         started_at: status.started_at.as_ref().map(|at| time(Some(at))),
         stopping: admitted.and_then(stopping),
@@ -131,6 +138,9 @@ pub fn record(status: &PooledWorkloadStatus) -> WorkloadRecord {
 fn stopping(admitted: &Condition) -> Option<StopReason> {
     Some(match reason(&admitted.reason)? {
         Reason::Reclaimed => StopReason::Reclaimed,
+        Reason::Preempted => StopReason::Preempted,
+        Reason::SliceEnded => StopReason::SliceEnded,
+        Reason::Overdue => StopReason::Overdue,
         Reason::Drained => StopReason::Drained,
         Reason::CreateRefused => StopReason::CreateRefused,
         Reason::Suspended => StopReason::Suspended,

@@ -24,6 +24,7 @@ fn workload_of(decision: &Decision) -> &Arc<str> {
         Decision::Admit { workload, .. }
         | Decision::Place { workload, .. }
         | Decision::Stop { workload, .. }
+        | Decision::Shrink { workload, .. }
         | Decision::Finish { workload, .. }
         | Decision::Expire { workload } => workload,
         Decision::Drop { member, .. } => &member.workload,
@@ -35,6 +36,7 @@ fn word(decision: &Decision) -> &'static str {
         Decision::Admit { .. } => "admit",
         Decision::Place { .. } => "place",
         Decision::Stop { .. } => "stop",
+        Decision::Shrink { .. } => "shrink",
         Decision::Drop { .. } => "drop",
         Decision::Finish { .. } => "finish",
         Decision::Expire { .. } => "expire",
@@ -45,7 +47,7 @@ fn word(decision: &Decision) -> &'static str {
 /// deltas, ends are written as any status is, and a workload that is to be deleted comes up again by itself.
 fn is_repeated(decision: &Decision) -> bool {
     match decision {
-        Decision::Stop { .. } | Decision::Drop { .. } => true,
+        Decision::Stop { .. } | Decision::Shrink { .. } | Decision::Drop { .. } => true,
         Decision::Admit { .. }
         | Decision::Place { .. }
         | Decision::Finish { .. }
@@ -163,6 +165,7 @@ fn log(term: &Term, decision: &Decision) {
             info!(%namespace, %name, members = placements.len(), "places again");
         }
         Decision::Stop { reason, for_whom, .. } => info!(%namespace, %name, ?reason, ?for_whom, "stops"),
+        Decision::Shrink { to, for_whom, .. } => info!(%namespace, %name, to, ?for_whom, "shrinks"),
         Decision::Drop { member, reason, .. } => {
             info!(%namespace, %name, index = member.index, attempt = member.attempt, ?reason, "drops a pod");
         }

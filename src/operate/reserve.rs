@@ -39,9 +39,11 @@ fn in_flight(decision: &Decision) -> Option<InFlight> {
         Decision::Place { workload, pool, admitted_at, size, placements } => {
             (workload, pool, admitted_at, *size, placements)
         }
-        Decision::Stop { .. } | Decision::Drop { .. } | Decision::Finish { .. } | Decision::Expire { .. } => {
-            return None;
-        }
+        Decision::Stop { .. }
+        | Decision::Shrink { .. }
+        | Decision::Drop { .. }
+        | Decision::Finish { .. }
+        | Decision::Expire { .. } => return None,
     };
     let placements = placements
         .iter()

@@ -5,7 +5,7 @@ use crate::api::quantity::{is_bytes, shown_amount};
 use crate::api::reasons::Reason;
 use crate::api::workload::{PendingNodes, PendingResource, PendingStatus, RejectedNodes};
 use crate::model::amount::Amount;
-use crate::model::refusal::{NodeRejection, NodeTally, Refusal, Shortage};
+use crate::model::refusal::{Bound, NodeRejection, NodeTally, Refusal, Shortage};
 use crate::model::resources::{ResourceId, ResourceTable};
 use crate::model::spec::{FinishReason, StopReason};
 use crate::model::time::Time;
@@ -30,6 +30,9 @@ pub struct Refused<'a> {
 pub fn of_stop(reason: StopReason) -> Reason {
     match reason {
         StopReason::Reclaimed => Reason::Reclaimed,
+        StopReason::Preempted => Reason::Preempted,
+        StopReason::SliceEnded => Reason::SliceEnded,
+        StopReason::Overdue => Reason::Overdue,
         StopReason::Drained => Reason::Drained,
         StopReason::CreateRefused => Reason::CreateRefused,
         // Of what is being deleted nothing is written any more, so its reason is never shown.
@@ -69,6 +72,8 @@ pub fn of_refusal(refusal: &Refusal) -> Reason {
         Refusal::QueueFull { .. } => Reason::QueueFull,
         Refusal::TooManyRunning { .. } => Reason::TooManyRunning,
         Refusal::WaitingForQuota { .. } => Reason::WaitingForQuota,
+        Refusal::RateLimited { .. } => Reason::RateLimited,
+        Refusal::WouldDelay { .. } => Reason::WouldDelay,
         Refusal::NoFittingNode(_) => Reason::NoFittingNode,
         Refusal::Fragmented { .. } => Reason::Fragmented,
         Refusal::WaitingForPreempted(_) => Reason::WaitingForPreempted,
@@ -91,7 +96,7 @@ pub fn pending(refusal: &Refusal, of: Refused<'_>, table: &ResourceTable) -> Pen
         PendingResource {
             name: name.to_owned(),
             requested: shown_amount(name, shortage.requested.units()),
-            available: shown_amount(name, shortage.bound.less(shortage.used).units()),
+            available: shown_amount(name, shortage.bound.less(shortage.used + shortage.kept).units()),
         }
     };
     PendingStatus {
@@ -148,13 +153,14 @@ pub fn message(refusal: &Refusal, of: Refused<'_>, table: &ResourceTable) -> Str
                 "pool {own:?} limits {name}: write resources.requests of {name} on a container of the template"
             )
         }
-        Refusal::ExceedsLimit { pool, shortage, per_workload } => {
-            let bound = if *per_workload { "limits.maxResourcesPerWorkload" } else { "limit" };
-            let Shortage { resource, requested, bound: limit, used: _ } = shortage;
+        Refusal::ExceedsLimit { pool, shortage, per_workload, bound } => {
+            let what = if *per_workload { "limits.maxResourcesPerWorkload" } else { of_bound(*bound) };
+            let Shortage { resource, requested, bound: limit, .. } = shortage;
             format!(
-                "pool {pool:?}: {bound} {} can never hold the {} that is asked",
+                "pool {pool:?}: {what} {} can never hold the {} that is asked{}",
                 equal(*resource, *limit, table),
-                friendly(*resource, *requested, table)
+                friendly(*resource, *requested, table),
+                because(*bound)
             )
         }
         Refusal::QueueFull { pool, limit } => {
@@ -166,14 +172,29 @@ pub fn message(refusal: &Refusal, of: Refused<'_>, table: &ResourceTable) -> Str
         Refusal::TooManyRunning { pool, limit, per_namespace: true } => format!(
             "pool {pool:?}: limits.maxRunningPerNamespace={limit} workloads of namespace {namespace:?} run already"
         ),
-        Refusal::WaitingForQuota { pool, capacity, shortages } => {
-            let what = if *capacity { "what its nodes offer," } else { "limit" };
-            format!("pool {pool:?}: {what} {}", joined(shortages, |shortage| passed(shortage, table)))
+        Refusal::WaitingForQuota { pool, bound, shortages } => {
+            let what = of_bound(*bound);
+            let passed = joined(shortages, |shortage| passed(shortage, table));
+            format!("pool {pool:?}: {what} {passed}{}", because(*bound))
+        }
+        Refusal::RateLimited { pool, next } => {
+            format!("pool {pool:?}: limits.admissionRate lets the next one in at {}", clock(*next))
+        }
+        Refusal::WouldDelay { head, due, endless } => {
+            let why = if *endless {
+                "it declares no expectedDuration and so counts as endless"
+            } else {
+                "it would not have ended by then"
+            };
+            format!(
+                "it would delay {head}, which goes first in pool {own:?} and starts by {}: {why}",
+                clock(*due)
+            )
         }
         Refusal::NoFittingNode(tally) => of_nodes(tally, table),
         Refusal::Fragmented { tally, shortages } => {
             let free = joined(shortages, |shortage| {
-                let Shortage { resource, requested, bound, used } = shortage;
+                let Shortage { resource, requested, bound, used, .. } = shortage;
                 format!(
                     "{} of {} free, {} asked",
                     friendly(*resource, bound.less(*used), table),
@@ -204,14 +225,36 @@ pub fn message(refusal: &Refusal, of: Refused<'_>, table: &ResourceTable) -> Str
     }
 }
 
+/// What bounds a pool, in a word.
+fn of_bound(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Limit => "limit",
+        Bound::Capacity => "what its nodes offer,",
+        Bound::NotExpandable | Bound::NotPreemptible => "reservation",
+    }
+}
+
+/// Why a reservation is the bound.
+fn because(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Limit | Bound::Capacity => "",
+        Bound::NotExpandable => "; the pool is not expandable and borrows nothing",
+        Bound::NotPreemptible => {
+            "; what is not preemptible runs on reservations only, never on what is borrowed"
+        }
+    }
+}
+
 /// `cpu=80 would be passed by 12 (allocated 76, asked 16)`.
 fn passed(shortage: &Shortage, table: &ResourceTable) -> String {
-    let Shortage { resource, requested, bound, used } = shortage;
+    let Shortage { resource, requested, bound, used, kept } = shortage;
     let say = |amount| friendly(*resource, amount, table);
+    let kept_back =
+        if kept.is_zero() { String::new() } else { format!("kept back by lendingLimit {}, ", say(*kept)) };
     format!(
-        "{} would be passed by {} (allocated {}, asked {})",
+        "{} would be passed by {} (allocated {}, {kept_back}asked {})",
         equal(*resource, *bound, table),
-        say((*used + *requested).less(*bound)),
+        say((*used + *kept + *requested).less(*bound)),
         say(*used),
         say(*requested)
     )
@@ -289,6 +332,11 @@ pub fn friendly_amount(resource: &str, amount: Amount) -> String {
     }
 }
 
+/// When the head of a queue that is backfilled starts.
+pub fn due(time: Time) -> String {
+    format!("by declared durations it starts by {}", clock(time))
+}
+
 /// A time as the API writes it, to the second.
 fn clock(time: Time) -> String {
     super::timestamp(time).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -304,6 +352,7 @@ mod tests {
             requested: Amount::new(requested),
             bound: Amount::new(bound),
             used: Amount::new(used),
+            kept: Amount::ZERO,
         }
     }
 
@@ -317,11 +366,8 @@ mod tests {
             placed,
             needed: 4,
         };
-        let quota = |pool: &str, capacity, shortages| Refusal::WaitingForQuota {
-            pool: pool.into(),
-            capacity,
-            shortages,
-        };
+        let quota =
+            |pool: &str, bound, shortages| Refusal::WaitingForQuota { pool: pool.into(), bound, shortages };
         let of = Refused { namespace: "vision", pool: "batch", priority: 2000 };
         let refused = |message: &str, name_taken| Refusal::CreateRefused {
             message: message.into(),
@@ -330,24 +376,42 @@ mod tests {
         };
         for (refusal, reason, expected) in [
             (
-                quota("batch", false, vec![shortage(ResourceId::CPU, 16_000, 80_000, 76_000)]),
+                quota("batch", Bound::Limit, vec![shortage(ResourceId::CPU, 16_000, 80_000, 76_000)]),
                 Reason::WaitingForQuota,
                 r#"pool "batch": limit cpu=80 would be passed by 12 (allocated 76, asked 16)"#,
             ),
             (
                 quota(
                     "company",
-                    true,
+                    Bound::Capacity,
                     vec![shortage(ResourceId::MEMORY, 3 << 30, 10 << 30, 9 << 30), shortage(gpu, 2, 1, 0)],
                 ),
                 Reason::WaitingForQuota,
                 r#"pool "company": what its nodes offer, memory=10Gi would be passed by 2Gi (allocated 9Gi, asked 3Gi); nvidia.com/gpu=1 would be passed by 1 (allocated 0, asked 2)"#,
             ),
             (
+                quota(
+                    "a",
+                    Bound::NotPreemptible,
+                    vec![Shortage {
+                        kept: Amount::new(4_000),
+                        ..shortage(ResourceId::CPU, 2_000, 10_000, 5_000)
+                    }],
+                ),
+                Reason::WaitingForQuota,
+                r#"pool "a": reservation cpu=10 would be passed by 1 (allocated 5, kept back by lendingLimit 4, asked 2); what is not preemptible runs on reservations only, never on what is borrowed"#,
+            ),
+            (
+                Refusal::WouldDelay { head: "team/big".into(), due: Time(1_700_000_000_123), endless: true },
+                Reason::WouldDelay,
+                r#"it would delay team/big, which goes first in pool "batch" and starts by 2023-11-14T22:13:20Z: it declares no expectedDuration and so counts as endless"#,
+            ),
+            (
                 Refusal::ExceedsLimit {
                     pool: "batch".into(),
                     shortage: shortage(ResourceId::CPU, 900_500, 80_000, 0),
                     per_workload: false,
+                    bound: Bound::Limit,
                 },
                 Reason::ExceedsLimit,
                 r#"pool "batch": limit cpu=80 can never hold the 900500m that is asked"#,

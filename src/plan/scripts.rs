@@ -76,6 +76,7 @@ impl Desk<'_> {
             Decision::Stop { workload, reason, for_whom } => {
                 self.stop(workload, *reason, for_whom.as_deref())
             }
+            Decision::Shrink { workload, to, for_whom } => self.shrink(workload, *to, for_whom.as_deref()),
             Decision::Drop { member, pod, reason: _ } => self.drop(member, pod),
             Decision::Finish { workload, reason } => self.finish(workload, *reason),
             Decision::Expire { workload } => {
@@ -100,6 +101,23 @@ impl Desk<'_> {
                 Told { action: Action::Stop, reason: reason::of_stop(reason), note: &note, warning: false };
             leave.push(self.event(known, told));
         }
+        script(workload, vec![status.into_iter().collect(), leave])
+    }
+
+    /// The status says the lesser size before any member leaves.
+    fn shrink(&self, workload: &Arc<str>, to: u32, for_whom: Option<&str>) -> Option<Script> {
+        let known = self.catalog.get(workload)?;
+        let report = self.world.workload_report(workload)?;
+        let status = self.patch(known, &report).map(|(write, _)| write);
+        let shed = report.members.iter().filter(|member| member.index >= to);
+        let mut leave: Vec<Write> =
+            shed.filter_map(|one| leaving(self.catalog, known, one, StopReason::Preempted)).collect();
+        let note = match for_whom {
+            Some(whom) => format!("shrinks to {to} members so that {whom} can run"),
+            None => format!("shrinks to {to} members"),
+        };
+        let reason = crate::api::Reason::Shrunk;
+        leave.push(self.event(known, Told { action: Action::Stop, reason, note: &note, warning: false }));
         script(workload, vec![status.into_iter().collect(), leave])
     }
 

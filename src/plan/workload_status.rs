@@ -262,7 +262,10 @@ impl Standing {
         let of = Refused { namespace: &known.spec.namespace, pool: &report.pool, priority: report.priority };
         match &report.phase {
             WorkloadPhase::Queued { since: _, refusal } => {
-                let pending = reason::pending(refusal, of, table);
+                let mut pending = reason::pending(refusal, of, table);
+                if let Some(due) = report.due {
+                    pending.message = format!("{}; {}", pending.message, reason::due(due));
+                }
                 let impossible = refusal.is_impossible();
                 Self {
                     phase: Phase::Queued,
@@ -396,6 +399,13 @@ pub(super) fn stopping(reason: StopReason, for_whom: Option<&str>) -> String {
     match reason {
         StopReason::Reclaimed => {
             format!("its place is taken back by a pool that is below its reservation{to_whom}")
+        }
+        StopReason::Preempted => {
+            format!("a workload of its pool with a higher priority takes its place{to_whom}")
+        }
+        StopReason::SliceEnded => format!("its time slice is over, and another has its turn{to_whom}"),
+        StopReason::Overdue => {
+            format!("it has run longer than expectedDuration, and the head of the queue is due{to_whom}")
         }
         StopReason::Drained => format!("a stopPolicy of its pool, or of one above, is HoldAndDrain{to_whom}"),
         StopReason::CreateRefused => "the API server refused a member, so the others are stopped".to_owned(),

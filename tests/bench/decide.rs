@@ -34,6 +34,7 @@ fn pool() -> PoolSpec {
         resource: resource.into(),
         reservation: Amount::new(0),
         limit: Limit::Unlimited,
+        lending: Limit::Unlimited,
     };
     PoolSpec {
         name: "root".into(),

@@ -256,7 +256,8 @@ impl Pure {
 
     fn carry_out(&mut self, decision: &Decision) {
         for script in self.desk().plan(std::slice::from_ref(decision)) {
-            let repeated = matches!(decision, Decision::Stop { .. } | Decision::Drop { .. });
+            let repeated =
+                matches!(decision, Decision::Stop { .. } | Decision::Shrink { .. } | Decision::Drop { .. });
             if !self.run_script(&script) && repeated {
                 self.again.push((self.now() + AGAIN, decision.clone()));
             }

@@ -1,0 +1,248 @@
+//! What gives way when a workload finds no room: members of dynamic workloads, borrowers, lower priorities.
+//!
+//! Victims are found by removing them, least harm first, until the workload fits, and then putting back each
+//! that still fits beside it (as Kueue's and kube-scheduler's preemption do). The places that are cleared are
+//! kept for the workload until it has taken them.
+
+pub mod trial;
+pub mod victims;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::ids::{NodeId, WorkloadId};
+use crate::model::refusal::Refusal;
+use crate::model::time::Time;
+use crate::model::workloads::{Phase, Slot, Workload};
+use crate::model::world::World;
+
+use super::admit::{Desk, find_places};
+use super::decision::Decision;
+use super::lifecycle::stop_workload;
+use super::order::Entry;
+use super::place::Horizon;
+
+use trial::{Lifted, Which, lift, lift_again, put_back, without_trace};
+use victims::{Candidate, Take, borrows, candidates};
+
+/// Clears a place for a workload that found no room; whether that was begun.
+pub fn make_room(
+    world: &mut World,
+    desk: &mut Desk,
+    entry: &Entry,
+    refusal: &Refusal,
+    now: Time,
+    out: &mut Vec<Decision>,
+) -> bool {
+    let room_wanted = match refusal {
+        Refusal::TooManyRunning { .. } => true,
+        _ => refusal.waits_for_room(),
+    };
+    if !room_wanted {
+        return false;
+    }
+    let found = candidates(world, entry, now);
+    if let (Some(at), Some(pool)) = (found.later, world.pools.get_mut(entry.pool.0)) {
+        pool.look_again(at);
+    }
+    if found.list.is_empty() {
+        return false;
+    }
+    let cleared = without_trace(world, |world| search(world, desk, entry, &found.list));
+    let Some((chosen, places)) = cleared.filter(|(chosen, _)| !chosen.is_empty()) else { return false };
+    let title = world.workload(entry.workload).map(Workload::title);
+    let uids = chosen.keys().filter_map(|id| Some(Arc::clone(&world.workload(*id)?.spec.uid))).collect();
+    world.dequeue(entry.workload);
+    world.nominate(entry.workload, places);
+    if let Some(workload) = world.workload_mut(entry.workload) {
+        workload.victims = uids;
+        workload.nominated_at = now;
+        workload.tried_at = None;
+    }
+    for (victim, take) in chosen {
+        match take {
+            Take::Whole(reason) => stop_workload(world, victim, reason, title.clone(), now, out),
+            Take::Member(from) => shrink(world, victim, from, title.clone(), out),
+        }
+    }
+    true
+}
+
+/// Members of a dynamic workload, from that index on, leave for another's sake.
+fn shrink(world: &mut World, id: WorkloadId, from: u32, for_whom: Option<Arc<str>>, out: &mut Vec<Decision>) {
+    world.with_members(id, |world| {
+        let Some(workload) = world.workload_mut(id) else { return };
+        workload.shrink_to = Some(from);
+        workload.shrinks_for.clone_from(&for_whom);
+        for member in workload.members.iter_mut().skip(from as usize) {
+            if matches!(member.slot, Slot::Backoff(_)) {
+                member.slot = Slot::Unplaced;
+            }
+            member.told = member.pod.is_some();
+        }
+    });
+    world.attend(id);
+    if let Some(workload) = world.workload(id) {
+        let uid = Arc::clone(&workload.spec.uid);
+        out.push(Decision::Shrink { workload: uid, to: from, for_whom });
+    }
+}
+
+/// When victims that do not leave are given up, and others chosen.
+pub fn next_impatience(world: &World, now: Time) -> Option<Time> {
+    let due = world.nominees.iter().filter_map(|id| Some(world.workload(*id)?.nominated_at));
+    due.map(|since| since + world.tuning.stubborn_after).filter(|due| *due > now).min()
+}
+
+/// Victims that did not leave in time (a disruption budget holds them) are reckoned with no more.
+fn give_up_stubborn(world: &mut World, id: WorkloadId, now: Time) {
+    let Some(workload) = world.workload(id) else { return };
+    if workload.nominated_at + world.tuning.stubborn_after > now {
+        return;
+    }
+    let victims = workload.victims.clone();
+    for uid in victims {
+        let Some(victim) = world.workload_ids.get(&uid).copied() else { continue };
+        let leaves = world.workload(victim).is_some_and(is_leaving);
+        if leaves {
+            world.with_members(victim, |world| {
+                if let Some(workload) = world.workload_mut(victim) {
+                    workload.stubborn = true;
+                }
+            });
+        }
+    }
+}
+
+fn is_leaving(workload: &Workload) -> bool {
+    let leaves = matches!(workload.phase, Phase::Stopping { .. }) || workload.shrink_to.is_some();
+    leaves && !workload.stubborn
+}
+
+/// Tries workloads whose place was cleared; those whose victims have all left in vain queue again.
+pub fn seat_nominees(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<Decision>) {
+    let mut waiting: Vec<(i64, Time, Arc<str>, WorkloadId)> = world
+        .nominees
+        .iter()
+        .filter_map(|id| {
+            let spec = &world.workload(*id)?.spec;
+            Some((-i64::from(spec.priority), spec.created, Arc::clone(&spec.uid), *id))
+        })
+        .collect();
+    waiting.sort();
+    for (.., id) in waiting {
+        give_up_stubborn(world, id, now);
+        let Some(workload) = world.workload(id) else { continue };
+        let impatient = workload.nominated_at + world.tuning.stubborn_after <= now;
+        if workload.tried_at == Some(world.growth) && !impatient {
+            continue;
+        }
+        let (places, victims, since) =
+            (workload.nominated.clone(), workload.victims.clone(), workload.nominated_at);
+        world.nominate(id, Vec::new());
+        if super::admit::admit(world, desk, id, now, out).is_ok() {
+            continue;
+        }
+        let leaving = victims.iter().any(|uid| {
+            let victim = world.workload_ids.get(uid).and_then(|id| world.workload(*id));
+            victim.is_some_and(is_leaving)
+        });
+        if leaving && !impatient {
+            world.nominate(id, places);
+            let growth = world.growth;
+            if let Some(workload) = world.workload_mut(id) {
+                workload.victims = victims;
+                workload.nominated_at = since;
+                workload.tried_at = Some(growth);
+            }
+        } else {
+            world.attention.insert(id);
+        }
+    }
+}
+
+/// What is lifted in a trial, in the order of the candidates.
+struct Step {
+    workload: WorkloadId,
+    take: Take,
+    lifted: Lifted,
+}
+
+/// What is lifted at present, and for workloads of which members are lifted the lowest index of these.
+#[derive(Default)]
+struct Taken {
+    steps: Vec<Option<Step>>,
+    left: BTreeMap<WorkloadId, u32>,
+}
+
+type Chosen = BTreeMap<WorkloadId, Take>;
+
+fn search(
+    world: &mut World,
+    desk: &mut Desk,
+    entry: &Entry,
+    list: &[Candidate],
+) -> Option<(Chosen, Vec<NodeId>)> {
+    let mut taken = Taken::default();
+    let found = trial::least_prefix(
+        world,
+        list.len(),
+        |world, count| move_to(world, entry, list, &mut taken, count),
+        |world| find_places(world, desk, entry.workload, Horizon::Later).ok(),
+    );
+    // Put back whatever still fits beside it, those that are harmed most by leaving first.
+    let mut chosen: Vec<Step> = Vec::new();
+    let mut kept_out: Vec<WorkloadId> = Vec::new();
+    for step in std::mem::take(&mut taken.steps).into_iter().rev().flatten() {
+        put_back(world, &step.lifted);
+        if found.is_none() {
+            continue;
+        }
+        // Members leave from the highest index down, so those above one that leaves stay lifted.
+        let above = matches!(step.take, Take::Member(_)) && kept_out.contains(&step.workload);
+        if above || find_places(world, desk, entry.workload, Horizon::Later).is_err() {
+            lift_again(world, &step.lifted);
+            kept_out.push(step.workload);
+            chosen.push(step);
+        }
+    }
+    found.as_ref()?;
+    let places = find_places(world, desk, entry.workload, Horizon::Later).ok();
+    let mut takes = Chosen::new();
+    for step in &chosen {
+        put_back(world, &step.lifted);
+    }
+    for Step { workload, take, .. } in chosen {
+        let entry = takes.entry(workload).or_insert(take);
+        *entry = match (*entry, take) {
+            (Take::Whole(reason), _) | (_, Take::Whole(reason)) => Take::Whole(reason),
+            (Take::Member(one), Take::Member(other)) => Take::Member(one.min(other)),
+        };
+    }
+    places.map(|places| (takes, places))
+}
+
+/// Brings the world to where the first `count` candidates are lifted, as far as it helps.
+fn move_to(world: &mut World, entry: &Entry, list: &[Candidate], taken: &mut Taken, count: usize) {
+    while taken.steps.len() > count {
+        let Some(step) = taken.steps.pop().flatten() else { continue };
+        put_back(world, &step.lifted);
+        if let Take::Member(index) = step.take {
+            taken.left.insert(step.workload, index.saturating_add(1));
+        }
+    }
+    while let Some(candidate) = list.get(taken.steps.len()).filter(|_| taken.steps.len() < count) {
+        let helps =
+            candidate.borrowers.iter().all(|(id, own)| borrows(world, *id, *own, Some(&entry.charge)));
+        let Candidate { workload, take, .. } = *candidate;
+        let which = match take {
+            Take::Member(index) => Which::One(index),
+            Take::Whole(_) => Which::Below(taken.left.get(&workload).copied().unwrap_or(u32::MAX)),
+        };
+        let lifted = if helps { lift(world, workload, which) } else { None };
+        if let (Take::Member(index), true) = (take, lifted.is_some()) {
+            taken.left.insert(workload, index);
+        }
+        taken.steps.push(lifted.map(|lifted| Step { workload, take, lifted }));
+    }
+}

@@ -1,0 +1,261 @@
+//! Who may give way to a workload that found no room, least harm first.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::model::ids::{PoolId, WorkloadId};
+use crate::model::pools::Pool;
+use crate::model::resources::Amounts;
+use crate::model::spec::{Policy, Queueing, Reclaim, StopReason, WithinPool};
+use crate::model::time::{Span, Time};
+use crate::model::workloads::{Phase, Workload};
+use crate::model::world::World;
+
+use super::super::order::Entry;
+use super::super::quota;
+
+/// What one step of giving way takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// The member of a dynamic workload with that index, its highest that is left.
+    Member(u32),
+    /// All of the workload, for that reason.
+    Whole(StopReason),
+}
+
+/// Something that might give way.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Whose.
+    pub workload: WorkloadId,
+    /// What of it.
+    pub take: Take,
+    /// The pools on the way from below the common ancestor to its own, each with whether it is meant without
+    /// its children: each must be borrowing.
+    pub borrowers: Vec<(PoolId, bool)>,
+}
+
+/// All that might give way, in the order in which they are asked to; and when more might.
+#[derive(Debug, Default)]
+pub struct Candidates {
+    /// Least harm first.
+    pub list: Vec<Candidate>,
+    /// When the first of those that are protected for now is protected no more.
+    pub later: Option<Time>,
+}
+
+/// Victims at most in one trial: whoever needs more of them must wait.
+const MOST: usize = 10_000;
+
+struct Search<'a> {
+    world: &'a World,
+    now: Time,
+    found: Candidates,
+}
+
+/// Who may give way to `entry`: members of dynamic workloads, then those that borrow where it stays within its
+/// reservation, then what its own pool's rules let it take from its own pool.
+pub fn candidates(world: &World, entry: &Entry, now: Time) -> Candidates {
+    let (Some(pool), Some(workload)) = (world.pool(entry.pool), world.workload(entry.workload)) else {
+        return Candidates::default();
+    };
+    let mut search = Search { world, now, found: Candidates::default() };
+    let reserved = quota::within_reservation(world, pool, &entry.charge);
+    let mut borrowers = Vec::new();
+    if let Some(levels) = reserved.filter(|_| pool.spec.reclaim != Reclaim::Never) {
+        beside(world, pool, levels, &mut borrowers);
+    }
+    search.shrinkable(entry.pool, &borrowers);
+    search.reclaimable(pool, workload, &borrowers);
+    search.overdue(pool);
+    search.slices(pool);
+    search.lower(pool, workload);
+    let mut listed = BTreeSet::new();
+    let mut found = search.found;
+    found.list.retain(|one| matches!(one.take, Take::Member(_)) || listed.insert(one.workload));
+    found.list.truncate(MOST);
+    found
+}
+
+/// Workloads that borrow, each with the pools that must be borrowing for it.
+type Borrower = (WorkloadId, Vec<(PoolId, bool)>);
+
+impl Search<'_> {
+    /// Members that dynamic workloads have beyond their least size, highest index first: of its own pool at any
+    /// priority, of others as far as they borrow.
+    fn shrinkable(&mut self, own: PoolId, borrowers: &[Borrower]) {
+        let world = self.world;
+        let is_own = |id: &&WorkloadId| world.workload(**id).is_some_and(|one| one.pool == Some(own));
+        let mut of_own: Vec<Borrower> =
+            world.dynamic.iter().filter(is_own).map(|id| (*id, Vec::new())).collect();
+        of_own.sort_by_cached_key(|(id, _)| harm(world, *id));
+        let of_others = borrowers.iter().filter(|(id, _)| world.dynamic.contains(id)).cloned();
+        for (id, borrowers) in of_own.into_iter().chain(of_others) {
+            let Some(workload) = world.workload(id) else { continue };
+            for index in (workload.spec.min_replicas..workload.size()).rev() {
+                self.found.list.push(Candidate {
+                    workload: id,
+                    take: Take::Member(index),
+                    borrowers: borrowers.clone(),
+                });
+            }
+        }
+    }
+
+    fn reclaimable(&mut self, pool: &Pool, workload: &Workload, borrowers: &[Borrower]) {
+        for (id, borrowers) in borrowers {
+            let Some(victim) = self.world.workload(*id) else { continue };
+            let lower = victim.spec.priority < workload.spec.priority;
+            if (lower || pool.spec.reclaim == Reclaim::Any) && self.may_leave(victim, None) {
+                self.found.list.push(Candidate {
+                    workload: *id,
+                    take: Take::Whole(StopReason::Reclaimed),
+                    borrowers: borrowers.clone(),
+                });
+            }
+        }
+    }
+
+    /// Under backfilling: those of the pool that have run longer than they declared.
+    fn overdue(&mut self, pool: &Pool) {
+        if pool.spec.queueing != Queueing::Backfill {
+            return;
+        }
+        for harm in &pool.admitted {
+            let Some(victim) = self.world.workload(harm.workload) else { continue };
+            let Some(end) = victim.expected_end(self.now).filter(|_| victim.spec.preemptible) else {
+                continue;
+            };
+            if end <= self.now {
+                self.own(harm.workload, StopReason::Overdue);
+            } else {
+                self.later(end);
+            }
+        }
+    }
+
+    /// Round-robin: those of the pool whose time slice is over, those that have run longest first.
+    fn slices(&mut self, pool: &Pool) {
+        let Some(slice) = pool.spec.time_slice.filter(|_| pool.spec.policy == Policy::RoundRobin) else {
+            return;
+        };
+        let mut over = Vec::new();
+        for harm in &pool.admitted {
+            let Some(victim) = self.world.workload(harm.workload) else { continue };
+            if self.may_leave(victim, Some(slice)) {
+                over.push((started(victim), harm.uid.clone(), harm.workload));
+            }
+        }
+        over.sort();
+        for (.., id) in over {
+            self.own(id, StopReason::SliceEnded);
+        }
+    }
+
+    /// Those of the pool with a lower priority.
+    fn lower(&mut self, pool: &Pool, workload: &Workload) {
+        if pool.spec.within_pool == WithinPool::Never || !pool.spec.policy.heeds_priority() {
+            return;
+        }
+        for harm in pool.admitted.iter().take_while(|harm| harm.priority < workload.spec.priority) {
+            let Some(victim) = self.world.workload(harm.workload) else { continue };
+            if self.may_leave(victim, None) {
+                self.own(harm.workload, StopReason::Preempted);
+            }
+        }
+    }
+
+    fn own(&mut self, workload: WorkloadId, reason: StopReason) {
+        self.found.list.push(Candidate { workload, take: Take::Whole(reason), borrowers: Vec::new() });
+    }
+
+    /// Whether a workload may be evicted: it is preemptible and has run for its pool's `minRuntime`, and for
+    /// `slice`.
+    fn may_leave(&mut self, victim: &Workload, slice: Option<Span>) -> bool {
+        let Phase::Admitted { started, .. } = victim.phase else { return false };
+        if !victim.spec.preemptible || victim.gone {
+            return false;
+        }
+        let least = victim.pool.and_then(|pool| self.world.pool(pool)).map(|pool| pool.spec.min_runtime);
+        let least = least.unwrap_or_default().max(slice.unwrap_or_default());
+        if least.0 == 0 {
+            return true;
+        }
+        // One that does not run yet has its whole time before it; it is looked at again when it runs.
+        let Some(end) = started.map(|started| started + least) else { return false };
+        if end > self.now {
+            self.later(end);
+        }
+        end <= self.now
+    }
+
+    fn later(&mut self, at: Time) {
+        self.found.later = Some(self.found.later.map_or(at, |later| later.min(at)));
+    }
+}
+
+fn started(workload: &Workload) -> Option<Time> {
+    match workload.phase {
+        Phase::Admitted { started, .. } => started,
+        Phase::Queued { .. } | Phase::Stopping { .. } | Phase::Suspended | Phase::Finished { .. } => None,
+    }
+}
+
+/// Workloads that borrow beside the pools of the first `levels` of the path, least harm first.
+fn beside(world: &World, pool: &Pool, levels: usize, into: &mut Vec<Borrower>) {
+    if !pool.children.is_empty() {
+        // The pool's own workloads are a child of it beside its children.
+        for child in &pool.children {
+            borrowers(world, *child, &[], into);
+        }
+    }
+    for (below, above) in pool.path.iter().zip(pool.path.iter().skip(1)).take(levels) {
+        let Some(parent) = world.pool(*above) else { continue };
+        own_borrowers(world, *above, &[], into);
+        for child in parent.children.iter().filter(|child| *child != below) {
+            borrowers(world, *child, &[], into);
+        }
+    }
+    into.sort_by_cached_key(|(id, _)| harm(world, *id));
+}
+
+/// How much harm it does to evict a workload: least priority, most recently admitted, then by UID.
+fn harm(world: &World, id: WorkloadId) -> Option<(i32, Reverse<Time>, Arc<str>)> {
+    let workload = world.workload(id)?;
+    let at = match workload.phase {
+        Phase::Admitted { at, .. } => at,
+        _ => Time(0),
+    };
+    Some((workload.spec.priority, Reverse(at), Arc::clone(&workload.spec.uid)))
+}
+
+fn borrowers(world: &World, id: PoolId, above: &[(PoolId, bool)], into: &mut Vec<Borrower>) {
+    if !borrows(world, id, false, None) {
+        return;
+    }
+    let mut chain = above.to_vec();
+    chain.push((id, false));
+    own_borrowers(world, id, &chain, into);
+    for child in world.pool(id).map(|pool| pool.children.as_slice()).unwrap_or_default() {
+        borrowers(world, *child, &chain, into);
+    }
+}
+
+fn own_borrowers(world: &World, id: PoolId, above: &[(PoolId, bool)], into: &mut Vec<Borrower>) {
+    let Some(pool) = world.pool(id).filter(|_| borrows(world, id, true, None)) else { return };
+    let mut chain = above.to_vec();
+    chain.push((id, true));
+    into.extend(pool.admitted.iter().map(|harm| (harm.workload, chain.clone())));
+}
+
+/// Whether a pool, without its children where `own` is set, uses more than its reservation of a resource; of
+/// one of those `asked` for, where that is given.
+pub fn borrows(world: &World, id: PoolId, own: bool, asked: Option<&Amounts>) -> bool {
+    let Some(pool) = world.pool(id) else { return false };
+    let (using, granted) = if own { (&pool.own, &pool.granted_own) } else { (&pool.all, &pool.granted) };
+    pool.metered.iter().any(|resource| {
+        let used = using.used.get(*resource).less(using.leaving.get(*resource));
+        asked.is_none_or(|asked| !asked.get(*resource).is_zero()) && used > granted.get(*resource)
+    })
+}

@@ -1,0 +1,350 @@
+//! A small stand-in for a cluster: it turns decisions into pods, in any order and with any delay.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::decide::decide;
+use crate::decide::decision::{Decided, Decision, Placement};
+use crate::decide::testing::NAMESPACE;
+use crate::model::delta::{Delta, InFlight};
+use crate::model::refusal::Refusal;
+use crate::model::report::{MemberState, WorkloadPhase};
+use crate::model::spec::{
+    MemberRef, NodeSpec, PodPhase, PodSpec, PoolSpec, StopReason, WorkloadRecord, WorkloadSpec,
+};
+use crate::model::time::Time;
+use crate::model::world::{Tuning, World};
+
+/// What a cluster would hold: objects, and creates that are under way.
+#[derive(Clone, Default)]
+pub(super) struct Cluster {
+    pub(super) world: World,
+    pub(super) now: Time,
+    pub(super) pods: BTreeMap<Arc<str>, PodSpec>,
+    pub(super) creating: Vec<PodSpec>,
+    pub(super) workloads: BTreeMap<Arc<str>, WorkloadSpec>,
+    pub(super) nodes: BTreeMap<Arc<str>, NodeSpec>,
+    pub(super) pools: BTreeMap<Arc<str>, PoolSpec>,
+    pub(super) ledger: BTreeMap<(Arc<str>, u32), InFlight>,
+    pub(super) seen: Seen,
+    /// Who gave way to whom, save for turns that ended.
+    pub(super) gave_way: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Whether two workloads may evict each other in turn, since what pools are entitled to changes.
+    pub(super) entitlements_change: bool,
+}
+
+/// That the random steps contend at all.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Seen {
+    pub(super) counts: BTreeMap<&'static str, u32>,
+}
+
+impl Seen {
+    pub(super) fn note(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+}
+
+impl Cluster {
+    pub(super) fn tell(&mut self, delta: Delta) {
+        self.world.apply(delta, self.now);
+    }
+
+    pub(super) fn start() -> Self {
+        let mut cluster =
+            Self { world: World::new(Tuning::default()), now: Time(1_000_000), ..Self::default() };
+        cluster.tell(Delta::Namespace { name: NAMESPACE.into(), labels: Default::default() });
+        cluster.tell(Delta::Settled);
+        cluster
+    }
+
+    /// Decides, and begins what was decided.
+    pub(super) fn cycle(&mut self) -> Decided {
+        let before: BTreeMap<_, _> = self
+            .world
+            .excesses()
+            .into_iter()
+            .map(|(name, resource, used, _)| ((name, resource), used))
+            .collect();
+        let decided = decide(&mut self.world, self.now);
+        for (name, resource, used, bound) in self.world.excesses() {
+            let was = before.get(&(Arc::clone(&name), resource)).copied().unwrap_or(0);
+            assert!(used <= was, "{name} {resource:?}: {used} of {bound} is used, {was} was before deciding");
+        }
+        for decision in decided.decisions.clone() {
+            self.begin(decision);
+        }
+        decided
+    }
+
+    fn begin(&mut self, decision: Decision) {
+        match decision {
+            Decision::Admit { workload, placements, pool, at } => {
+                let spec = self.workloads[&workload].clone();
+                let size = u32::try_from(placements.len()).unwrap();
+                let done = self.world.workload_report(&workload).unwrap().succeeded.len();
+                assert!(
+                    size + done >= spec.min_replicas.min(spec.replicas),
+                    "a gang starts whole or not at all"
+                );
+                self.seen.note("admitted");
+                if size > 1 {
+                    self.seen.note("gang");
+                }
+                self.create(&workload, &pool, at, size, placements);
+            }
+            Decision::Place { workload, placements, pool, admitted_at, size } => {
+                let index = placements[0].index;
+                if self.workloads[&workload].dynamic && placements[0].attempt == 0 && index > 0 {
+                    self.seen.note("grown");
+                }
+                self.create(&workload, &pool, admitted_at, size, placements);
+            }
+            Decision::Stop { workload, reason, for_whom } => {
+                self.note_stop(&workload, reason, for_whom.as_deref());
+                let pods: Vec<Arc<str>> = self.pods_of(&workload);
+                for uid in pods {
+                    self.terminate(&uid);
+                }
+            }
+            Decision::Shrink { workload, to, .. } => {
+                self.seen.note("shrunk");
+                for uid in self.pods_of(&workload) {
+                    let index = self.pods[&uid].member.as_ref().map_or(0, |member| member.index);
+                    if index >= to {
+                        self.terminate(&uid);
+                    }
+                }
+            }
+            Decision::Drop { pod, .. } => self.terminate(&pod),
+            Decision::Finish { .. } => {}
+            Decision::Expire { workload } => self.delete_workload(&workload),
+        }
+    }
+
+    fn note_stop(&mut self, victim: &Arc<str>, reason: StopReason, for_whom: Option<&str>) {
+        self.seen.note(match reason {
+            StopReason::Reclaimed => "reclaimed",
+            StopReason::Preempted => "preempted",
+            StopReason::SliceEnded => "slice ended",
+            StopReason::Overdue => "overdue",
+            _ => "stopped",
+        });
+        let spec = &self.workloads[victim];
+        let gives_way = matches!(
+            reason,
+            StopReason::Reclaimed | StopReason::Preempted | StopReason::SliceEnded | StopReason::Overdue
+        );
+        assert!(!gives_way || spec.preemptible, "{victim} is not preemptible and gives way: {reason:?}");
+        if !matches!(reason, StopReason::Reclaimed | StopReason::Preempted) {
+            return;
+        }
+        let Some(for_whom) = for_whom else { return };
+        let winner: Arc<str> = for_whom.replace(&format!("{NAMESPACE}/"), "uid-").into();
+        assert!(
+            self.entitlements_change || !self.gave_way.contains(&(Arc::clone(&winner), Arc::clone(victim))),
+            "{victim} gives way to {winner}, which gave way to it before"
+        );
+        self.gave_way.insert((Arc::clone(victim), winner));
+    }
+
+    fn create(
+        &mut self,
+        workload: &Arc<str>,
+        pool: &Arc<str>,
+        at: Time,
+        size: u32,
+        placements: Vec<Placement>,
+    ) {
+        let spec = &self.workloads[workload];
+        for placement in placements {
+            let entry = InFlight {
+                workload: Arc::clone(workload),
+                pool: Arc::clone(pool),
+                at,
+                size,
+                placements: [(placement.index, (placement.attempt, Arc::clone(&placement.node)))].into(),
+            };
+            self.ledger.insert((Arc::clone(workload), placement.index), entry);
+            let uid: Arc<str> = format!("{workload}-{}-{}", placement.index, placement.attempt).into();
+            assert!(!self.pods.contains_key(&uid), "a name is used once: {uid}");
+            if self.creating.iter().any(|pod| pod.uid == uid) {
+                continue;
+            }
+            self.creating.push(PodSpec {
+                uid,
+                node: Some(placement.node),
+                bound: true,
+                created: self.now,
+                terminating: false,
+                phase: PodPhase::Pending,
+                requests: spec.shape.as_ref().unwrap().requests.clone(),
+                host_ports: Vec::new(),
+                member: Some(MemberRef {
+                    workload: Arc::clone(workload),
+                    index: placement.index,
+                    attempt: placement.attempt,
+                }),
+            });
+        }
+    }
+
+    fn pods_of(&self, workload: &Arc<str>) -> Vec<Arc<str>> {
+        let ours = |pod: &&PodSpec| pod.member.as_ref().is_some_and(|member| member.workload == *workload);
+        self.pods.values().filter(ours).map(|pod| Arc::clone(&pod.uid)).collect()
+    }
+
+    pub(super) fn show(&mut self, pod: PodSpec) {
+        self.pods.insert(Arc::clone(&pod.uid), pod.clone());
+        if let Some(member) = &pod.member {
+            let key = (Arc::clone(&member.workload), member.index);
+            let awaited = self.ledger.get(&key).and_then(|entry| entry.placements.get(&member.index));
+            if awaited.is_some_and(|(attempt, _)| *attempt == member.attempt) {
+                self.ledger.remove(&key);
+            }
+        }
+        self.tell(Delta::Pod(Box::new(pod)));
+    }
+
+    pub(super) fn terminate(&mut self, uid: &Arc<str>) {
+        if let Some(pod) = self.pods.get(uid).cloned() {
+            self.show(PodSpec { terminating: true, ..pod });
+        }
+    }
+
+    pub(super) fn delete_workload(&mut self, uid: &Arc<str>) {
+        if self.workloads.remove(uid).is_some() {
+            self.tell(Delta::WorkloadGone(Arc::clone(uid)));
+            for pod in self.pods_of(uid) {
+                self.terminate(&pod);
+            }
+        }
+    }
+
+    pub(super) fn see_workload(&mut self, spec: WorkloadSpec) {
+        self.workloads.insert(Arc::clone(&spec.uid), spec.clone());
+        self.tell(Delta::Workload(Box::new(spec)));
+    }
+
+    /// At most one live pod for each index, and none of them twice.
+    fn check_one_each(&self) {
+        let mut live = BTreeSet::new();
+        for pod in self.pods.values().filter(|pod| !pod.phase.ended()) {
+            if let Some(member) = &pod.member {
+                assert!(
+                    live.insert((Arc::clone(&member.workload), member.index)),
+                    "two live pods: {member:?}"
+                );
+            }
+        }
+    }
+
+    pub(super) fn check(&mut self) {
+        let wrong = self.world.audit();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        self.check_one_each();
+        for uid in self.workloads.keys() {
+            let report = self.world.workload_report(uid).unwrap();
+            if let WorkloadPhase::Queued { refusal, .. } = report.phase {
+                match refusal {
+                    Refusal::WaitingForQuota { .. } => self.seen.note("quota full"),
+                    Refusal::NoFittingNode(_) | Refusal::Fragmented { .. } => self.seen.note("no node"),
+                    Refusal::RateLimited { .. } => self.seen.note("rate"),
+                    Refusal::WouldDelay { .. } => self.seen.note("would delay"),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// The world built anew from what the cluster holds, as after a restart.
+    pub(super) fn restart(&mut self) {
+        self.seen.note("restart");
+        let mut world = World::new(Tuning::default());
+        let now = self.now;
+        for pool in self.pools.values() {
+            world.apply(Delta::Pool(Box::new(pool.clone())), now);
+        }
+        world.apply(Delta::Namespace { name: NAMESPACE.into(), labels: Default::default() }, now);
+        for node in self.nodes.values() {
+            world.apply(Delta::Node(Box::new(node.clone())), now);
+        }
+        for pod in self.pods.values() {
+            world.apply(Delta::Pod(Box::new(pod.clone())), now);
+        }
+        for spec in self.workloads.values() {
+            let mut spec = spec.clone();
+            spec.record = record(&self.world, &spec.uid);
+            world.apply(Delta::Workload(Box::new(spec)), now);
+        }
+        for entry in self.ledger.values() {
+            world.apply(Delta::InFlight(Box::new(entry.clone())), now);
+        }
+        world.apply(Delta::Settled, now);
+        for pool in self.pools.keys() {
+            let (mut old, mut new) = (self.world.clone(), world.clone());
+            let amounts = |world: &mut World| {
+                let report = world.pool_report(pool).unwrap();
+                let by_name = |one: &crate::model::report::PoolResource| {
+                    (one.capacity, one.unmanaged, one.allocated, one.borrowed, one.limit)
+                };
+                (report.running, report.resources.iter().map(by_name).collect::<Vec<_>>())
+            };
+            let (was, is) = (amounts(&mut old), amounts(&mut new));
+            // Members that pause before they start again hold quota that no object shows, and those of a
+            // workload that is gone are unmanaged pods to whoever never saw it.
+            let orphaned = |pod: &PodSpec| {
+                pod.member.as_ref().is_some_and(|member| !self.workloads.contains_key(&member.workload))
+            };
+            let orphans = self.pods.values().any(orphaned) || self.creating.iter().any(orphaned);
+            if !orphans && !pausing(&self.world, &self.workloads) {
+                let members = |world: &World| {
+                    let reports = self.workloads.keys().filter_map(|uid| world.workload_report(uid));
+                    reports.map(|report| (report.phase, report.members)).collect::<Vec<_>>()
+                };
+                assert_eq!(
+                    was,
+                    is,
+                    "pool {pool}: before the restart, and built from scratch\n{:?}\n{:?}\n{:?}",
+                    members(&self.world),
+                    members(&world),
+                    self.ledger
+                );
+            }
+        }
+        self.world = world;
+    }
+}
+
+fn pausing(world: &World, workloads: &BTreeMap<Arc<str>, WorkloadSpec>) -> bool {
+    workloads
+        .keys()
+        .filter_map(|uid| world.workload_report(uid))
+        .any(|report| report.members.iter().any(|member| member.state == MemberState::BackingOff))
+}
+
+/// What the status of a workload would say.
+fn record(world: &World, uid: &str) -> WorkloadRecord {
+    let report = world.workload_report(uid).unwrap();
+    let mut record = WorkloadRecord {
+        succeeded: report.succeeded.clone(),
+        failures: report.failures.iter().copied().collect(),
+        attempts: report.members.iter().map(|member| (member.index, member.attempt)).collect(),
+        ..WorkloadRecord::default()
+    };
+    match report.phase {
+        WorkloadPhase::Queued { since, .. } => record.queued_at = Some(since),
+        WorkloadPhase::Admitted { at, size, started_at } => {
+            record.admitted = Some((at, size));
+            record.started_at = started_at;
+        }
+        WorkloadPhase::Stopping { reason, .. } => {
+            record.stopping = Some(reason);
+            record.evicted = None;
+            record.admitted = Some((Time(0), report.desired));
+        }
+        WorkloadPhase::Suspended => record.suspended = true,
+        WorkloadPhase::Finished { reason, at } => record.finished = Some((reason, at)),
+    }
+    record
+}

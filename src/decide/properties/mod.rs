@@ -1,0 +1,115 @@
+//! Properties that hold for random worlds and random streams of what happens to them.
+//!
+//! The world is held against itself and against the limits after every step.
+
+mod cluster;
+mod steps;
+
+use proptest::strategy::Strategy as Random;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::decide;
+use super::testing::{node, pool};
+use crate::model::report::WorkloadPhase;
+use crate::model::spec::{PoolSpec, StopPolicy, WorkloadSpec};
+
+use cluster::{Cluster, Seen};
+use steps::{Rules, Step, rules, step};
+
+fn run(rules: &[Rules; 4], steps: Vec<Step>) -> Seen {
+    let mut cluster = Cluster::start();
+    cluster.entitlements_change = steps.iter().any(Step::changes_entitlements);
+    cluster.populate(rules);
+    for (count, step) in steps.into_iter().enumerate() {
+        cluster.take(&step, count);
+        let twin = decide(&mut cluster.world.clone(), cluster.now);
+        let decided = cluster.cycle();
+        assert_eq!(twin, decided, "the same world and time decide the same");
+        cluster.check();
+    }
+    let seen = cluster.seen.clone();
+    // When nothing hinders any more, everything that can ever fit comes to run and ends.
+    for at in 0..4 {
+        cluster.see_node(node(&format!("n{at}"), 100));
+    }
+    for name in ["a", "b", "b-low"] {
+        cluster.see_pool(PoolSpec {
+            stop: StopPolicy::None,
+            ..pool(
+                name,
+                Some(if name == "b-low" { "b" } else { "root" }),
+                if name == "b-low" { 60 } else { 120 },
+                None,
+            )
+        });
+    }
+    cluster.see_pool(pool("root", None, 0, None));
+    cluster.entitlements_change = true;
+    let suspended: Vec<WorkloadSpec> =
+        cluster.workloads.values().filter(|spec| spec.suspend).cloned().collect();
+    for spec in suspended {
+        cluster.see_workload(WorkloadSpec { suspend: false, ..spec });
+    }
+    cluster.drain();
+    for uid in cluster.workloads.keys() {
+        let report = cluster.world.workload_report(uid).unwrap();
+        assert!(matches!(report.phase, WorkloadPhase::Finished { .. }), "{uid}: {report:?}");
+    }
+    let root = cluster.world.pool_report("root").unwrap();
+    assert!(
+        root.resources.iter().all(|resource| resource.allocated.is_zero()),
+        "all is given back: {root:?}"
+    );
+    seen
+}
+
+fn run_many(cases: u32, step: impl Random<Value = Step>) -> Seen {
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let total = std::cell::RefCell::new(Seen::default());
+    let strategy = (proptest::array::uniform4(rules()), proptest::collection::vec(step, 20..160));
+    let result = runner.run(&strategy, |(rules, steps)| {
+        let seen = run(&rules, steps);
+        let mut total = total.borrow_mut();
+        for (what, count) in seen.counts {
+            *total.counts.entry(what).or_default() += count;
+        }
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+    total.into_inner()
+}
+
+#[test]
+fn no_stream_of_events_passes_a_limit_loses_a_sum_or_starves_a_workload() {
+    let total = run_many(900, step());
+    for what in [
+        "admitted",
+        "gang",
+        "quota full",
+        "no node",
+        "rate",
+        "reclaimed",
+        "preempted",
+        "slice ended",
+        "shrunk",
+        "grown",
+        "restart",
+    ] {
+        let count = total.counts.get(what).copied().unwrap_or(0);
+        assert!(count >= 100, "the streams do not contend: {what} {count} times ({total:?})");
+    }
+}
+
+/// Turns aside, whoever gave way to another is never given way to by that one, as long as nobody changes what
+/// pools are entitled to.
+#[test]
+fn two_workloads_never_evict_each_other_in_turn() {
+    let quiet = step().prop_filter("entitlements stay", |step| !step.changes_entitlements());
+    let total = run_many(600, quiet);
+    for what in ["reclaimed", "preempted", "shrunk"] {
+        let count = total.counts.get(what).copied().unwrap_or(0);
+        assert!(count >= 100, "the streams do not contend: {what} {count} times ({total:?})");
+    }
+}

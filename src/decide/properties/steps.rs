@@ -1,0 +1,346 @@
+//! Random steps: what may happen to a cluster.
+
+use std::sync::Arc;
+
+use proptest::prelude::{Just, any, prop_oneof};
+use proptest::strategy::Strategy as Random;
+
+use super::cluster::Cluster;
+use crate::decide::testing::{amounts, node, pool, workload};
+use crate::model::amount::{Amount, Limit};
+use crate::model::delta::Delta;
+use crate::model::spec::{
+    Aging, MemberRef, NodeSpec, PodPhase, PodSpec, Policy, PoolSpec, Queueing, Rate, Reclaim, StopPolicy,
+    WithinPool, WorkloadSpec,
+};
+use crate::model::time::Span;
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Submit { pool: usize, cores: i64, least: u32, more: u32, priority: i32, how: How },
+    Suspend(usize, bool),
+    Delete(usize),
+    Created(usize),
+    Runs(usize),
+    Ends(usize, u8),
+    Leaves(usize),
+    Foreign { node: usize, cores: i64 },
+    Resize { node: usize, cores: i64 },
+    Cordon(usize, bool),
+    NodeGone(usize),
+    Limit { pool: usize, limit: i64 },
+    Drain { pool: usize, stop: bool },
+    Wait(i64),
+    Restart,
+}
+
+pub(super) fn step() -> impl Random<Value = Step> {
+    prop_oneof![
+        8 => (0_usize..4, 1_i64..6, 1_u32..4, 0_u32..3, -4_i32..5, how()).prop_map(
+            |(pool, cores, least, more, priority, how)| {
+                Step::Submit { pool, cores, least, more, priority, how }
+            }
+        ),
+        1 => (any::<usize>(), any::<bool>()).prop_map(|(which, on)| Step::Suspend(which, on)),
+        1 => any::<usize>().prop_map(Step::Delete),
+        8 => any::<usize>().prop_map(Step::Created),
+        12 => any::<usize>().prop_map(Step::Runs),
+        5 => (any::<usize>(), 0_u8..4).prop_map(|(which, how)| Step::Ends(which, how)),
+        6 => any::<usize>().prop_map(Step::Leaves),
+        1 => (0_usize..4, 1_i64..4).prop_map(|(node, cores)| Step::Foreign { node, cores }),
+        1 => (0_usize..4, 4_i64..20).prop_map(|(node, cores)| Step::Resize { node, cores }),
+        1 => (0_usize..4, any::<bool>()).prop_map(|(node, on)| Step::Cordon(node, on)),
+        1 => (0_usize..4).prop_map(Step::NodeGone),
+        1 => (1_usize..4, 2_i64..30).prop_map(|(pool, limit)| Step::Limit { pool, limit }),
+        1 => (1_usize..4, any::<bool>()).prop_map(|(pool, stop)| Step::Drain { pool, stop }),
+        2 => (1_i64..400).prop_map(Step::Wait),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// How a workload wants to be treated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    preemptible: bool,
+    dynamic: bool,
+    duration: Option<i64>,
+}
+
+fn how() -> impl Random<Value = How> {
+    (0_u8..6, 0_u8..4, prop_oneof![Just(None), (5_i64..300).prop_map(Some)]).prop_map(
+        |(preemptible, dynamic, duration)| How {
+            preemptible: preemptible > 0,
+            dynamic: dynamic == 0,
+            duration,
+        },
+    )
+}
+
+/// The rules of one pool.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    policy: Policy,
+    queueing: Queueing,
+    within_pool: WithinPool,
+    reclaim: Reclaim,
+    least_run: i64,
+    expandable: bool,
+    lending: Option<i64>,
+    rate: bool,
+    priority: i32,
+}
+
+impl Rules {
+    fn of(self, spec: PoolSpec) -> PoolSpec {
+        let is_child = spec.parent.is_some();
+        let mut spec = PoolSpec {
+            policy: self.policy,
+            queueing: self.queueing,
+            within_pool: self.within_pool,
+            reclaim: self.reclaim,
+            min_runtime: Span::seconds(self.least_run),
+            time_slice: (self.policy == Policy::RoundRobin).then(|| Span::seconds(4)),
+            aging: Some(Aging { every: Span::seconds(60), step: 1, most: 3 })
+                .filter(|_| self.policy.heeds_priority()),
+            expandable: self.expandable || !is_child,
+            admission_rate: self.rate.then(|| Rate { count: 2, period: Span::seconds(30), burst: 3 }),
+            priority: self.priority,
+            ..spec
+        };
+        if let Some(lending) = self.lending.filter(|_| is_child) {
+            spec.entitlements[0].lending = Limit::At(Amount::new(lending * 1000));
+        }
+        spec
+    }
+}
+
+pub(super) fn rules() -> impl Random<Value = Rules> {
+    let policy = prop_oneof![
+        1 => Just(Policy::FirstComeFirstServed),
+        2 => Just(Policy::Priority),
+        3 => Just(Policy::RoundRobin),
+        1 => Just(Policy::FairShare),
+    ];
+    let queueing = prop_oneof![Just(Queueing::Strict), Just(Queueing::BestEffort), Just(Queueing::Backfill)];
+    let within = prop_oneof![1 => Just(WithinPool::Never), 3 => Just(WithinPool::LowerPriority)];
+    let reclaim = prop_oneof![
+        1 => Just(Reclaim::Never), 2 => Just(Reclaim::LowerPriority), 4 => Just(Reclaim::Any),
+    ];
+    let lending = prop_oneof![3 => Just(None), 1 => (0_i64..8).prop_map(Some)];
+    let others = (prop_oneof![3 => Just(0_i64), 1 => Just(20)], 0_u8..8, 0_u8..8, -1_i32..2);
+    (policy, queueing, within, reclaim, lending, others).prop_map(
+        |(policy, queueing, within_pool, reclaim, lending, (least_run, expandable, rate, priority))| Rules {
+            policy,
+            queueing,
+            within_pool,
+            reclaim,
+            least_run,
+            expandable: expandable > 0,
+            lending,
+            rate: rate == 0,
+            priority,
+        },
+    )
+}
+
+impl Step {
+    /// Whether it changes what pools are entitled to, so that whoever gave way may be the one to be given way to.
+    pub(super) fn changes_entitlements(&self) -> bool {
+        matches!(
+            self,
+            Self::Foreign { .. }
+                | Self::Resize { .. }
+                | Self::Cordon(..)
+                | Self::NodeGone(_)
+                | Self::Limit { .. }
+                | Self::Drain { .. }
+        )
+    }
+}
+
+const POOLS: [&str; 4] = ["root", "a", "b", "b-low"];
+
+fn pick<T: Clone>(all: impl Iterator<Item = T>, which: usize) -> Option<T> {
+    let all: Vec<T> = all.collect();
+    (!all.is_empty()).then(|| all[which % all.len()].clone())
+}
+
+impl Cluster {
+    pub(super) fn populate(&mut self, rules: &[Rules; 4]) {
+        let pools = [
+            ("root", None, 0, None),
+            ("a", Some("root"), 16, Some(30)),
+            ("b", Some("root"), 12, None),
+            ("b-low", Some("b"), 4, Some(14)),
+        ];
+        for ((name, parent, reservation, limit), rules) in pools.into_iter().zip(rules) {
+            self.see_pool(rules.of(pool(name, parent, reservation, limit)));
+        }
+        for at in 0..4 {
+            self.see_node(node(&format!("n{at}"), 10));
+        }
+    }
+
+    pub(super) fn see_pool(&mut self, spec: PoolSpec) {
+        self.pools.insert(Arc::clone(&spec.name), spec.clone());
+        self.tell(Delta::Pool(Box::new(spec)));
+    }
+
+    pub(super) fn see_node(&mut self, spec: NodeSpec) {
+        self.nodes.insert(Arc::clone(&spec.name), spec.clone());
+        self.tell(Delta::Node(Box::new(spec)));
+    }
+
+    pub(super) fn take(&mut self, step: &Step, count: usize) {
+        self.now = self.now + Span::seconds(1);
+        match *step {
+            Step::Submit { pool, cores, least, more, priority, how } => {
+                let name = format!("w{count}");
+                let created = self.now.0;
+                let spec = workload(&name, POOLS[pool], cores, least, least + more, created);
+                self.see_workload(WorkloadSpec {
+                    priority,
+                    preemptible: how.preemptible,
+                    dynamic: how.dynamic,
+                    expected_duration: how.duration.map(Span::seconds),
+                    ..spec
+                });
+            }
+            Step::Suspend(which, suspend) => {
+                if let Some(spec) = pick(self.workloads.values().cloned(), which) {
+                    self.see_workload(WorkloadSpec { suspend, ..spec });
+                }
+            }
+            Step::Delete(which) => {
+                if let Some(uid) = pick(self.workloads.keys().cloned(), which) {
+                    self.delete_workload(&uid);
+                }
+            }
+            Step::Created(which) => {
+                if !self.creating.is_empty() {
+                    let pod = self.creating.swap_remove(which % self.creating.len());
+                    self.show(pod);
+                }
+            }
+            Step::Runs(which) => {
+                let ready_since = Some(self.now);
+                let pending = |pod: &PodSpec| pod.phase == PodPhase::Pending && pod.member.is_some();
+                if let Some(pod) = pick(self.pods.values().filter(|pod| pending(pod)).cloned(), which) {
+                    self.show(PodSpec { phase: PodPhase::Running { ready_since }, ..pod });
+                }
+            }
+            Step::Ends(which, how) => {
+                let phase = match how {
+                    0 => PodPhase::Failed { message: "exit 1".into() },
+                    1 => PodPhase::Refused { message: "OutOfcpu".into() },
+                    _ => PodPhase::Succeeded,
+                };
+                let running = |pod: &PodSpec| !pod.phase.ended() && !pod.terminating && pod.member.is_some();
+                if let Some(pod) = pick(self.pods.values().filter(|pod| running(pod)).cloned(), which) {
+                    self.show(PodSpec { phase, ..pod });
+                }
+            }
+            Step::Leaves(which) => {
+                if let Some(pod) = pick(self.pods.values().filter(|pod| pod.terminating).cloned(), which) {
+                    self.pods.remove(&pod.uid);
+                    self.tell(Delta::PodGone(pod.uid));
+                }
+            }
+            Step::Foreign { node, cores } => self.show(PodSpec {
+                uid: format!("foreign-{count}").into(),
+                node: Some(format!("n{node}").into()),
+                bound: true,
+                created: self.now,
+                terminating: false,
+                phase: PodPhase::Running { ready_since: None },
+                requests: amounts(&[("cpu", cores * 1000), ("pods", 1)]),
+                host_ports: Vec::new(),
+                member: None,
+            }),
+            Step::Resize { node: at, cores } => self.see_node(node(&format!("n{at}"), cores)),
+            Step::Cordon(at, unschedulable) => {
+                let name: Arc<str> = format!("n{at}").into();
+                if let Some(spec) = self.nodes.get(&name).cloned() {
+                    self.see_node(NodeSpec { unschedulable, ..spec });
+                }
+            }
+            Step::NodeGone(at) => {
+                let name: Arc<str> = format!("n{at}").into();
+                if self.nodes.remove(&name).is_some() {
+                    self.tell(Delta::NodeGone(Arc::clone(&name)));
+                    let there: Vec<PodSpec> =
+                        self.pods.values().filter(|pod| pod.node.as_ref() == Some(&name)).cloned().collect();
+                    for pod in there {
+                        self.pods.remove(&pod.uid);
+                        self.tell(Delta::PodGone(pod.uid));
+                    }
+                    self.creating.retain(|pod| pod.node.as_ref() != Some(&name));
+                    self.vanish_missing();
+                }
+            }
+            Step::Limit { pool: at, limit } => {
+                let name: Arc<str> = POOLS[at].into();
+                let mut spec = self.pools[&name].clone();
+                spec.entitlements[0].limit = Limit::At(Amount::new(limit * 1000));
+                self.see_pool(spec);
+            }
+            Step::Drain { pool: at, stop } => {
+                let name: Arc<str> = POOLS[at].into();
+                let stop = if stop { StopPolicy::HoldAndDrain } else { StopPolicy::None };
+                let spec = PoolSpec { stop, ..self.pools[&name].clone() };
+                self.see_pool(spec);
+            }
+            Step::Wait(seconds) => self.now = self.now + Span::seconds(seconds),
+            Step::Restart => self.restart(),
+        }
+    }
+
+    /// Creates that will never be answered with a pod are looked up, and found missing.
+    fn vanish_missing(&mut self) {
+        let missing: Vec<MemberRef> = self
+            .world
+            .workload_ids
+            .keys()
+            .filter_map(|uid| Some((uid, self.world.workload_report(uid)?)))
+            .flat_map(|(uid, report)| report.members.into_iter().map(move |member| (Arc::clone(uid), member)))
+            .map(|(workload, member)| MemberRef { workload, index: member.index, attempt: member.attempt })
+            .filter(|member| {
+                let there = |pod: &PodSpec| pod.member.as_ref() == Some(member);
+                !self.creating.iter().any(there) && !self.pods.values().any(there)
+            })
+            .collect();
+        for member in missing {
+            self.ledger.remove(&(Arc::clone(&member.workload), member.index));
+            self.tell(Delta::MemberVanished(member));
+        }
+    }
+
+    /// Lets everything under way come to its end.
+    pub(super) fn drain(&mut self) {
+        for _ in 0..2000 {
+            self.now = self.now + Span::seconds(400);
+            let decided = self.cycle();
+            for pod in std::mem::take(&mut self.creating) {
+                self.show(pod);
+            }
+            let pods: Vec<PodSpec> = self.pods.values().cloned().collect();
+            let mut busy = !decided.decisions.is_empty();
+            for pod in pods {
+                if pod.terminating {
+                    self.pods.remove(&pod.uid);
+                    self.tell(Delta::PodGone(pod.uid));
+                    busy = true;
+                } else if pod.member.is_some() && !pod.phase.ended() {
+                    self.show(PodSpec { phase: PodPhase::Succeeded, ..pod });
+                    busy = true;
+                }
+            }
+            self.check();
+            if !busy {
+                return;
+            }
+        }
+        panic!("it never comes to rest");
+    }
+}
