@@ -398,6 +398,7 @@ pub struct WorkloadRecord {
 }
 
 /// A `PooledWorkload`.
+#[allow(clippy::struct_excessive_bools, reason = "each is one fact of the object, and they are independent")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadSpec {
     /// `metadata.uid`.

@@ -146,6 +146,7 @@ pub struct Place {
 }
 
 /// A workload.
+#[allow(clippy::struct_excessive_bools, reason = "each is one fact of the object, and they are independent")]
 #[derive(Clone, Debug)]
 pub struct Workload {
     /// As it was seen; its record is read at first sight and then dropped.

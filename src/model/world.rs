@@ -260,12 +260,11 @@ impl World {
             return Effect::default();
         }
         let requests = self.requests(workload);
-        let stopping = matches!(workload.phase, Phase::Stopping { .. });
+        let told = matches!(workload.phase, Phase::Stopping { .. }) || workload.sheds(index);
         let mut effect = Effect {
             pool: workload.pool,
             charge: member.charge.as_ref().map_or_else(|| requests.clone(), |charge| (**charge).clone()),
-            leaving: (member.terminating || stopping || workload.sheds(index))
-                && !(workload.stubborn && !member.terminating)
+            leaving: (member.terminating || (told && !workload.stubborn))
                 && !matches!(member.slot, Slot::Backoff(_)),
             ..Effect::default()
         };
