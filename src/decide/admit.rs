@@ -90,7 +90,7 @@ fn admit_next(
     let places = if backfilled {
         backfill::find_places_behind(world, desk, entry, now)?
     } else {
-        find_places(world, desk, entry.workload, Horizon::Now)?
+        find_places(world, desk, entry.workload, Horizon::Now, Size::Most)?
     };
     take_places(world, entry.workload, &places, now, out);
     Ok(())
@@ -132,7 +132,16 @@ pub fn next_hold(world: &World, now: Time) -> Option<Time> {
     due.chain(again).filter(|due| *due > now).min()
 }
 
-/// Admits one workload with as many members as fit, if that is enough.
+/// How many members are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// As many as must start together.
+    Least,
+    /// As many as are wanted.
+    Most,
+}
+
+/// Admits one workload, whose place was cleared, with its least size.
 ///
 /// # Errors
 /// Why it does not fit.
@@ -143,7 +152,7 @@ pub fn admit(
     now: Time,
     out: &mut Vec<Decision>,
 ) -> Result<(), Refusal> {
-    let places = find_places(world, desk, id, Horizon::Now)?;
+    let places = find_places(world, desk, id, Horizon::Now, Size::Least)?;
     take_places(world, id, &places, now, out);
     Ok(())
 }
@@ -157,6 +166,7 @@ pub fn find_places(
     desk: &mut Desk,
     id: WorkloadId,
     horizon: Horizon,
+    size: Size,
 ) -> Result<Vec<NodeId>, Refusal> {
     let Some((workload, pool)) =
         world.workload(id).and_then(|workload| Some((workload, world.pool(workload.pool?)?)))
@@ -167,7 +177,10 @@ pub fn find_places(
     let (least, most) = gate::members_wanted(workload);
     let request = world.requests(workload);
     quota::counts(world, pool, workload)?;
-    let most = most.min(quota::most_members(world, pool, &request));
+    let most = match size {
+        Size::Least => least,
+        Size::Most => most.min(quota::most_members(world, pool, &request)),
+    };
     let Some(set) = pool.nodes else {
         return Err(Refusal::NoFittingNode(NodeTally { needed: least, ..NodeTally::default() }));
     };

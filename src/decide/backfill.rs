@@ -15,7 +15,7 @@ use crate::model::time::Time;
 use crate::model::workloads::Workload;
 use crate::model::world::World;
 
-use super::admit::{Desk, find_places};
+use super::admit::{Desk, Size, find_places};
 use super::give_way::trial::{Lifted, Which, least_prefix, lift, put_back, without_trace};
 use super::order::{Entry, first_waiting, waits_before};
 use super::place::Horizon;
@@ -45,16 +45,18 @@ pub fn find_places_behind(
     now: Time,
 ) -> Result<Vec<NodeId>, Refusal> {
     let head = world.pool(entry.pool).and_then(|pool| waits_before(world, pool, entry.workload, &entry.rank));
-    let Some(head) = head else { return find_places(world, desk, entry.workload, Horizon::Now) };
+    let Some(head) = head else { return find_places(world, desk, entry.workload, Horizon::Now, Size::Most) };
     let promise = promise(world, desk, entry.pool, head, now);
-    let Some(due) = promise.due else { return find_places(world, desk, entry.workload, Horizon::Now) };
+    let Some(due) = promise.due else {
+        return find_places(world, desk, entry.workload, Horizon::Now, Size::Most);
+    };
     let duration = world.workload(entry.workload).and_then(|workload| workload.spec.expected_duration);
     if duration.is_some_and(|duration| now + duration <= due) {
-        return find_places(world, desk, entry.workload, Horizon::Now);
+        return find_places(world, desk, entry.workload, Horizon::Now, Size::Most);
     }
     let kept = without_trace(world, |world| {
         let kept = keep(world, &promise);
-        let places = find_places(world, desk, entry.workload, Horizon::Now);
+        let places = find_places(world, desk, entry.workload, Horizon::Now, Size::Most);
         release(world, &kept);
         places
     });
@@ -63,7 +65,7 @@ pub fn find_places_behind(
             note(world, desk, entry, &places);
             Ok(places)
         }
-        Err(refusal) => match find_places(world, desk, entry.workload, Horizon::Now) {
+        Err(refusal) => match find_places(world, desk, entry.workload, Horizon::Now, Size::Most) {
             Err(_) => Err(refusal),
             Ok(_) => Err(Refusal::WouldDelay {
                 head: world.workload(head).map(Workload::title).unwrap_or_default(),
@@ -138,7 +140,7 @@ fn make(world: &mut World, desk: &mut Desk, pool: PoolId, head: WorkloadId, now:
                 lifted.push(lift(world, *id, Which::Below(u32::MAX)));
             }
         },
-        |world| find_places(world, desk, head, Horizon::Later).ok(),
+        |world| find_places(world, desk, head, Horizon::Later, Size::Least).ok(),
     );
     let due = found.as_ref().and_then(|(count, _)| match count {
         0 => Some(now),

@@ -50,7 +50,8 @@ pub fn room(world: &World, pool: &Pool, ask: Ask<'_>) -> Result<u32, Refusal> {
             let own = above.spec.name == pool.spec.name;
             let (using, granted) =
                 if own { (&above.own, &above.granted_own) } else { (&above.all, &above.granted) };
-            let limits = |resource| Some((granted.get(resource), counts(using, resource), Amount::ZERO));
+            // What is preemptible can be had back, so that only what is not must fit beside it.
+            let limits = |resource| Some((granted.get(resource), using.firm.get(resource), Amount::ZERO));
             count = count.min(level(above, ask, limits, |_| Bound::NotPreemptible)?);
         }
     }

@@ -14,6 +14,7 @@ use super::world::World;
 #[derive(Default)]
 struct Expected {
     used: BTreeMap<PoolId, Amounts>,
+    firm: BTreeMap<PoolId, Amounts>,
     used_in: BTreeMap<(Option<PoolId>, Arc<str>), Amounts>,
     admitted: BTreeMap<PoolId, usize>,
     leaving: BTreeMap<PoolId, Amounts>,
@@ -83,6 +84,9 @@ impl World {
                     expected.used_in.entry(whose).or_default().add(charge);
                     for pool in &path {
                         expected.used.entry(*pool).or_default().add(charge);
+                        if !workload.spec.preemptible {
+                            expected.firm.entry(*pool).or_default().add(charge);
+                        }
                         if leaving {
                             expected.leaving.entry(*pool).or_default().add(charge);
                         }
@@ -107,6 +111,9 @@ impl World {
                 expected.kept.entry(*node).or_default().add(&requests);
                 for pool in &path {
                     expected.nominated.entry(*pool).or_default().add(&requests);
+                    if !workload.spec.preemptible {
+                        expected.firm.entry(*pool).or_default().add(&requests);
+                    }
                 }
             }
             if let (Phase::Admitted { .. }, Some(pool)) = (&workload.phase, workload.pool) {
@@ -134,6 +141,7 @@ impl World {
             let amounts = [
                 ("used", &pool.all.used, expected.used.get(&id)),
                 ("leaving", &pool.all.leaving, expected.leaving.get(&id)),
+                ("firm", &pool.all.firm, expected.firm.get(&id)),
                 ("nominated", &pool.all.nominated, expected.nominated.get(&id)),
             ];
             for (what, is, should) in amounts {

@@ -37,11 +37,17 @@ impl World {
         }
         let Some(workload) = self.workload(id) else { return };
         let (old_pool, new_pool) = (Arc::clone(&workload.spec.pool), Arc::clone(&spec.pool));
-        self.list_admitted(id, false);
-        if let Some(workload) = self.workload_mut(id) {
-            workload.spec = spec;
-            workload.grown_at = None;
+        // What is kept for it is charged as it was asked for.
+        if self.workload(id).is_some_and(|workload| workload.spec.preemptible != spec.preemptible) {
+            self.nominate(id, Vec::new());
         }
+        self.list_admitted(id, false);
+        self.with_members(id, |world| {
+            if let Some(workload) = world.workload_mut(id) {
+                workload.spec = spec;
+                workload.grown_at = None;
+            }
+        });
         self.list_admitted(id, true);
         if old_pool != new_pool {
             self.unlist(id, &old_pool);

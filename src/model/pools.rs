@@ -18,6 +18,8 @@ pub struct Use {
     pub used: Amounts,
     /// Of that, charges of members that are leaving.
     pub leaving: Amounts,
+    /// Of what is used or kept, what is not preemptible: it stays within reservations.
+    pub firm: Amounts,
     /// Charges of workloads whose place was cleared and who have not taken it yet.
     pub nominated: Amounts,
     /// Workloads that are admitted.
@@ -33,6 +35,7 @@ impl Use {
     pub fn add(&mut self, other: &Self) {
         self.used.add(&other.used);
         self.leaving.add(&other.leaving);
+        self.firm.add(&other.firm);
         self.nominated.add(&other.nominated);
         self.running += other.running;
         self.queued += other.queued;

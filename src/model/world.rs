@@ -299,8 +299,12 @@ impl World {
         };
         if let Some(pool) = effect.pool {
             self.count_namespace(id, pool, &effect.charge, add);
+            let firm = self.workload(id).is_some_and(|workload| !workload.spec.preemptible);
             self.change_use(pool, |sum| {
                 count(&mut sum.used, &effect.charge);
+                if firm {
+                    count(&mut sum.firm, &effect.charge);
+                }
                 if effect.leaving {
                     count(&mut sum.leaving, &effect.charge);
                 }
@@ -453,8 +457,9 @@ impl World {
         let requests = self.requests(workload);
         let pool = workload.pool;
         let before = workload.nominated.clone();
-        self.keep(pool, &requests, &before, false);
-        self.keep(pool, &requests, &places, true);
+        let firm = !workload.spec.preemptible;
+        self.keep(pool, &requests, &before, firm, false);
+        self.keep(pool, &requests, &places, firm, true);
         if places.is_empty() {
             self.nominees.remove(&id);
         } else {
@@ -469,14 +474,16 @@ impl World {
         self.touch(id);
     }
 
-    fn keep(&mut self, pool: Option<PoolId>, requests: &Amounts, places: &[NodeId], add: bool) {
-        let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
+    fn keep(&mut self, pool: Option<PoolId>, requests: &Amounts, places: &[NodeId], firm: bool, add: bool) {
+        let charge = requests.times(u32::try_from(places.len()).unwrap_or(u32::MAX));
         if let Some(pool) = pool {
             self.change_use(pool, |sum| {
-                if add {
-                    sum.nominated.add_times(requests, count);
-                } else {
-                    sum.nominated.take_times(requests, count);
+                for kept in [Some(&mut sum.nominated), firm.then_some(&mut sum.firm)].into_iter().flatten() {
+                    if add {
+                        kept.add(&charge);
+                    } else {
+                        kept.take(&charge);
+                    }
                 }
             });
         }

@@ -16,7 +16,7 @@ use crate::model::time::Time;
 use crate::model::workloads::{Phase, Slot, Workload};
 use crate::model::world::World;
 
-use super::admit::{Desk, find_places};
+use super::admit::{Desk, Size, find_places};
 use super::decision::Decision;
 use super::lifecycle::stop_workload;
 use super::order::Entry;
@@ -25,7 +25,8 @@ use super::place::Horizon;
 use trial::{Lifted, Which, lift, lift_again, put_back, without_trace};
 use victims::{Candidate, Take, borrows, candidates};
 
-/// Clears a place for a workload that found no room; whether that was begun.
+/// Clears a place for a workload that found no room; whether that was begun. It gets its least size: nobody gives
+/// way for more, and with more it might itself run on what is borrowed, and be evicted in turn.
 pub fn make_room(
     world: &mut World,
     desk: &mut Desk,
@@ -188,7 +189,7 @@ fn search(
         world,
         list.len(),
         |world, count| move_to(world, entry, list, &mut taken, count),
-        |world| find_places(world, desk, entry.workload, Horizon::Later).ok(),
+        |world| find_places(world, desk, entry.workload, Horizon::Later, Size::Least).ok(),
     );
     // Put back whatever still fits beside it, those that are harmed most by leaving first.
     let mut chosen: Vec<Step> = Vec::new();
@@ -200,14 +201,14 @@ fn search(
         }
         // Members leave from the highest index down, so those above one that leaves stay lifted.
         let above = matches!(step.take, Take::Member(_)) && kept_out.contains(&step.workload);
-        if above || find_places(world, desk, entry.workload, Horizon::Later).is_err() {
+        if above || find_places(world, desk, entry.workload, Horizon::Later, Size::Least).is_err() {
             lift_again(world, &step.lifted);
             kept_out.push(step.workload);
             chosen.push(step);
         }
     }
     found.as_ref()?;
-    let places = find_places(world, desk, entry.workload, Horizon::Later).ok();
+    let places = find_places(world, desk, entry.workload, Horizon::Later, Size::Least).ok();
     let mut takes = Chosen::new();
     for step in &chosen {
         put_back(world, &step.lifted);

@@ -80,12 +80,16 @@ pub fn lift_again(world: &mut World, lifted: &Lifted) {
 }
 
 fn weigh(world: &mut World, lifted: &Lifted, add: bool) {
-    let namespace = world.workload(lifted.workload).map(|workload| workload.spec.namespace.clone());
+    let workload = world.workload(lifted.workload);
+    let namespace = workload.map(|workload| workload.spec.namespace.clone());
+    let firm = workload.is_some_and(|workload| !workload.spec.preemptible);
     let charge = |sum: &mut Use| {
-        if add {
-            sum.used.add(&lifted.charge);
-        } else {
-            sum.used.take(&lifted.charge);
+        for used in [Some(&mut sum.used), firm.then_some(&mut sum.firm)].into_iter().flatten() {
+            if add {
+                used.add(&lifted.charge);
+            } else {
+                used.take(&lifted.charge);
+            }
         }
         if !lifted.whole {
             return;

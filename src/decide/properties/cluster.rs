@@ -143,9 +143,13 @@ impl Cluster {
         let winner: Arc<str> = for_whom.replace(&format!("{NAMESPACE}/"), "uid-").into();
         assert!(
             self.entitlements_change || !self.gave_way.contains(&(Arc::clone(&winner), Arc::clone(victim))),
-            "{victim} gives way to {winner}, which gave way to it before"
+            "{victim} of {} gives way to {winner} ({reason:?}), which gave way to it before",
+            spec.pool
         );
         self.gave_way.insert((Arc::clone(victim), winner));
+        if !self.entitlements_change {
+            self.seen.note("gave way at rest");
+        }
     }
 
     fn create(

@@ -6,6 +6,7 @@ use proptest::prelude::{Just, any, prop_oneof};
 use proptest::strategy::Strategy as Random;
 
 use super::cluster::Cluster;
+use crate::decide::decision::Decision;
 use crate::decide::testing::{amounts, node, pool, workload};
 use crate::model::amount::{Amount, Limit};
 use crate::model::delta::Delta;
@@ -62,9 +63,9 @@ pub(super) fn step() -> impl Random<Value = Step> {
 /// How a workload wants to be treated.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct How {
-    preemptible: bool,
-    dynamic: bool,
-    duration: Option<i64>,
+    pub(super) preemptible: bool,
+    pub(super) dynamic: bool,
+    pub(super) duration: Option<i64>,
 }
 
 fn how() -> impl Random<Value = How> {
@@ -80,15 +81,15 @@ fn how() -> impl Random<Value = How> {
 /// The rules of one pool.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    policy: Policy,
-    queueing: Queueing,
-    within_pool: WithinPool,
-    reclaim: Reclaim,
-    least_run: i64,
-    expandable: bool,
-    lending: Option<i64>,
-    rate: bool,
-    priority: i32,
+    pub(super) policy: Policy,
+    pub(super) queueing: Queueing,
+    pub(super) within_pool: WithinPool,
+    pub(super) reclaim: Reclaim,
+    pub(super) least_run: i64,
+    pub(super) expandable: bool,
+    pub(super) lending: Option<i64>,
+    pub(super) rate: bool,
+    pub(super) priority: i32,
 }
 
 impl Rules {
@@ -112,6 +113,16 @@ impl Rules {
             spec.entitlements[0].lending = Limit::At(Amount::new(lending * 1000));
         }
         spec
+    }
+}
+
+impl Rules {
+    /// The same, without turns of a time slice.
+    pub(super) fn without_turns(self) -> Self {
+        match self.policy {
+            Policy::RoundRobin => Self { policy: Policy::Priority, ..self },
+            _ => self,
+        }
     }
 }
 
@@ -145,17 +156,14 @@ pub(super) fn rules() -> impl Random<Value = Rules> {
 }
 
 impl Step {
-    /// Whether it changes what pools are entitled to, so that whoever gave way may be the one to be given way to.
-    pub(super) fn changes_entitlements(&self) -> bool {
-        matches!(
-            self,
-            Self::Foreign { .. }
-                | Self::Resize { .. }
-                | Self::Cordon(..)
-                | Self::NodeGone(_)
-                | Self::Limit { .. }
-                | Self::Drain { .. }
-        )
+    /// The same, of workloads that declare no duration.
+    pub(super) fn without_durations(&self) -> Self {
+        match self.clone() {
+            Self::Submit { pool, cores, least, more, priority, how } => {
+                Self::Submit { pool, cores, least, more, priority, how: How { duration: None, ..how } }
+            }
+            other => other,
+        }
     }
 }
 
@@ -314,6 +322,44 @@ impl Cluster {
             self.ledger.remove(&(Arc::clone(&member.workload), member.index));
             self.tell(Delta::MemberVanished(member));
         }
+    }
+
+    /// Creates are seen, pods run, and those that are told to leave are gone.
+    pub(super) fn settle_pods(&mut self) {
+        for pod in std::mem::take(&mut self.creating) {
+            self.show(pod);
+        }
+        let ready_since = Some(self.now);
+        for pod in self.pods.values().cloned().collect::<Vec<_>>() {
+            if pod.terminating {
+                self.pods.remove(&pod.uid);
+                self.tell(Delta::PodGone(pod.uid));
+            } else if pod.member.is_some() && pod.phase == PodPhase::Pending {
+                self.show(PodSpec { phase: PodPhase::Running { ready_since }, ..pod });
+            }
+        }
+    }
+
+    /// Lets everything under way happen, and nothing end, until nobody gives way any more.
+    pub(super) fn come_to_rest(&mut self) {
+        let mut quiet = 0;
+        let mut last = Vec::new();
+        for _ in 0..500 {
+            self.now = self.now + Span::seconds(10);
+            let decided = self.cycle();
+            let gives_way = |decision: &Decision| {
+                matches!(decision, Decision::Stop { .. } | Decision::Shrink { .. } | Decision::Admit { .. })
+            };
+            last.extend(decided.decisions.iter().filter(|one| gives_way(one)).cloned());
+            last = last.split_off(last.len().saturating_sub(12));
+            quiet = if decided.decisions.iter().any(gives_way) { 0 } else { quiet + 1 };
+            if quiet > 60 {
+                return;
+            }
+            self.settle_pods();
+            self.check();
+        }
+        panic!("workloads give way to each other without end: {:?}; {last:?}", self.gave_way);
     }
 
     /// Lets everything under way come to its end.
