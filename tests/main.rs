@@ -6,6 +6,7 @@ mod api;
 mod check;
 mod docs;
 mod operate;
+mod policies;
 mod real;
 mod rings;
 mod scenario;

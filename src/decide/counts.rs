@@ -6,7 +6,7 @@ use super::decide;
 use super::decision::Decision;
 use super::testing::{node, pool, workload};
 use crate::model::delta::Delta;
-use crate::model::spec::{MemberRef, PodPhase, PodSpec, PoolSpec};
+use crate::model::spec::{MemberRef, PodPhase, PodSpec, PoolSpec, WorkloadSpec};
 use crate::model::time::Time;
 use crate::model::world::{Tuning, World};
 
@@ -114,4 +114,42 @@ fn several_shapes_in_turn_cost_one_scan_each_and_go_where_they_would_go_one_by_o
     }
     assert_eq!(one_by_one.len(), 200);
     assert_eq!(places(decided.decisions).collect::<Vec<_>>(), one_by_one);
+}
+
+#[test]
+fn a_freed_pod_costs_as_much_with_a_hundred_thousand_in_many_queues() {
+    let mut world = World::new(Tuning::default());
+    let now = Time(0);
+    world.apply(Delta::Namespace { name: "team".into(), labels: Default::default() }, now);
+    world.apply(Delta::Pool(Box::new(pool("root", None, 0, None))), now);
+    for at in 0..10 {
+        world.apply(Delta::Pool(Box::new(pool(&format!("p{at}"), Some("root"), 500, None))), now);
+    }
+    for at in 0..5000 {
+        world.apply(Delta::Node(Box::new(node(&format!("n{at:05}"), 2))), now);
+    }
+    world.apply(Delta::Settled, now);
+    for at in 0..100_000_i64 {
+        // One core or two, and priorities that fall, so that nobody who waits may preempt who runs.
+        let spec = workload(&format!("w{at:06}"), &format!("p{}", at % 10), 1 + at / 10 % 2, 1, 1, at);
+        let spec = WorkloadSpec { priority: -i32::try_from(at / 1000).unwrap(), ..spec };
+        world.apply(Delta::Workload(Box::new(spec)), now);
+    }
+    let decided = decide(&mut world, Time(1));
+    let Some(Decision::Admit { workload, placements, .. }) = decided.decisions.first() else {
+        panic!("the first decision is an admission");
+    };
+    let node = Arc::clone(&placements[0].node);
+    world.apply(Delta::Pod(Box::new(pod_of(workload, &node, 1, PodPhase::Pending))), Time(2));
+    decide(&mut world, Time(2));
+    world.take_changed();
+    world.apply(Delta::Pod(Box::new(pod_of(workload, &node, 1, PodPhase::Succeeded))), Time(3));
+    let decided = decide(&mut world, Time(3));
+    let admitted = decided.decisions.iter().filter(|one| matches!(one, Decision::Admit { .. })).count();
+    assert_eq!(admitted, 1, "the place that was freed is taken");
+    // One workload of each of the twenty classes, and the next of the class that got it.
+    assert!(decided.work.tried <= 21, "{:?}", decided.work);
+    assert!(decided.work.nodes_scanned <= 2 * 5000, "{:?}", decided.work);
+    let changed = world.take_changed();
+    assert!(changed.workloads.len() <= 30, "{} workloads would be written", changed.workloads.len());
 }

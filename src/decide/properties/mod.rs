@@ -2,6 +2,7 @@
 //!
 //! The world is held against itself and against the limits after every step.
 
+mod backfill;
 mod cluster;
 mod steps;
 
