@@ -18,6 +18,8 @@ pub mod quota;
 #[cfg(test)]
 mod counts;
 #[cfg(test)]
+mod eviction;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod testing;

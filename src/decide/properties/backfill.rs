@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use proptest::strategy::Strategy as _;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::decide::decide;
@@ -165,7 +166,6 @@ fn what_passes_the_head_of_a_queue_never_delays_it() {
         9 => (5_i64..90).prop_map(Some),
         1 => proptest::strategy::Just(None),
     ];
-    use proptest::strategy::Strategy as _;
     let arrival = (0_i64..12, proptest::prop_oneof![3 => 1_u32..2, 1 => 2_u32..5], 1_i64..5, endless);
     let seen = RefCell::new(Seen::default());
     let result = TestRunner::new(config).run(&proptest::collection::vec(arrival, 5..40), |arrivals| {
