@@ -290,7 +290,8 @@ pub enum Reclaim {
 #[serde(rename_all = "camelCase")]
 pub struct PoolPlacement {
     /// BinPack: fill used nodes first. Spread: use the emptiest first. Balanced: keep each node's resources
-    /// used in proportion.
+    /// used in proportion. LeastFragmentation: leave as little room as can be that the usual work cannot use, such
+    /// as single GPUs where work wants eight.
     #[serde(default)]
     pub strategy: Strategy,
 }
@@ -305,6 +306,8 @@ pub enum Strategy {
     /// The node whose resources are then used most in proportion.
     #[default]
     Balanced,
+    /// The node that then has the least more room that the usual work cannot use.
+    LeastFragmentation,
 }
 
 /// Bounds on numbers of workloads and on the size of one.

@@ -207,7 +207,7 @@ pub enum OnMemberFailure {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadPlacement {
-    /// BinPack, Spread or Balanced. Absent: the pool's.
+    /// BinPack, Spread, Balanced or LeastFragmentation. Absent: the pool's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
 }

@@ -94,6 +94,8 @@ fn queued(world: &mut World, id: WorkloadId, since: Time, now: Time, out: &mut V
             let full = gate::queue_full(world, &place);
             place.overflow = full.is_some();
             world.enqueue(id, place);
+            // Whether it is tried or waits behind others is to be told now.
+            world.touch(id);
             refuse(world, id, full.unwrap_or(Refusal::NotTried));
         }
         Err(refusal) => {

@@ -6,6 +6,7 @@
 pub mod admit;
 pub mod backfill;
 pub mod decision;
+pub mod fragmentation;
 pub mod gate;
 pub mod give_way;
 pub mod grow;

@@ -17,6 +17,7 @@ use crate::model::spec::{HostPort, ShapeSpec, Strategy};
 use crate::model::world::World;
 
 use super::decision::Work;
+use super::fragmentation::Mix;
 
 /// At which time room is reckoned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +48,8 @@ struct Ranking {
     entries: BTreeMap<NodeId, (i64, Arc<str>)>,
     /// How much of the world's journal of changed nodes it has taken in.
     read: usize,
+    /// What is typical, where the strategy looks at that.
+    mix: Mix,
 }
 
 /// Rankings that are kept at a time: one holds an entry a node.
@@ -74,7 +77,8 @@ impl Placer {
             let beside = taken.entry(id).or_default();
             *beside += 1;
             let again = fits(node, &shape.spec, &shape.requests, *beside, question.horizon);
-            let score = again.then(|| score_in(world, question, node, &shape.requests, *beside));
+            let score =
+                again.then(|| score_in(world, question, &ranking.mix, node, &shape.requests, *beside));
             ranking.set(id, &node.name, score);
         }
         for id in taken.into_keys() {
@@ -101,7 +105,11 @@ impl Placer {
             self.rankings.clear();
         }
         let ranking = self.rankings.entry(question).or_insert_with(|| {
-            let mut ranking = Ranking { read: world.journal.len(), ..Ranking::default() };
+            let mix = match question.strategy {
+                Strategy::LeastFragmentation => Mix::of(world),
+                Strategy::BinPack | Strategy::Spread | Strategy::Balanced => Mix::default(),
+            };
+            let mut ranking = Ranking { read: world.journal.len(), mix, ..Ranking::default() };
             let nodes = world.sets.get(question.set.at()).map(|set| set.nodes.as_slice()).unwrap_or_default();
             work.nodes_scanned += nodes.len() as u64;
             for (_, id) in nodes {
@@ -128,7 +136,7 @@ impl Ranking {
         let takes = node.sets.contains(&question.set)
             && fits(node, &shape.spec, &shape.requests, 0, question.horizon)
             && suits(node, &shape.spec).is_none();
-        let score = takes.then(|| score_in(world, question, node, &shape.requests, 0));
+        let score = takes.then(|| score_in(world, question, &self.mix, node, &shape.requests, 0));
         self.set(id, &node.name, score);
     }
 
@@ -151,7 +159,17 @@ impl Ranking {
     }
 }
 
-fn score_in(world: &World, question: Question, node: &Node, requests: &Amounts, taken: u32) -> i64 {
+fn score_in(
+    world: &World,
+    question: Question,
+    mix: &Mix,
+    node: &Node,
+    requests: &Amounts,
+    taken: u32,
+) -> i64 {
+    if question.strategy == Strategy::LeastFragmentation {
+        return mix.growth(node, requests, taken);
+    }
     let balanced = world.sets.get(question.set.at()).map(|set| &*set.balanced).unwrap_or_default();
     score(node, requests, taken, question.strategy, balanced)
 }
@@ -301,7 +319,8 @@ fn score(node: &Node, requests: &Amounts, taken: u32, strategy: Strategy, balanc
     }
     let full = mean(full, asked);
     match strategy {
-        Strategy::BinPack => -full,
+        // Looked at by `fragmentation`; where nothing is typical, as little is broken by filling nodes.
+        Strategy::BinPack | Strategy::LeastFragmentation => -full,
         Strategy::Spread => full,
         Strategy::Balanced => {
             let offered = |resource: &&ResourceId| !node.allocatable.get(**resource).is_zero();

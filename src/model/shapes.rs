@@ -17,6 +17,13 @@ pub struct Shape {
     users: u32,
 }
 
+impl Shape {
+    /// How many workloads have it.
+    pub fn users(&self) -> u32 {
+        self.users
+    }
+}
+
 /// All shapes in use.
 #[derive(Clone, Debug, Default)]
 pub struct Shapes {
@@ -48,6 +55,11 @@ impl Shapes {
         {
             self.ids.remove(&shape.spec);
         }
+    }
+
+    /// All shapes, by id.
+    pub fn iter(&self) -> impl Iterator<Item = (ShapeId, &Shape)> {
+        self.all.iter().map(|(id, shape)| (ShapeId(id), shape))
     }
 
     /// The shape of that id.

@@ -118,6 +118,8 @@ pub enum Strategy {
     /// The one whose resources are then used in proportion.
     #[default]
     Balanced,
+    /// The one that then has the least more room that the typical work cannot use.
+    LeastFragmentation,
 }
 
 /// Whether a pool admits, and keeps what runs.

@@ -132,6 +132,7 @@ pub fn strategy(strategy: pool::Strategy) -> Strategy {
         pool::Strategy::BinPack => Strategy::BinPack,
         pool::Strategy::Spread => Strategy::Spread,
         pool::Strategy::Balanced => Strategy::Balanced,
+        pool::Strategy::LeastFragmentation => Strategy::LeastFragmentation,
     }
 }
 

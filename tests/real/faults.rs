@@ -263,6 +263,8 @@ impl Bench {
         let path = format!("{POOLS}/spare");
         self.api.until(&path, 10, |pool| !pool["metadata"]["finalizers"].is_null()).await;
         self.api.delete(&path).await;
+        // Pools and workloads are watched apart: one that comes in the same instant may be seen first.
+        pause(1000).await;
         self.api.post(&all, workload("late", "spare", 1, 1, None)).await;
         pause(2000).await;
         let late = self.api.get(&format!("{all}/late")).await.unwrap();
