@@ -19,6 +19,8 @@ pub struct Pools<'a> {
 pub struct Limit<'a> {
     /// The pool.
     pub pool: &'a str,
+    /// What it is called there.
+    pub what: &'static str,
     /// In the unit of the resource.
     pub amount: i64,
 }
@@ -70,15 +72,20 @@ impl<'a> Pools<'a> {
         path
     }
 
-    /// The smallest limit on a resource that the pool or a pool above it declares.
-    pub fn smallest_limit(&self, name: &str, resource: &str) -> Option<Limit<'a>> {
-        self.path(name)
-            .into_iter()
-            .filter_map(|pool| {
-                let entry = entry(pool, resource)?;
-                Some(Limit { pool: name_of(pool), amount: amount(resource, entry.1.limit.as_ref())? })
-            })
-            .min_by_key(|limit| limit.amount)
+    /// The smallest limit on a resource that the pool or a pool above it declares. What a pool that is not expandable
+    /// reserves is its limit too; with `reserved`, so is what any pool reserves, save for a root.
+    pub fn smallest_limit(&self, name: &str, resource: &str, reserved: bool) -> Option<Limit<'a>> {
+        let limits = self.path(name).into_iter().flat_map(|pool| {
+            let own = entry(pool, resource).map(|(_, entry)| entry);
+            let limit = own.and_then(|own| amount(resource, own.limit.as_ref()));
+            let reservation = own.and_then(|own| amount(resource, own.reservation.as_ref())).unwrap_or(0);
+            let binds = pool.spec.parent.is_some() && (reserved || !pool.spec.expandable);
+            let metered = self.root(name).is_some_and(|root| entry(root, resource).is_some());
+            let reservation = (binds && metered).then_some(("reservation", reservation));
+            let limits = limit.map(|limit| ("limit", limit)).into_iter().chain(reservation);
+            limits.map(move |(what, amount)| Limit { pool: name_of(pool), what, amount })
+        });
+        limits.min_by_key(|limit| limit.amount)
     }
 
     /// The root above a pool, if the whole way to it is there.
@@ -197,14 +204,15 @@ impl<'a> Pools<'a> {
                 continue;
             }
             if let Some(reservation) = amount(&resource.name, resource.reservation.as_ref())
-                && let Some(limit) = self.smallest_limit(parent, &resource.name)
+                && let Some(limit) = self.smallest_limit(parent, &resource.name, false)
                 && reservation > limit.amount
             {
                 problems.add(
                     at.key("reservation"),
                     format!(
-                        "{} is more than the limit of {} of the pool {:?}: write at most that",
+                        "{} is more than the {} of {} of the pool {:?}: write at most that",
                         shown_amount(&resource.name, reservation),
+                        limit.what,
                         shown_amount(&resource.name, limit.amount),
                         limit.pool
                     ),

@@ -108,10 +108,15 @@ fn size(workload: &PooledWorkload, requests: &Amounts, pools: &Pools<'_>, verdic
     let (least, most) = (spec.effective_min_replicas(), spec.replicas);
     for (resource, request) in requests {
         let mut bounds = Vec::new();
-        if let Some(limit) = pools.smallest_limit(&spec.pool, resource) {
+        if let Some(limit) = pools.smallest_limit(&spec.pool, resource, !spec.preemptible) {
             bounds.push((
                 limit.amount,
-                format!("the limit of {} of the pool {:?}", shown_amount(resource, limit.amount), limit.pool),
+                format!(
+                    "the {} of {} of the pool {:?}",
+                    limit.what,
+                    shown_amount(resource, limit.amount),
+                    limit.pool
+                ),
             ));
         }
         for pool in pools.path(&spec.pool) {
