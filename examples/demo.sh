@@ -218,6 +218,7 @@ tell() {
   say "two gangs run, all or nothing: $(pool training nvidia.com/gpu allocated) GPUs in use; train-speech waits for 16"
 
   give company/50-urgent.yaml
+  await_reason fix-recall vision WaitingForQuota
   say "an urgent workload is submitted last: vision/fix-recall, priority 900; waiting for train-vision to end (30 s)"
   await pw/train-vision Finished -n vision
   await pw/fix-recall Running -n vision
