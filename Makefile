@@ -7,6 +7,7 @@ CLUSTER := tests/controlplane/cluster.sh
 DIR   ?= .run# the folder in which the cluster lives
 NODES ?= 30# simulated nodes, a third each of cpu, memory and gpu
 REAL  ?= 0# real nodes beside them, as root
+CASES ?= 50000# random cases of each property in `make soak`
 GRACE ?= $(if $(filter-out 0,$(REAL)),10s,40s)# a node that is silent this long counts as lost
 
 .PHONY: help
@@ -15,7 +16,7 @@ help: ## this list
 
 # --- everyday ---------------------------------------------------------------------------------------------------
 
-.PHONY: demo test bench lint fmt generate cargo
+.PHONY: demo test soak bench lint fmt generate cargo
 demo: ## from nothing to a company of pools at work (DIR=.run; DRIVE=kind or KUBECONFIG: on your cluster)
 	@FETCH=$(FETCH) DRIVE=$(DRIVE) CONFIRM=$(CONFIRM) examples/demo.sh up --dir $(DIR)
 
@@ -24,6 +25,9 @@ test: cargo ## all tests: core alone, generated files, the control plane itself,
 	@FETCH=$(FETCH) tests/controlplane/control-plane.sh >/dev/null
 	tests/controlplane/selftest.sh $(if $(filter 0,$(shell id -u)),--real)
 	cargo test
+
+soak: cargo ## random worlds and events, new ones each time, ten minutes (CASES=50000)
+	CARGO_PROFILE_TEST_OPT_LEVEL=2 WEIR_CASES=$(CASES) cargo test --target-dir target/soak --no-default-features --lib properties
 
 lint: cargo ## format and lints, warnings are errors
 	cargo fmt --check

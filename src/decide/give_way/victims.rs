@@ -65,6 +65,7 @@ pub fn candidates(world: &World, entry: &Entry, now: Time) -> Candidates {
     let mut borrowers = Vec::new();
     if let Some(levels) = reserved.filter(|_| pool.spec.reclaim != Reclaim::Never) {
         beside(world, pool, levels, &mut borrowers);
+        spare_evictor(world, workload, &mut borrowers);
     }
     search.shrinkable(entry.pool, &borrowers);
     search.reclaimable(pool, workload, &borrowers);
@@ -218,6 +219,17 @@ fn beside(world: &World, pool: &Pool, levels: usize, into: &mut Vec<Borrower>) {
         }
     }
     into.sort_by_cached_key(|(id, _)| harm(world, *id));
+}
+
+/// Moves the one for which `workload` gave way last to the end: it had taken what it is entitled to, so that others
+/// of its pool are what borrows now, and two workloads would evict each other in turn.
+fn spare_evictor(world: &World, workload: &Workload, borrowers: &mut Vec<Borrower>) {
+    let Some((_, Some(evictor), _)) = &workload.evicted else { return };
+    let is_evictor = |(id, _): &Borrower| world.workload(*id).is_some_and(|one| one.title() == *evictor);
+    if let Some(at) = borrowers.iter().position(is_evictor) {
+        let last = borrowers.remove(at);
+        borrowers.push(last);
+    }
 }
 
 /// How much harm it does to evict a workload: least priority, most recently admitted, then by UID.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::strategy::Strategy as _;
-use proptest::test_runner::{Config, TestRunner};
 
+use super::hold;
 use crate::decide::decide;
 use crate::decide::decision::Decision;
 use crate::decide::testing::{NAMESPACE, node, pool, workload};
@@ -161,20 +161,13 @@ fn run(arrivals: &[Arrival], seen: &mut Seen) {
 
 #[test]
 fn what_passes_the_head_of_a_queue_never_delays_it() {
-    let config = Config { cases: 150, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
     let endless = proptest::prop_oneof![
         9 => (5_i64..90).prop_map(Some),
         1 => proptest::strategy::Just(None),
     ];
     let arrival = (0_i64..12, proptest::prop_oneof![3 => 1_u32..2, 1 => 2_u32..5], 1_i64..5, endless);
     let seen = RefCell::new(Seen::default());
-    let result = TestRunner::new(config).run(&proptest::collection::vec(arrival, 5..40), |arrivals| {
-        run(&arrivals, &mut seen.borrow_mut());
-        Ok(())
-    });
-    if let Err(failure) = result {
-        panic!("{failure}");
-    }
+    hold(150, &proptest::collection::vec(arrival, 5..40), |arrivals| run(&arrivals, &mut seen.borrow_mut()));
     let seen = seen.into_inner();
     for (what, count) in [
         ("promised", seen.promised),

@@ -27,8 +27,9 @@ pub(super) struct Cluster {
     pub(super) pools: BTreeMap<Arc<str>, PoolSpec>,
     pub(super) ledger: BTreeMap<(Arc<str>, u32), InFlight>,
     pub(super) seen: Seen,
-    /// Who gave way to whom, save for turns that ended.
-    pub(super) gave_way: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Who gave way to whom, save for turns that ended; and whether a third one of the winner's pool was admitted
+    /// since, which may be what borrows now, while the winner is what may be taken.
+    pub(super) gave_way: BTreeMap<(Arc<str>, Arc<str>), bool>,
     /// Whether two workloads may evict each other in turn, since what pools are entitled to changes.
     pub(super) entitlements_change: bool,
 }
@@ -42,6 +43,13 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn note(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// Adds what was seen elsewhere.
+    pub(super) fn add(&mut self, other: Self) {
+        for (what, count) in other.counts {
+            *self.counts.entry(what).or_default() += count;
+        }
     }
 }
 
@@ -88,6 +96,10 @@ impl Cluster {
                     "a gang starts whole or not at all"
                 );
                 self.seen.note("admitted");
+                for ((_, winner), third) in &mut self.gave_way {
+                    let there = self.workloads.get(winner).is_some_and(|winner| winner.pool == spec.pool);
+                    *third |= there && *winner != workload;
+                }
                 if size > 1 {
                     self.seen.note("gang");
                 }
@@ -141,12 +153,19 @@ impl Cluster {
         }
         let Some(for_whom) = for_whom else { return };
         let winner: Arc<str> = for_whom.replace(&format!("{NAMESPACE}/"), "uid-").into();
-        assert!(
-            self.entitlements_change || !self.gave_way.contains(&(Arc::clone(&winner), Arc::clone(victim))),
-            "{victim} of {} gives way to {winner} ({reason:?}), which gave way to it before",
-            spec.pool
-        );
-        self.gave_way.insert((Arc::clone(victim), winner));
+        let (turn, back) =
+            ((Arc::clone(victim), Arc::clone(&winner)), (Arc::clone(&winner), Arc::clone(victim)));
+        if !self.entitlements_change
+            && let Some(third) = self.gave_way.get(&back)
+        {
+            assert!(
+                *third && !self.gave_way.contains_key(&turn),
+                "{victim} of {} gives way to {winner} ({reason:?}), which gave way to it before",
+                spec.pool
+            );
+            self.seen.note("taken back after a third came");
+        }
+        self.gave_way.insert(turn, false);
         if !self.entitlements_change {
             self.seen.note("gave way at rest");
         }

@@ -7,7 +7,7 @@ mod cluster;
 mod steps;
 
 use proptest::strategy::Strategy as Random;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::decide;
 use super::testing::{node, pool};
@@ -16,6 +16,29 @@ use crate::model::spec::{PoolSpec, StopPolicy, WorkloadSpec};
 
 use cluster::{Cluster, Seen};
 use steps::{Rules, Step, rules, step};
+
+/// Holds a property to random cases, the same ones each time; with `WEIR_CASES` set to so many others as it says
+/// (`make soak`).
+fn hold<T: Random>(cases: u32, strategy: &T, property: impl Fn(T::Value)) {
+    let many = std::env::var("WEIR_CASES").ok().and_then(|cases| cases.parse().ok());
+    let config = Config {
+        cases: many.unwrap_or(cases),
+        failure_persistence: None,
+        max_shrink_iters: 300,
+        ..Config::default()
+    };
+    let mut runner = match many {
+        Some(_) => TestRunner::new(config),
+        None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
+    };
+    let result = runner.run(strategy, |value| {
+        property(value);
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}
 
 fn run(rules: &[Rules; 4], steps: Vec<Step>) -> Seen {
     let mut cluster = Cluster::start();
@@ -63,27 +86,12 @@ fn run(rules: &[Rules; 4], steps: Vec<Step>) -> Seen {
     seen
 }
 
-fn run_many(cases: u32, step: impl Random<Value = Step>) -> Seen {
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-    let total = std::cell::RefCell::new(Seen::default());
-    let strategy = (proptest::array::uniform4(rules()), proptest::collection::vec(step, 20..160));
-    let result = runner.run(&strategy, |(rules, steps)| {
-        let seen = run(&rules, steps);
-        let mut total = total.borrow_mut();
-        for (what, count) in seen.counts {
-            *total.counts.entry(what).or_default() += count;
-        }
-        Ok(())
-    });
-    if let Err(failure) = result {
-        panic!("{failure}");
-    }
-    total.into_inner()
-}
-
 #[test]
 fn no_stream_of_events_passes_a_limit_loses_a_sum_or_starves_a_workload() {
-    let total = run_many(900, step());
+    let total = std::cell::RefCell::new(Seen::default());
+    let strategy = (proptest::array::uniform4(rules()), proptest::collection::vec(step(), 20..160));
+    hold(900, &strategy, |(rules, steps)| total.borrow_mut().add(run(&rules, steps)));
+    let total = total.into_inner();
     for what in [
         "admitted",
         "gang",
@@ -106,15 +114,9 @@ fn no_stream_of_events_passes_a_limit_loses_a_sum_or_starves_a_workload() {
 /// in turn. Queues that give turns, by slices or by declared durations, are left out: there it is meant.
 #[test]
 fn two_workloads_never_evict_each_other_in_turn() {
-    let mut runner = TestRunner::new(Config {
-        cases: 400,
-        failure_persistence: None,
-        max_shrink_iters: 300,
-        ..Config::default()
-    });
     let total = std::cell::RefCell::new(Seen::default());
     let strategy = (proptest::array::uniform4(rules()), proptest::collection::vec(step(), 20..120));
-    let result = runner.run(&strategy, |(rules, steps)| {
+    hold(400, &strategy, |(rules, steps)| {
         let mut cluster = Cluster::start();
         cluster.entitlements_change = true;
         cluster.populate(&rules.map(Rules::without_turns));
@@ -131,15 +133,8 @@ fn two_workloads_never_evict_each_other_in_turn() {
             }
         }
         cluster.come_to_rest();
-        let mut total = total.borrow_mut();
-        for (what, count) in std::mem::take(&mut cluster.seen.counts) {
-            *total.counts.entry(what).or_default() += count;
-        }
-        Ok(())
+        total.borrow_mut().add(std::mem::take(&mut cluster.seen));
     });
-    if let Err(failure) = result {
-        panic!("{failure}");
-    }
     let total = total.into_inner();
     for what in ["gave way at rest", "reclaimed", "preempted", "shrunk"] {
         let count = total.counts.get(what).copied().unwrap_or(0);
