@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::ids::{NodeId, PoolId, WorkloadId};
 use crate::model::refusal::{Bound, NodeTally, Refusal};
 use crate::model::spec::Queueing;
-use crate::model::time::Time;
+use crate::model::time::{Span, Time};
 use crate::model::workloads::{Member, Phase, Slot};
 use crate::model::world::World;
 
@@ -48,6 +48,7 @@ pub fn admit_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<De
             contest.changed(world, entry.pool);
         }
         backfill::promise_heads(world, desk, root, now);
+        tell_reasons(world, root);
     }
 }
 
@@ -97,11 +98,21 @@ fn admit_next(
 }
 
 fn park(world: &mut World, entry: &Entry, refusal: Refusal) {
+    let duration = world.workload(entry.workload).and_then(|workload| workload.spec.expected_duration);
+    // Whoever runs as long would delay the head as well; whoever ends sooner may not.
+    let from = matches!(refusal, Refusal::WouldDelay { .. }).then(|| duration.unwrap_or(Span(i64::MAX)));
     let Some(pool) = world.pools.get_mut(entry.pool.0) else { return };
-    if pool.queue.park(&entry.class, refusal) {
-        let all: Vec<WorkloadId> = pool.queue.class(&entry.class).collect();
-        for id in all {
-            world.touch(id);
+    pool.queue.park(&entry.class, refusal, from);
+}
+
+/// Marks those who wait for another reason than before, now that all is decided.
+fn tell_reasons(world: &mut World, root: PoolId) {
+    let mut open: Vec<PoolId> = vec![root];
+    while let Some(id) = open.pop() {
+        let Some(pool) = world.pools.get_mut(id.0) else { continue };
+        open.extend(&pool.children);
+        for waiting in pool.queue.take_news() {
+            world.touch(waiting);
         }
     }
 }

@@ -6,8 +6,8 @@ use super::decide;
 use super::decision::Decision;
 use super::testing::{node, pool, workload};
 use crate::model::delta::Delta;
-use crate::model::spec::{MemberRef, PodPhase, PodSpec, PoolSpec, WorkloadSpec};
-use crate::model::time::Time;
+use crate::model::spec::{MemberRef, PodPhase, PodSpec, Policy, PoolSpec, Queueing, WorkloadSpec};
+use crate::model::time::{Span, Time};
 use crate::model::world::{Tuning, World};
 
 fn world(nodes: usize, cores: i64) -> World {
@@ -152,4 +152,37 @@ fn a_freed_pod_costs_as_much_with_a_hundred_thousand_in_many_queues() {
     assert!(decided.work.nodes_scanned <= 2 * 5000, "{:?}", decided.work);
     let changed = world.take_changed();
     assert!(changed.workloads.len() <= 30, "{} workloads would be written", changed.workloads.len());
+}
+
+#[test]
+fn a_hundred_thousand_declared_durations_are_refused_together() {
+    let mut world = world(500, 2);
+    let queueing = Queueing::Backfill;
+    let policy = Policy::FirstComeFirstServed;
+    world.apply(Delta::Pool(Box::new(PoolSpec { queueing, policy, ..pool("root", None, 0, None) })), Time(0));
+    let mut submit = |at: i64, cores, members, duration| {
+        let spec = workload(&format!("w{at:06}"), "root", cores, members, members, at);
+        let spec = WorkloadSpec { expected_duration: Some(Span::seconds(duration)), ..spec };
+        world.apply(Delta::Workload(Box::new(spec)), Time(0));
+    };
+    // 999 of 1000 cores run for an hour, then a gang waits that wants all, then those that would pass it.
+    (0..999).for_each(|at| submit(at, 1, 1, 3600));
+    submit(999, 1, 1000, 600);
+    (1000..101_000).for_each(|at| submit(at, 1, 1, 3700 + at));
+    let decided = decide(&mut world, Time(1));
+    assert_eq!(decided.decisions.len(), 999);
+    // Those that run, the gang, and the first that would delay it: all others run for longer than that.
+    assert_eq!(decided.work.tried, 999 + 2);
+    let Some(Decision::Admit { workload, placements, .. }) = decided.decisions.first() else {
+        panic!("the first decision is an admission");
+    };
+    let (workload, node) = (Arc::clone(workload), Arc::clone(&placements[0].node));
+    world.apply(Delta::Pod(Box::new(pod_of(&workload, &node, 1, PodPhase::Pending))), Time(2));
+    decide(&mut world, Time(2));
+    world.take_changed();
+    world.apply(Delta::Pod(Box::new(pod_of(&workload, &node, 1, PodPhase::Succeeded))), Time(3));
+    let decided = decide(&mut world, Time(3));
+    assert_eq!((decided.decisions.len(), decided.work.tried), (1, 2), "it has finished, and nobody may pass");
+    let changed = world.take_changed();
+    assert!(changed.workloads.len() <= 3, "{} workloads would be written", changed.workloads.len());
 }

@@ -47,10 +47,10 @@ pub fn gate(world: &World, id: WorkloadId, now: Time) -> Result<Place, Refusal> 
         replicas: most,
         strategy: workload.spec.strategy.unwrap_or(pool.spec.strategy),
         namespace: per_namespace.then(|| Arc::clone(&workload.spec.namespace)),
-        duration: workload.spec.expected_duration.filter(|_| pool.spec.queueing == Queueing::Backfill),
         preemptible: workload.spec.preemptible,
     };
-    Ok(Place { pool: pool_id, class, rank: rank(pool, workload, now), overflow: false })
+    let duration = workload.spec.expected_duration.filter(|_| pool.spec.queueing == Queueing::Backfill);
+    Ok(Place { pool: pool_id, class, rank: rank(pool, workload, now), duration, overflow: false })
 }
 
 /// The bound on waiting that keeps a workload out of its queue, if one is reached.

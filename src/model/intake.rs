@@ -212,7 +212,7 @@ impl World {
         if place.overflow {
             pool.overflow.insert((place.rank.clone(), id));
         } else {
-            pool.queue.insert(&place.class, place.rank.clone(), id);
+            pool.queue.insert(&place.class, place.rank.clone(), place.duration, id);
             self.change_use(place.pool, |sum| sum.queued += 1);
         }
         if let Some(workload) = self.workload_mut(id) {
@@ -230,7 +230,7 @@ impl World {
             pool.overflow.remove(&(before, id));
             pool.overflow.insert((place.rank, id));
         } else {
-            pool.queue.rerank(&place.class, &before, place.rank, id);
+            pool.queue.rerank(&place.class, &before, place.rank, place.duration, id);
         }
     }
 
@@ -242,7 +242,7 @@ impl World {
             pool.overflow.remove(&(place.rank, id));
             return;
         }
-        pool.queue.remove(&place.class, &place.rank, id);
+        pool.queue.remove(&place.class, &place.rank, place.duration, id);
         if pool.passed.is_some_and(|(passed, _)| passed == id) {
             pool.passed = None;
         }

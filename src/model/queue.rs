@@ -1,7 +1,8 @@
 //! A pool's queue, kept by classes of equal workloads.
 //!
 //! Workloads of one class are refused alike, so a class that was refused is set aside as a whole ("parked") and
-//! is not looked at again until something that it may need has grown.
+//! is not looked at again until something that it may need has grown. Where declared durations decide who may pass,
+//! those that run as long as the one that was refused, or longer, are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::{Discriminant, discriminant};
@@ -25,8 +26,6 @@ pub struct Class {
     pub strategy: Strategy,
     /// The namespace, where a pool above counts by namespace or the pool shares among namespaces.
     pub namespace: Option<Arc<str>>,
-    /// How long it says that it will run, where that decides who may pass.
-    pub duration: Option<Span>,
     /// Whether it may be evicted, and so be admitted on borrowed quota.
     pub preemptible: bool,
 }
@@ -45,72 +44,143 @@ pub struct Rank {
 /// The first workload of a class.
 pub type Head = (Rank, WorkloadId, Class);
 
+/// One that waits in a class.
+type Waiter = (Rank, WorkloadId);
+
+/// The workloads of one class that wait.
+#[derive(Clone, Debug, Default)]
+struct Members {
+    all: BTreeSet<Waiter>,
+    /// Those that say how long they will run, by that.
+    by_duration: BTreeMap<Span, BTreeSet<Waiter>>,
+    /// Set aside, and why.
+    parked: Option<Parked>,
+    /// The one that is among the heads.
+    head: Option<Waiter>,
+    /// The one that is among those that wait for room.
+    waits: Option<Waiter>,
+    /// The kind of reason that was told last, and of whom: numbers change all the time, reasons seldom.
+    told: Option<Told>,
+}
+
+#[derive(Clone, Debug)]
+struct Parked {
+    refusal: Refusal,
+    /// Only those that run for so long, or do not say, are set aside.
+    from: Option<Span>,
+}
+
+type Told = (Discriminant<Refusal>, Option<Span>);
+
+impl Members {
+    /// Those of whom another kind of reason is to be told than the last time.
+    fn take_news(&mut self) -> Vec<WorkloadId> {
+        let Some(Parked { refusal, from }) = &self.parked else { return Vec::new() };
+        let now = (discriminant(refusal), *from);
+        let before = self.told.replace(now);
+        let all = |waiters: &BTreeSet<Waiter>| waiters.iter().map(|(_, id)| *id).collect::<Vec<_>>();
+        match (before, now) {
+            (Some(before), now) if before == now => Vec::new(),
+            (Some((kind, Some(one))), (same, Some(other))) if kind == same => {
+                let between = one.min(other)..one.max(other);
+                self.by_duration.range(between).flat_map(|(_, waiters)| all(waiters)).collect()
+            }
+            _ => all(&self.all),
+        }
+    }
+
+    /// The first that is not set aside.
+    fn first_open(&self) -> Option<&Waiter> {
+        match &self.parked {
+            None => self.all.first(),
+            Some(Parked { from: None, .. }) => None,
+            Some(Parked { from: Some(from), .. }) => {
+                self.by_duration.range(..from).filter_map(|(_, some)| some.first()).min()
+            }
+        }
+    }
+
+    fn first_waiting(&self) -> Option<&Waiter> {
+        self.all.first().filter(|_| self.parked.as_ref().is_some_and(|one| one.refusal.waits_for_room()))
+    }
+
+    fn refusal(&self, duration: Option<Span>) -> Option<&Refusal> {
+        let parked = self.parked.as_ref()?;
+        let shorter = parked.from.zip(duration).is_some_and(|(from, duration)| duration < from);
+        (!shorter).then_some(&parked.refusal)
+    }
+}
+
 /// The workloads of one pool that wait.
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
-    classes: BTreeMap<Class, BTreeSet<(Rank, WorkloadId)>>,
+    classes: BTreeMap<Class, Members>,
     heads: BTreeSet<Head>,
     /// The same by namespace, for classes that know theirs.
     heads_of: BTreeMap<Arc<str>, BTreeSet<Head>>,
-    parked: BTreeMap<Class, Refusal>,
-    /// The kind of reason that each class was parked for last: numbers change all the time, reasons seldom.
-    told: BTreeMap<Class, Discriminant<Refusal>>,
+    /// Classes that are parked.
+    parked: BTreeSet<Class>,
+    /// Classes that were parked since news were taken last.
+    news: BTreeSet<Class>,
     /// The first of each class that is parked for want of room.
-    waiting: BTreeSet<(Rank, WorkloadId)>,
+    waiting: BTreeSet<Waiter>,
     len: usize,
 }
 
 impl Queue {
-    /// Adds a workload.
-    pub fn insert(&mut self, class: &Class, rank: Rank, workload: WorkloadId) {
+    /// Adds a workload; `duration` is how long it says that it will run, where that decides who may pass.
+    pub fn insert(&mut self, class: &Class, rank: Rank, duration: Option<Span>, workload: WorkloadId) {
         let members = self.classes.entry(class.clone()).or_default();
-        let before = members.first().cloned();
-        if !members.insert((rank, workload)) {
-            return;
+        let waiter = (rank, workload);
+        if let Some(duration) = duration {
+            members.by_duration.entry(duration).or_default().insert(waiter.clone());
         }
-        self.len += 1;
-        let after = members.first().cloned();
-        self.change_first(class, before, after);
+        if members.all.insert(waiter) {
+            self.len += 1;
+        }
+        self.refresh(class);
     }
 
     /// Takes a workload out.
-    pub fn remove(&mut self, class: &Class, rank: &Rank, workload: WorkloadId) {
+    pub fn remove(&mut self, class: &Class, rank: &Rank, duration: Option<Span>, workload: WorkloadId) {
         let Some(members) = self.classes.get_mut(class) else { return };
-        let before = members.first().cloned();
-        if !members.remove(&(rank.clone(), workload)) {
-            return;
+        let waiter = (rank.clone(), workload);
+        if let Some(duration) = duration
+            && let Some(some) = members.by_duration.get_mut(&duration)
+        {
+            some.remove(&waiter);
+            if some.is_empty() {
+                members.by_duration.remove(&duration);
+            }
         }
-        self.len -= 1;
-        let after = members.first().cloned();
-        let empty = after.is_none();
-        self.change_first(class, before, after);
-        if empty {
+        if members.all.remove(&waiter) {
+            self.len -= 1;
+        }
+        self.refresh(class);
+        if self.classes.get(class).is_some_and(|members| members.all.is_empty()) {
             self.classes.remove(class);
             self.parked.remove(class);
-            self.told.remove(class);
         }
     }
 
-    fn change_first(
-        &mut self,
-        class: &Class,
-        before: Option<(Rank, WorkloadId)>,
-        after: Option<(Rank, WorkloadId)>,
-    ) {
-        if before == after {
-            return;
-        }
-        let waits = self.parked.get(class).map(Refusal::waits_for_room);
-        if let Some((rank, workload)) = before {
-            self.waiting.remove(&(rank.clone(), workload));
-            self.set_head((rank, workload, class.clone()), false);
-        }
-        match (waits, after) {
-            (Some(true), Some(first)) => {
-                self.waiting.insert(first);
+    /// Puts those of a class where they belong that may have become its first.
+    fn refresh(&mut self, class: &Class) {
+        let Some(members) = self.classes.get_mut(class) else { return };
+        let (head, waits) = (members.first_open().cloned(), members.first_waiting().cloned());
+        let head_before = std::mem::replace(&mut members.head, head.clone());
+        let waits_before = std::mem::replace(&mut members.waits, waits.clone());
+        if head_before != head {
+            for (one, add) in [(head_before, false), (head, true)] {
+                if let Some((rank, workload)) = one {
+                    self.set_head((rank, workload, class.clone()), add);
+                }
             }
-            (None, Some((rank, workload))) => self.set_head((rank, workload, class.clone()), true),
-            (Some(false), Some(_)) | (_, None) => {}
+        }
+        if waits_before != waits {
+            if let Some(one) = waits_before {
+                self.waiting.remove(&one);
+            }
+            self.waiting.extend(waits);
         }
     }
 
@@ -134,14 +204,26 @@ impl Queue {
     }
 
     /// Gives a workload of a class another rank.
-    pub fn rerank(&mut self, class: &Class, before: &Rank, after: Rank, workload: WorkloadId) {
+    pub fn rerank(
+        &mut self,
+        class: &Class,
+        before: &Rank,
+        after: Rank,
+        duration: Option<Span>,
+        workload: WorkloadId,
+    ) {
         let Some(members) = self.classes.get_mut(class) else { return };
-        let first = members.first().cloned();
-        if members.remove(&(before.clone(), workload)) {
-            members.insert((after, workload));
+        let waiter = (before.clone(), workload);
+        let again = (after, workload);
+        if let Some(some) = duration.and_then(|duration| members.by_duration.get_mut(&duration))
+            && some.remove(&waiter)
+        {
+            some.insert(again.clone());
         }
-        let now = members.first().cloned();
-        self.change_first(class, first, now);
+        if members.all.remove(&waiter) {
+            members.all.insert(again);
+        }
+        self.refresh(class);
     }
 
     /// The first workload of a class that is not parked.
@@ -164,26 +246,31 @@ impl Queue {
         self.waiting.first().map(|(rank, workload)| (rank, *workload))
     }
 
-    /// Sets a class aside; whether that is for another kind of reason than the last time.
-    pub fn park(&mut self, class: &Class, refusal: Refusal) -> bool {
-        let Some((rank, workload)) = self.classes.get(class).and_then(BTreeSet::first) else { return false };
-        let (rank, workload) = (rank.clone(), *workload);
-        self.set_head((rank.clone(), workload, class.clone()), false);
-        let kind = discriminant(&refusal);
-        if refusal.waits_for_room() {
-            self.waiting.insert((rank, workload));
+    /// Sets a class aside, or with `from` those of it that run for so long or do not say.
+    pub fn park(&mut self, class: &Class, refusal: Refusal, from: Option<Span>) {
+        let Some(members) = self.classes.get_mut(class) else { return };
+        members.parked = Some(Parked { refusal, from });
+        self.parked.insert(class.clone());
+        self.news.insert(class.clone());
+        self.refresh(class);
+    }
+
+    /// Those who wait for another kind of reason than was told of them the last time.
+    pub fn take_news(&mut self) -> Vec<WorkloadId> {
+        let mut news = Vec::new();
+        for class in std::mem::take(&mut self.news) {
+            news.extend(self.classes.get_mut(&class).map(Members::take_news).unwrap_or_default());
         }
-        self.parked.insert(class.clone(), refusal);
-        self.told.insert(class.clone(), kind) != Some(kind)
+        news
     }
 
     /// Lets all parked classes be looked at again.
     pub fn unpark(&mut self) {
-        self.waiting.clear();
-        for class in std::mem::take(&mut self.parked).into_keys() {
-            if let Some((rank, workload)) = self.classes.get(&class).and_then(BTreeSet::first).cloned() {
-                self.set_head((rank, workload, class), true);
+        for class in std::mem::take(&mut self.parked) {
+            if let Some(members) = self.classes.get_mut(&class) {
+                members.parked = None;
             }
+            self.refresh(&class);
         }
     }
 
@@ -192,14 +279,9 @@ impl Queue {
         !self.parked.is_empty()
     }
 
-    /// Why a class is parked, if it is.
-    pub fn refusal(&self, class: &Class) -> Option<&Refusal> {
-        self.parked.get(class)
-    }
-
-    /// The workloads of a class, in order.
-    pub fn class(&self, class: &Class) -> impl Iterator<Item = WorkloadId> + '_ {
-        self.classes.get(class).into_iter().flatten().map(|(_, workload)| *workload)
+    /// Why one of a class that says to run for so long is parked, if it is.
+    pub fn refusal(&self, class: &Class, duration: Option<Span>) -> Option<&Refusal> {
+        self.classes.get(class)?.refusal(duration)
     }
 
     /// The first `count` workloads, in order.
@@ -207,7 +289,7 @@ impl Queue {
         let mut cursors: BTreeSet<(&Rank, WorkloadId, &Class)> = self
             .classes
             .iter()
-            .filter_map(|(class, members)| members.first().map(|(rank, workload)| (rank, *workload, class)))
+            .filter_map(|(class, members)| members.all.first().map(|(rank, id)| (rank, *id, class)))
             .collect();
         let mut front = Vec::new();
         while front.len() < count
@@ -215,8 +297,8 @@ impl Queue {
         {
             front.push(workload);
             let after = (rank.clone(), WorkloadId(workload.0.saturating_add(1)));
-            if let Some((rank, workload)) = self.classes.get(class).and_then(|all| all.range(after..).next())
-            {
+            let rest = self.classes.get(class).and_then(|members| members.all.range(after..).next());
+            if let Some((rank, workload)) = rest {
                 cursors.insert((rank, *workload, class));
             }
         }
@@ -235,7 +317,7 @@ impl Queue {
 
     /// All that wait, by class.
     pub fn iter(&self) -> impl Iterator<Item = WorkloadId> + '_ {
-        self.classes.values().flatten().map(|(_, workload)| *workload)
+        self.classes.values().flat_map(|members| &members.all).map(|(_, workload)| *workload)
     }
 
     /// Takes all out.

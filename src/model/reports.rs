@@ -277,8 +277,12 @@ impl World {
             return workload.refusal.clone();
         }
         let Some(pool) = self.pool(place.pool) else { return Refusal::NotTried };
-        if let Some(refusal) = pool.queue.refusal(&place.class) {
-            return refusal.clone();
+        if let Some(refusal) = pool.queue.refusal(&place.class, place.duration) {
+            let mut refusal = refusal.clone();
+            if let Refusal::WouldDelay { endless, .. } = &mut refusal {
+                *endless = place.duration.is_none();
+            }
+            return refusal;
         }
         let first = pool.queue.first_waiting_for_room().filter(|(rank, _)| **rank < place.rank);
         first

@@ -9,7 +9,7 @@ use super::queue::{Class, Rank};
 use super::refusal::Refusal;
 use super::resources::Amounts;
 use super::spec::{FinishReason, StopReason, WorkloadSpec};
-use super::time::Time;
+use super::time::{Span, Time};
 
 /// Where a member is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +141,8 @@ pub struct Place {
     pub class: Class,
     /// Its rank there.
     pub rank: Rank,
+    /// How long it says that it will run, where that decides who may pass.
+    pub duration: Option<Span>,
     /// Kept out by `maxQueued`.
     pub overflow: bool,
 }
