@@ -159,7 +159,7 @@ fn a_hundred_thousand_declared_durations_are_refused_together() {
     let mut world = world(500, 2);
     let queueing = Queueing::Backfill;
     let policy = Policy::FirstComeFirstServed;
-    world.apply(Delta::Pool(Box::new(PoolSpec { queueing, policy, ..pool("root", None, 0, None) })), Time(0));
+    world.apply(Delta::Pool(Box::new(PoolSpec { policy, queueing, ..pool("root", None, 0, None) })), Time(0));
     let mut submit = |at: i64, cores, members, duration| {
         let spec = workload(&format!("w{at:06}"), "root", cores, members, members, at);
         let spec = WorkloadSpec { expected_duration: Some(Span::seconds(duration)), ..spec };
