@@ -37,6 +37,9 @@ use super::{rules, schema};
         .message("spec.expandable: write true or leave it away on a root, which has nothing to borrow from"),
     validation = Rule::new("has(self.spec.parent) || !has(self.spec.resources) || self.spec.resources.all(one, !has(one.lendingLimit))")
         .message("spec.resources: write no lendingLimit on a root, which lends to nobody"),
+    validation = Rule::new("!has(self.spec.parent) || !has(self.spec.resources) || self.spec.resources.all(one, !has(one.capacity))")
+        .message("spec.resources: write capacity on the root alone, and a limit or reservation here"),
+    validation = rules::derived_has_capacity(),
     printcolumn(name = "Nodes", type_ = "integer", json_path = ".status.nodes.total", description = "Nodes that belong to the pool"),
     printcolumn(name = "CPU", type_ = "string", json_path = ".status.summary.cpu", description = "CPU used / limit"),
     printcolumn(name = "Memory", type_ = "string", json_path = ".status.summary.memory", description = "Memory used / limit"),
@@ -142,13 +145,18 @@ pub struct PoolNodes {
     validation = rules::countable_field("limit"),
     validation = rules::not_negative("lendingLimit"),
     validation = rules::countable_field("lendingLimit"),
+    validation = rules::not_negative("capacity"),
+    validation = rules::countable_field("capacity"),
+    validation = rules::no_capacity_of_nodes(),
     validation = Rule::new("!has(self.reservation) || !has(self.limit) || !isQuantity(string(self.reservation)) || !isQuantity(string(self.limit)) || quantity(string(self.reservation)).compareTo(quantity(string(self.limit))) <= 0")
         .message("reservation: write at most the limit of the same resource"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PoolResource {
-    /// Name of the resource: cpu, memory, ephemeral-storage, pods, hugepages-<size>, or an extended resource
-    /// such as nvidia.com/gpu.
+    /// Name of the resource: cpu, memory, ephemeral-storage, pods, hugepages-<size>, an extended resource
+    /// such as nvidia.com/gpu, or what Weir derives from templates: requests.storage (claims of ephemeral volumes),
+    /// weir.dev/ingress-bandwidth and weir.dev/egress-bandwidth (from the annotations kubernetes.io/ingress-bandwidth
+    /// and kubernetes.io/egress-bandwidth).
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::resource_name())]
     pub name: String,
@@ -164,6 +172,11 @@ pub struct PoolResource {
     /// How much of its idle reservation others may borrow. Absent: all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lending_limit: Option<Quantity>,
+
+    /// For a root: how much there is of what no node offers, such as a software licence or shared storage. It is
+    /// charged like any other resource, not looked for on nodes, and left out of what pods request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Quantity>,
 }
 
 /// In which order workloads leave the queue.
@@ -485,7 +498,7 @@ pub struct ResourceStatus {
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
-    /// What the ready nodes of the pool offer.
+    /// What the ready nodes of the pool offer, or what its root declares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Quantity>,
 
@@ -530,7 +543,7 @@ pub struct ResourceStatus {
     #[schemars(range(min = 0))]
     pub utilization_percent: Option<i32>,
 
-    /// The largest block that is free on one node.
+    /// The largest block that is free on one node. Absent where the root declares the capacity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub largest_free: Option<Quantity>,
 }

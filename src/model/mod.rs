@@ -5,6 +5,7 @@
 pub mod adopt;
 pub mod amount;
 pub mod audit;
+pub mod charges;
 pub mod delta;
 pub mod ids;
 pub mod indexes;

@@ -90,6 +90,10 @@ pub struct Pool {
     pub metered: Arc<[ResourceId]>,
     /// Declared limits, by resource.
     pub limits: BTreeMap<ResourceId, Limit>,
+    /// Of a root: what it declares to have of what no node offers.
+    pub capacity: BTreeMap<ResourceId, Amount>,
+    /// What no node offers in its tree: what is derived, and what its root declares.
+    pub off_nodes: Arc<[ResourceId]>,
     /// How much of an idle reservation others may use, where that is bounded.
     pub lending: BTreeMap<ResourceId, Amount>,
     /// Of a root: whether a pool of its tree bounds what it lends.
@@ -143,6 +147,8 @@ impl Pool {
             owns_nodes: false,
             metered: Arc::from([]),
             limits: BTreeMap::new(),
+            capacity: BTreeMap::new(),
+            off_nodes: Arc::from(ResourceId::DERIVED),
             lending: BTreeMap::new(),
             bounds_lending: false,
             reservation: Amounts::new(),
@@ -170,10 +176,17 @@ impl Pool {
         self.path.last().copied()
     }
 
-    /// What it may use of a resource by what is declared: its limit, or its reservation if it may not expand.
+    /// What it may use of a resource by what is declared: its limit, of a root also its declared capacity, or its
+    /// reservation if it may not expand.
     pub fn declared_limit(&self, resource: ResourceId) -> Limit {
         let limit = self.limits.get(&resource).copied().unwrap_or_default();
-        if self.spec.expandable || self.spec.parent.is_none() {
+        if self.spec.parent.is_none() {
+            return self
+                .capacity
+                .get(&resource)
+                .map_or(limit, |capacity| limit.tighter(Limit::At(*capacity)));
+        }
+        if self.spec.expandable {
             return limit;
         }
         limit.tighter(Limit::At(self.reservation.get(resource)))

@@ -14,7 +14,7 @@ use super::time::Time;
 pub struct PoolResource {
     /// Which.
     pub resource: ResourceId,
-    /// What the ready nodes of the pool offer.
+    /// What the ready nodes of the pool offer, or what its root declares.
     pub capacity: Amount,
     /// Of that, what pods of nobody's workloads take.
     pub unmanaged: Amount,
@@ -34,8 +34,8 @@ pub struct PoolResource {
     pub available: Amount,
     /// Asked for by those that wait, in the subtree.
     pub pending: Amount,
-    /// Largest free block on one node.
-    pub largest_free: Amount,
+    /// Largest free block on one node; none of what no node offers.
+    pub largest_free: Option<Amount>,
 }
 
 /// A pool as it stands.

@@ -89,9 +89,15 @@ impl World {
         let mut resources = Vec::new();
         let kept = self.kept_back(pool, super::pools::Use::binding);
         for resource in pool.metered.iter().copied() {
-            let capacity = of_set(resource, |total| &total.capacity);
-            let unmanaged = of_set(resource, |total| &total.unmanaged);
-            let free = of_set(resource, |total| &total.free);
+            let on_nodes = !pool.off_nodes.contains(&resource);
+            let (capacity, unmanaged, free) = if on_nodes {
+                let capacity = of_set(resource, |total| &total.capacity);
+                (capacity, of_set(resource, |total| &total.unmanaged), of_set(resource, |total| &total.free))
+            } else {
+                let root = pool.root().and_then(|root| self.pool(root));
+                let capacity = root.map_or(Amount::ZERO, |root| self.capacity(root, resource));
+                (capacity, Amount::ZERO, Amount::MAX)
+            };
             let allocated = pool.all.used.get(resource);
             let is_root = pool.parent.is_none();
             let reservation = if is_root { Amount::ZERO } else { pool.reservation.get(resource) };
@@ -125,7 +131,7 @@ impl World {
                 idle,
                 available: headroom.min(free),
                 pending: pending.get(resource),
-                largest_free: self.largest_free(pool, resource),
+                largest_free: on_nodes.then(|| self.largest_free(pool, resource)),
             });
         }
         resources

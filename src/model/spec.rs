@@ -165,6 +165,8 @@ pub struct Entitlement {
     pub limit: Limit,
     /// How much of its idle reservation others may use.
     pub lending: Limit,
+    /// Of a root: how much there is of what no node offers, such as a licence.
+    pub capacity: Option<Amount>,
 }
 
 /// A `ResourcePool`.

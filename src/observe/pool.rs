@@ -179,12 +179,14 @@ impl Problem {
     }
 
     fn entitlement(&mut self, at: usize, resource: &pool::PoolResource) -> Entitlement {
-        let pool::PoolResource { name, reservation, limit, lending_limit } = resource;
+        let pool::PoolResource { name, reservation, limit, lending_limit, capacity } = resource;
         let field = |field: &str| format!("spec.resources[{at}].{field}");
         let reservation = reservation.as_ref().map(|one| self.amount(name, one, &field("reservation")));
         let limit = limit.as_ref().map(|one| self.amount(name, one, &field("limit")));
         let lending = lending_limit.as_ref().map(|one| self.amount(name, one, &field("lendingLimit")));
+        let capacity = capacity.as_ref().map(|one| self.amount(name, one, &field("capacity")));
         Entitlement {
+            capacity,
             lending: lending.map_or(Limit::Unlimited, Limit::At),
             resource: name.as_str().into(),
             reservation: reservation.unwrap_or_default(),

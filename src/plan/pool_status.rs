@@ -107,7 +107,7 @@ fn resource(of: &PoolResource, table: &ResourceTable) -> ResourceStatus {
         available: shown_or_none(of.available),
         pending: shown(of.pending),
         utilization_percent: Some(percent(of.allocated, bound(of))),
-        largest_free: shown(of.largest_free),
+        largest_free: of.largest_free.and_then(shown),
     }
 }
 

@@ -230,6 +230,7 @@ fn of_bound(bound: Bound) -> &'static str {
     match bound {
         Bound::Limit => "limit",
         Bound::Capacity => "what its nodes offer,",
+        Bound::Declared => "declared capacity",
         Bound::NotExpandable | Bound::NotPreemptible => "reservation",
     }
 }
@@ -237,7 +238,7 @@ fn of_bound(bound: Bound) -> &'static str {
 /// Why a reservation is the bound.
 fn because(bound: Bound) -> &'static str {
     match bound {
-        Bound::Limit | Bound::Capacity => "",
+        Bound::Limit | Bound::Capacity | Bound::Declared => "",
         Bound::NotExpandable => "; the pool is not expandable and borrows nothing",
         Bound::NotPreemptible => {
             "; what is not preemptible runs on reservations only, never on what is borrowed"

@@ -67,11 +67,11 @@ impl Desk<'_> {
                         warning: false,
                     },
                 );
-                script(workload, vec![create(known, pool, size, placements), vec![told]])
+                script(workload, vec![self.create(known, pool, size, placements), vec![told]])
             }
             Decision::Place { workload, pool, admitted_at: _, size, placements } => {
                 let known = self.catalog.get(workload)?;
-                script(workload, vec![create(known, pool, *size, placements)])
+                script(workload, vec![self.create(known, pool, *size, placements)])
             }
             Decision::Stop { workload, reason, for_whom } => {
                 self.stop(workload, *reason, for_whom.as_deref())
@@ -152,6 +152,38 @@ impl Desk<'_> {
         script(workload, vec![status.into_iter().collect(), rest])
     }
 
+    fn create(&self, known: &Workload, pool: &str, size: u32, placements: &[Placement]) -> Vec<Write> {
+        let spec = &known.spec;
+        let Some((template, pod_spec)) =
+            known.template.as_ref().and_then(|template| Some((template, template.pod()?)))
+        else {
+            return Vec::new();
+        };
+        let of = pod::Workload {
+            uid: &spec.uid,
+            namespace: &spec.namespace,
+            name: &spec.name,
+            pool,
+            size,
+            completion: spec.completion,
+            labels: &template.labels,
+            annotations: &template.annotations,
+            spec: &pod_spec,
+            left_out: &self.world.left_out(pool),
+        };
+        let made = placements.iter().zip(pods(&of, placements));
+        made.map(|(placement, pod)| Write::CreatePod {
+            member: MemberRef {
+                workload: Arc::clone(&spec.uid),
+                index: placement.index,
+                attempt: placement.attempt,
+            },
+            namespace: Arc::clone(&spec.namespace),
+            pod: Box::new(pod),
+        })
+        .collect()
+    }
+
     fn event(&self, known: &Workload, told: Told<'_>) -> Write {
         Write::Event(Box::new(event::of_workload(known, told, self.instance, self.now)))
     }
@@ -203,37 +235,6 @@ impl Desk<'_> {
         });
         (status, finalizers(report, known))
     }
-}
-
-fn create(known: &Workload, pool: &str, size: u32, placements: &[Placement]) -> Vec<Write> {
-    let spec = &known.spec;
-    let Some((template, pod_spec)) =
-        known.template.as_ref().and_then(|template| Some((template, template.pod()?)))
-    else {
-        return Vec::new();
-    };
-    let of = pod::Workload {
-        uid: &spec.uid,
-        namespace: &spec.namespace,
-        name: &spec.name,
-        pool,
-        size,
-        completion: spec.completion,
-        labels: &template.labels,
-        annotations: &template.annotations,
-        spec: &pod_spec,
-    };
-    let made = placements.iter().zip(pods(&of, placements));
-    made.map(|(placement, pod)| Write::CreatePod {
-        member: MemberRef {
-            workload: Arc::clone(&spec.uid),
-            index: placement.index,
-            attempt: placement.attempt,
-        },
-        namespace: Arc::clone(&spec.namespace),
-        pod: Box::new(pod),
-    })
-    .collect()
 }
 
 /// A pool in use gets the finalizer once; it is taken away when the pool is deleted and not in use any more.
