@@ -204,8 +204,8 @@ fn pool(object: &Value) -> Value {
     Value::Object(view)
 }
 
-/// A pod: `phase` (`Terminating` while it is deleted), `node`, `reason`, `labels`, `annotations`, `env` of its
-/// first container, `hostname`, `subdomain`, `restartPolicy`, `owner`.
+/// A pod: `phase` (`Terminating` while it is deleted), `node`, `reason`, `labels`, `annotations`, `env`, `requests` and
+/// `limits` of its first container, `hostname`, `subdomain`, `restartPolicy`, `owner`.
 fn pod(object: &Value) -> Value {
     let mut view = Map::new();
     let spec = &object["spec"];
@@ -222,6 +222,9 @@ fn pod(object: &Value) -> Value {
         put(&mut view, field, &spec[field]);
     }
     put(&mut view, "owner", &object["metadata"]["ownerReferences"][0]["name"]);
+    for field in ["requests", "limits"] {
+        put(&mut view, field, &spec["containers"][0]["resources"][field]);
+    }
     let environment = spec["containers"][0]["env"].as_array().into_iter().flatten();
     let environment =
         environment.map(|one| (one["name"].as_str().unwrap_or_default().to_owned(), one["value"].clone()));
