@@ -27,5 +27,6 @@ pub mod spec;
 pub mod take;
 pub mod time;
 pub mod tokens;
+pub mod trend;
 pub mod workloads;
 pub mod world;

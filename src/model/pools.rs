@@ -10,6 +10,7 @@ use super::queue::{Queue, Rank};
 use super::resources::{Amounts, ResourceId};
 use super::spec::PoolSpec;
 use super::time::Time;
+use super::trend::Trend;
 
 /// What is added up along the path from a pool to its root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -130,6 +131,8 @@ pub struct Pool {
     pub due: Option<(WorkloadId, Time)>,
     /// The head that was promised its start, or of which nobody can tell, at which growth.
     pub promised: Option<(WorkloadId, u64)>,
+    /// What its subtree used over the last hours.
+    pub trend: Trend,
     /// Most that one workload may ask for.
     pub max_per_workload: Amounts,
 }
@@ -167,6 +170,7 @@ impl Pool {
             tokens_due: 0,
             due: None,
             promised: None,
+            trend: Trend::default(),
             max_per_workload: Amounts::new(),
         }
     }

@@ -97,6 +97,8 @@ pub struct World {
     pub(crate) journal: Vec<NodeId>,
     pub(crate) changed_pools: BTreeSet<PoolId>,
     pub(crate) changed: Changed,
+    /// When the use of pools was last noted for their trends.
+    pub(crate) noted_at: Option<Time>,
 }
 
 /// What one member counts for: on its pool and on a node.

@@ -339,7 +339,7 @@ pub fn due(time: Time) -> String {
 }
 
 /// A time as the API writes it, to the second.
-fn clock(time: Time) -> String {
+pub(super) fn clock(time: Time) -> String {
     super::timestamp(time).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

@@ -9,7 +9,7 @@ use super::event::{self, Action, Told};
 use super::pod::{self, pods};
 use super::workload_status::{self, Urgency};
 use super::write::{Script, Write};
-use super::{pool_status, reason};
+use super::{alerts, pool_status, reason};
 use crate::api::labels;
 use crate::api::pool::ResourcePoolStatus;
 use crate::api::workload::PooledWorkloadStatus;
@@ -44,6 +44,8 @@ pub struct StatusWrite<S> {
     pub next: S,
     /// What it tells; the driver bounds their number.
     pub event: Option<Box<Event>>,
+    /// What a pool's alerts tell: each once, when it begins and when it ends.
+    pub alerts: Vec<Event>,
 }
 
 impl Desk<'_> {
@@ -211,7 +213,12 @@ impl Desk<'_> {
         }
         let write = patch_workload(known, workload_status::diff(&last, &next)?);
         let event = event::of_change(known, &last, &next, self.instance, self.now).map(Box::new);
-        Some(StatusWrite { urgency, write, next, event })
+        Some(StatusWrite { urgency, write, next, event, alerts: Vec::new() })
+    }
+
+    /// When a pool must be looked at again although nothing changes. `report` is the world's.
+    pub fn pool_due(&self, name: &str, report: &PoolReport) -> Option<Time> {
+        alerts::due(report, &self.catalog.get_pool(name)?.spec.alerts, self.now)
     }
 
     /// The status of a pool, if there is something to write, and its finalizers, if they must change. `report`
@@ -231,6 +238,7 @@ impl Desk<'_> {
                 status,
             },
             event: event::of_pool_change(known, &known.status, &next, self.instance, self.now).map(Box::new),
+            alerts: event::of_alerts(known, &known.status, &next, self.instance, self.now),
             next,
         });
         (status, finalizers(report, known))
