@@ -16,6 +16,10 @@ pub const STALLED: &str = "Stalled";
 pub const OVERCOMMITTED: &str = "Overcommitted";
 /// Pools: nodes that the selector matches belong to another root.
 pub const OVERLAPPING: &str = "Overlapping";
+/// Pools: so much is allocated, or somebody waits for so long, that `alerts` tells of it.
+pub const CAPACITY_PRESSURE: &str = "CapacityPressure";
+/// Pools: by the trend a resource is used up within `alerts.exhaustionWithin`.
+pub const EXHAUSTION_PREDICTED: &str = "ExhaustionPredicted";
 
 /// Workloads: it holds quota.
 pub const ADMITTED: &str = "Admitted";

@@ -4,12 +4,14 @@
 //! both sides of the API must agree on: labels, reasons, conditions, the exact reading of quantities and
 //! durations, and the check of a schemaless pod template. It decides nothing.
 
+pub mod alerts;
 pub mod conditions;
 pub mod duration;
 pub mod field;
 pub mod labels;
 pub mod names;
 pub mod pool;
+pub mod pool_status;
 pub mod pruned;
 pub mod quantity;
 pub mod reasons;

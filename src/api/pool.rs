@@ -8,12 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::alerts::PoolAlerts;
 use super::duration::Duration;
+pub use super::pool_status::{NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStatus, WorkloadCounts};
 use super::quantity::Quantity;
 use super::{rules, schema};
 
@@ -37,6 +39,9 @@ use super::{rules, schema};
         .message("spec.expandable: write true or leave it away on a root, which has nothing to borrow from"),
     validation = Rule::new("has(self.spec.parent) || !has(self.spec.resources) || self.spec.resources.all(one, !has(one.lendingLimit))")
         .message("spec.resources: write no lendingLimit on a root, which lends to nobody"),
+    validation = Rule::new("!has(self.spec.parent) || !has(self.spec.resources) || self.spec.resources.all(one, !has(one.capacity))")
+        .message("spec.resources: write capacity on the root alone, and a limit or reservation here"),
+    validation = rules::derived_has_capacity(),
     printcolumn(name = "Nodes", type_ = "integer", json_path = ".status.nodes.total", description = "Nodes that belong to the pool"),
     printcolumn(name = "CPU", type_ = "string", json_path = ".status.summary.cpu", description = "CPU used / limit"),
     printcolumn(name = "Memory", type_ = "string", json_path = ".status.summary.memory", description = "Memory used / limit"),
@@ -103,6 +108,10 @@ pub struct ResourcePoolSpec {
     #[serde(default)]
     pub access: PoolAccess,
 
+    /// When a warning condition and event appear. Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<PoolAlerts>,
+
     /// None: admits. Hold: admits nothing new. HoldAndDrain: also evicts what runs. It binds the whole subtree.
     #[serde(default)]
     pub stop_policy: StopPolicy,
@@ -142,13 +151,18 @@ pub struct PoolNodes {
     validation = rules::countable_field("limit"),
     validation = rules::not_negative("lendingLimit"),
     validation = rules::countable_field("lendingLimit"),
+    validation = rules::not_negative("capacity"),
+    validation = rules::countable_field("capacity"),
+    validation = rules::no_capacity_of_nodes(),
     validation = Rule::new("!has(self.reservation) || !has(self.limit) || !isQuantity(string(self.reservation)) || !isQuantity(string(self.limit)) || quantity(string(self.reservation)).compareTo(quantity(string(self.limit))) <= 0")
         .message("reservation: write at most the limit of the same resource"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PoolResource {
-    /// Name of the resource: cpu, memory, ephemeral-storage, pods, hugepages-<size>, or an extended resource
-    /// such as nvidia.com/gpu.
+    /// Name of the resource: cpu, memory, ephemeral-storage, pods, hugepages-<size>, an extended resource
+    /// such as nvidia.com/gpu, or what Weir derives from templates: requests.storage (claims of ephemeral volumes),
+    /// weir.dev/ingress-bandwidth and weir.dev/egress-bandwidth (from the annotations kubernetes.io/ingress-bandwidth
+    /// and kubernetes.io/egress-bandwidth).
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::resource_name())]
     pub name: String,
@@ -164,6 +178,11 @@ pub struct PoolResource {
     /// How much of its idle reservation others may borrow. Absent: all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lending_limit: Option<Quantity>,
+
+    /// For a root: how much there is of what no node offers, such as a software licence or shared storage. It is
+    /// charged like any other resource, not looked for on nodes, and left out of what pods request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Quantity>,
 }
 
 /// In which order workloads leave the queue.
@@ -422,160 +441,4 @@ pub enum StopPolicy {
     Hold,
     /// It admits nothing new and evicts what runs.
     HoldAndDrain,
-}
-
-/// What Weir observed of the pool.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("default" = {"observedGeneration": -1}))]
-pub struct ResourcePoolStatus {
-    /// The metadata.generation that this status is about; -1 before the first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = -1))]
-    pub observed_generation: Option<i64>,
-
-    /// The nodes of the pool, counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nodes: Option<NodeCounts>,
-
-    /// The metered resources, in numbers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub resources: Vec<ResourceStatus>,
-
-    /// The workloads of the pool itself, counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workloads: Option<WorkloadCounts>,
-
-    /// Numbers as the columns of kubectl get show them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub summary: Option<PoolSummary>,
-
-    /// Ready, Reconciling, Stalled, Overcommitted and Overlapping.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "schema::conditions")]
-    pub conditions: Vec<Condition>,
-}
-
-/// The nodes of a pool, counted.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NodeCounts {
-    /// All nodes that belong to the pool.
-    #[serde(default)]
-    #[schemars(range(min = 0))]
-    pub total: i32,
-
-    /// Those that are ready and schedulable: what they offer is the capacity.
-    #[serde(default)]
-    #[schemars(range(min = 0))]
-    pub ready: i32,
-
-    /// Those that are cordoned.
-    #[serde(default)]
-    #[schemars(range(min = 0))]
-    pub unschedulable: i32,
-}
-
-/// One metered resource of a pool, in numbers.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ResourceStatus {
-    /// Name of the resource.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-
-    /// What the ready nodes of the pool offer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub capacity: Option<Quantity>,
-
-    /// What pods that belong to no workload take of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unmanaged: Option<Quantity>,
-
-    /// What the pool is entitled to whenever it asks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reservation: Option<Quantity>,
-
-    /// What the pool never passes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<Quantity>,
-
-    /// What members of the pool and of all pools below it are charged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allocated: Option<Quantity>,
-
-    /// The part of allocated that is above the reservation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub borrowed: Option<Quantity>,
-
-    /// The part of the reservation that others use while it is idle here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lent: Option<Quantity>,
-
-    /// What nobody uses on the pool's nodes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub idle: Option<Quantity>,
-
-    /// What the pool could admit now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub available: Option<Quantity>,
-
-    /// What the waiting workloads of the pool ask for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pending: Option<Quantity>,
-
-    /// allocated in percent of the limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub utilization_percent: Option<i32>,
-
-    /// The largest block that is free on one node.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub largest_free: Option<Quantity>,
-}
-
-/// The workloads of a pool, counted.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WorkloadCounts {
-    /// Those that wait.
-    #[serde(default)]
-    #[schemars(range(min = 0))]
-    pub queued: i32,
-
-    /// Those that hold quota.
-    #[serde(default)]
-    #[schemars(range(min = 0))]
-    pub running: i32,
-
-    /// Those that succeeded.
-    #[serde(default)]
-    #[schemars(range(min = 0))]
-    pub finished: i32,
-
-    /// Those that failed.
-    #[serde(default)]
-    #[schemars(range(min = 0))]
-    pub failed: i32,
-}
-
-/// Numbers as the columns of kubectl get show them.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PoolSummary {
-    /// CPU used / limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 80))]
-    pub cpu: Option<String>,
-
-    /// Memory used / limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 80))]
-    pub memory: Option<String>,
-
-    /// GPUs used / limit: all resources whose name ends in /gpu, together.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 80))]
-    pub gpus: Option<String>,
 }

@@ -145,6 +145,16 @@ reasons! {
         "Nothing.";
     WithinCapacity: "The reservations of the children fit into the pool.",
         "Nothing.";
+    UtilizationHigh: "As much of a resource is allocated as alerts.utilizationPercent tells of.",
+        "Add nodes or licences, lower what is asked for, or raise alerts.utilizationPercent.";
+    PendingTooLong: "A workload waits for longer than alerts.pendingFor.",
+        "`kubectl describe pw` of the workload in the message tells what it waits for.";
+    NoPressure: "Nothing that alerts.utilizationPercent and alerts.pendingFor tell of is so.",
+        "Nothing.";
+    TrendReachesLimit: "By the trend of the last hours nothing is left of a resource within alerts.exhaustionWithin.",
+        "Add nodes or licences in time, or lower what is asked for.";
+    NoTrendToLimit: "By the trend of the last hours enough is left of every resource.",
+        "Nothing.";
     InUse: "The pool is being deleted and still has children or running members.",
         "Delete or move them; the pool goes once they are gone.";
 }

@@ -6,8 +6,29 @@ use kube::core::Rule;
 const CPU: &str =
     "^[+-]?[0-9]{1,15}([.][0-9]{0,3})?$|^[+-]?[0-9]{1,18}m$|^[+-]?[0-9]{1,6}([.][0-9]{0,3})?[kMG]$";
 
-const RESOURCE_MESSAGE: &str = "write cpu, memory, ephemeral-storage, pods, hugepages-<size>, or an extended \
-    resource with its domain, such as nvidia.com/gpu";
+const RESOURCE_MESSAGE: &str = "write cpu, memory, ephemeral-storage, pods, hugepages-<size>, requests.storage, \
+    weir.dev/ingress-bandwidth, weir.dev/egress-bandwidth, or an extended resource with its domain, such as \
+    nvidia.com/gpu";
+
+/// What Weir derives from templates, as a list of CEL.
+const DERIVED: &str = "'requests.storage', 'weir.dev/ingress-bandwidth', 'weir.dev/egress-bandwidth'";
+
+/// Of a root: what Weir derives needs a declared capacity, since no node offers it.
+pub(super) fn derived_has_capacity() -> Rule {
+    Rule::new(format!(
+        "has(self.spec.parent) || !has(self.spec.resources) \
+         || self.spec.resources.all(one, has(one.capacity) || !(one.name in [{DERIVED}]))"
+    ))
+    .message("spec.resources: write capacity beside requests.storage and bandwidth on a root, such as {name: requests.storage, capacity: 10Ti}: no node offers them")
+}
+
+/// A capacity is declared only of what no node offers.
+pub(super) fn no_capacity_of_nodes() -> Rule {
+    Rule::new(
+        "!has(self.capacity) || !(self.name in ['cpu', 'memory', 'ephemeral-storage', 'pods'] || self.name.startsWith('hugepages-'))",
+    )
+    .message("capacity: leave it away, or write a limit: nodes offer this resource, and what they offer is the capacity")
+}
 
 /// Lower-case letters, digits and dashes, as in host names and label values.
 pub(super) fn dns_label(path: &str, message_path: &str, max: usize) -> Rule {
@@ -19,9 +40,10 @@ pub(super) fn dns_label(path: &str, message_path: &str, max: usize) -> Rule {
 
 fn is_resource(expression: &str) -> String {
     format!(
-        "{expression} in ['cpu', 'memory', 'ephemeral-storage', 'pods'] \
+        "{expression} in ['cpu', 'memory', 'ephemeral-storage', 'pods', {DERIVED}] \
          || {expression}.matches('^hugepages-[1-9][0-9]*[KMG]i$') \
-         || {expression}.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$')"
+         || (!{expression}.startsWith('weir.dev/') \
+         && {expression}.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$'))"
     )
 }
 

@@ -101,6 +101,11 @@ pub(super) fn optional_label_selector(generator: &mut SchemaGenerator) -> Schema
     schema
 }
 
+/// A moment.
+pub(super) fn time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time", "maxLength": 64})
+}
+
 /// A moment that may be absent.
 pub(super) fn optional_time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "format": "date-time", "maxLength": 64, "nullable": true})

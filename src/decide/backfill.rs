@@ -159,13 +159,13 @@ fn make(world: &mut World, desk: &mut Desk, pool: PoolId, head: WorkloadId, now:
 /// What is left beside the head at its places and in its pools, as the world stands.
 fn spare(world: &World, head: WorkloadId, places: &[NodeId], promise: &mut Promise) {
     let Some(workload) = world.workload(head) else { return };
-    let request = world.requests(workload);
+    let (request, load) = (world.requests(workload), world.loads(workload));
     for id in places {
         let Some(node) = world.node(*id) else { continue };
         let spare = promise.nodes.entry(*id).or_insert_with(|| {
             node.allocatable.iter().map(|(resource, _)| (resource, node.room_later(resource))).collect()
         });
-        spare.take(&request);
+        spare.take(&load);
     }
     let charge = request.times(u32::try_from(places.len()).unwrap_or(u32::MAX));
     let Some(pool) = workload.pool.and_then(|pool| world.pool(pool)) else { return };
@@ -239,10 +239,10 @@ fn release(world: &mut World, kept: &Kept) {
 fn note(world: &World, desk: &mut Desk, entry: &Entry, places: &[NodeId]) {
     let Some(promise) = desk.promises.get_mut(&entry.pool) else { return };
     let Some(workload) = world.workload(entry.workload) else { return };
-    let request = world.requests(workload);
+    let (request, load) = (world.requests(workload), world.loads(workload));
     for id in places {
         if let Some(spare) = promise.nodes.get_mut(id) {
-            spare.take(&request);
+            spare.take(&load);
         }
     }
     let charge = request.times(u32::try_from(places.len()).unwrap_or(u32::MAX));

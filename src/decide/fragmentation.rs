@@ -4,6 +4,7 @@
 //! less its fragments grow, in the mean over the typical mix of work (fragmentation gradient descent: Weng et al.,
 //! USENIX ATC 2023). The paper looks at GPUs; here every resource counts that the kind of work asks for.
 
+use crate::model::charges::on_nodes;
 use crate::model::nodes::Node;
 use crate::model::resources::{Amounts, ResourceId};
 use crate::model::world::World;
@@ -19,11 +20,14 @@ pub struct Mix(Vec<(Amounts, i128)>);
 
 impl Mix {
     /// The most frequent shapes of all workloads that are known, waiting or running.
-    pub fn of(world: &World) -> Self {
+    pub fn of(world: &World, off_nodes: &[ResourceId]) -> Self {
         let mut kinds: Vec<_> = world.shapes.iter().map(|(id, shape)| (shape.users(), id, shape)).collect();
         kinds.sort_by_key(|(users, id, _)| (std::cmp::Reverse(*users), *id));
         kinds.truncate(MOST_KINDS);
-        Self(kinds.into_iter().map(|(users, _, shape)| (shape.requests.clone(), i128::from(users))).collect())
+        let kind = |(users, _, shape): (u32, _, &crate::model::shapes::Shape)| {
+            (on_nodes(&shape.requests, off_nodes).into_owned(), i128::from(users))
+        };
+        Self(kinds.into_iter().map(kind).collect())
     }
 
     /// By how much the fragments of a node grow when one more member is placed beside `taken` equal ones, in

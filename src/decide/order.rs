@@ -120,10 +120,9 @@ fn dominant_share(
     amounts: impl Iterator<Item = (ResourceId, Amount)>,
     weight: u32,
 ) -> (u128, u128) {
-    let set = root.nodes.and_then(|set| world.sets.get(set.at()));
     let mut share = (0_u128, 1_u128);
     for (resource, amount) in amounts.filter(|(_, amount)| !amount.is_zero()) {
-        let capacity = set.map_or(Amount::ZERO, |set| set.total.capacity.get(resource));
+        let capacity = world.capacity(root, resource);
         let of = |amount: Amount| u128::try_from(amount.units()).unwrap_or(0);
         let one = (of(amount), of(capacity).max(1).saturating_mul(u128::from(weight.max(1))));
         if one.0.saturating_mul(share.1) > share.0.saturating_mul(one.1) {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::amount::Amount;
+use crate::model::charges::on_nodes;
 use crate::model::ids::{NodeId, NodeSetId, ShapeId};
 use crate::model::nodes::Node;
 use crate::model::refusal::{NodeRejection, NodeTally, Refusal, Shortage};
@@ -66,6 +67,7 @@ impl Placer {
     /// The best nodes for up to `count` members, fewer if no more fit. Nothing is changed.
     pub fn place(&mut self, world: &World, question: Question, count: u32, work: &mut Work) -> Vec<NodeId> {
         let Some(shape) = world.shapes.get(question.shape) else { return Vec::new() };
+        let loads = on_nodes(&shape.requests, world.off_nodes_of(question.set));
         let ranking = self.ranking(world, question, work);
         let mut taken: BTreeMap<NodeId, u32> = BTreeMap::new();
         let mut places = Vec::new();
@@ -76,9 +78,8 @@ impl Placer {
             places.push(id);
             let beside = taken.entry(id).or_default();
             *beside += 1;
-            let again = fits(node, &shape.spec, &shape.requests, *beside, question.horizon);
-            let score =
-                again.then(|| score_in(world, question, &ranking.mix, node, &shape.requests, *beside));
+            let again = fits(node, &shape.spec, &loads, *beside, question.horizon);
+            let score = again.then(|| score_in(world, question, &ranking.mix, node, &loads, *beside));
             ranking.set(id, &node.name, score);
         }
         for id in taken.into_keys() {
@@ -106,7 +107,7 @@ impl Placer {
         }
         let ranking = self.rankings.entry(question).or_insert_with(|| {
             let mix = match question.strategy {
-                Strategy::LeastFragmentation => Mix::of(world),
+                Strategy::LeastFragmentation => Mix::of(world, world.off_nodes_of(question.set)),
                 Strategy::BinPack | Strategy::Spread | Strategy::Balanced => Mix::default(),
             };
             let mut ranking = Ranking { read: world.journal.len(), mix, ..Ranking::default() };
@@ -132,11 +133,12 @@ impl Ranking {
     /// Ranks a node as it is.
     fn refresh(&mut self, world: &World, question: Question, id: NodeId) {
         let (Some(node), Some(shape)) = (world.node(id), world.shapes.get(question.shape)) else { return };
+        let loads = on_nodes(&shape.requests, world.off_nodes_of(question.set));
         // Room first: it refuses most, and costs least.
         let takes = node.sets.contains(&question.set)
-            && fits(node, &shape.spec, &shape.requests, 0, question.horizon)
+            && fits(node, &shape.spec, &loads, 0, question.horizon)
             && suits(node, &shape.spec).is_none();
-        let score = takes.then(|| score_in(world, question, &self.mix, node, &shape.requests, 0));
+        let score = takes.then(|| score_in(world, question, &self.mix, node, &loads, 0));
         self.set(id, &node.name, score);
     }
 
@@ -248,6 +250,7 @@ pub fn explain(
     else {
         return Refusal::NoFittingNode(NodeTally { needed, ..NodeTally::default() });
     };
+    let loads = on_nodes(&shape.requests, &set.off_nodes);
     let placed = u32::try_from(places.len()).unwrap_or(u32::MAX);
     let mut tally = NodeTally { placed, needed, ..NodeTally::default() };
     let mut taken: BTreeMap<NodeId, u32> = BTreeMap::new();
@@ -261,20 +264,19 @@ pub fn explain(
         let Some(node) = world.node(*id) else { continue };
         tally.total += 1;
         let beside = taken.get(id).copied().unwrap_or(0);
-        let rejection = rejection(node, &shape.spec, &shape.requests, beside);
+        let rejection = rejection(node, &shape.spec, &loads, beside);
         if let Some(rejection) = rejection {
             *tally.rejected.entry(rejection).or_default() += 1;
         }
         if suits(node, &shape.spec).is_none() {
-            for (resource, _) in shape.requests.iter() {
+            for (resource, _) in loads.iter() {
                 let amount = node.allocatable.get(resource);
                 offered.set(resource, offered.get(resource) + amount);
                 used.set(resource, used.get(resource) + amount.less(node.room(resource)));
             }
         }
     }
-    let mut shortages: Vec<Shortage> = shape
-        .requests
+    let mut shortages: Vec<Shortage> = loads
         .iter()
         .map(|(resource, amount)| Shortage {
             resource,

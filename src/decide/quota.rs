@@ -87,7 +87,10 @@ fn level(
 fn bound_of(above: &Pool, shortages: &[Shortage]) -> Bound {
     let is = |limit: Limit, shortage: &Shortage| matches!(limit, Limit::At(at) if at <= shortage.bound);
     let declared = |shortage: &Shortage| above.limits.get(&shortage.resource).copied().unwrap_or_default();
-    if above.parent.is_none() && shortages.iter().all(|one| !is(declared(one), one)) {
+    let capacity = |shortage: &Shortage| above.capacity.get(&shortage.resource) == Some(&shortage.bound);
+    if shortages.iter().all(capacity) {
+        Bound::Declared
+    } else if above.parent.is_none() && shortages.iter().all(|one| !is(declared(one), one)) {
         Bound::Capacity
     } else if shortages.iter().all(|one| !is(declared(one), one)) {
         Bound::NotExpandable
@@ -161,8 +164,13 @@ pub fn possible(
         for resource in above.metered.iter().copied() {
             let requested = request.get(resource).times(count);
             let mut limit = above.declared_limit(resource);
-            let mut bound =
-                if above.limits.get(&resource) == Some(&limit) { Bound::Limit } else { Bound::NotExpandable };
+            let mut bound = if above.limits.get(&resource) == Some(&limit) {
+                Bound::Limit
+            } else if above.capacity.contains_key(&resource) {
+                Bound::Declared
+            } else {
+                Bound::NotExpandable
+            };
             if reserved && above.parent.is_some() {
                 let reservation = Limit::At(above.reservation.get(resource));
                 if reservation < limit {

@@ -26,11 +26,28 @@ pub fn pool(name: &str, parent: Option<&str>, reservation: i64, limit: Option<i6
             reservation: Amount::new(reservation * 1000),
             limit: limit.map_or(Limit::Unlimited, |limit| Limit::At(Amount::new(limit * 1000))),
             lending: Limit::Unlimited,
+            capacity: None,
         }],
         strategy: Strategy::BinPack,
         namespaces: Some(Default::default()),
         ..PoolSpec::default()
     }
+}
+
+/// What no node offers, and a root may declare to have.
+pub const LICENCE: &str = "example.com/licence";
+
+/// A pool that also meters licences: a root declares so many, or none are spoken of; another pool reserves them.
+pub fn with_licences(mut pool: PoolSpec, capacity: Option<i64>) -> PoolSpec {
+    pool.entitlements.retain(|one| one.resource.as_ref() != LICENCE);
+    pool.entitlements.extend(capacity.map(|capacity| Entitlement {
+        resource: LICENCE.into(),
+        reservation: Amount::new(if pool.parent.is_some() { capacity } else { 0 }),
+        limit: Limit::Unlimited,
+        lending: Limit::Unlimited,
+        capacity: pool.parent.is_none().then(|| Amount::new(capacity)),
+    }));
+    pool
 }
 
 /// A node of so many cores.

@@ -73,6 +73,7 @@ impl World {
             let path = path.unwrap_or_default();
             let stopping = matches!(workload.phase, Phase::Stopping { .. });
             let requests = self.requests(workload);
+            let loads = self.loads(workload);
             for (index, member) in workload.members.iter().enumerate() {
                 let charge = member.charge.as_deref().unwrap_or(&requests);
                 let shed = workload.shrink_to.is_some_and(|to| index >= to as usize);
@@ -93,9 +94,9 @@ impl World {
                     }
                 }
                 if let Slot::Assumed(node) = member.slot {
-                    expected.load.entry(node).or_default().add(&requests);
+                    expected.load.entry(node).or_default().add(&loads);
                     if leaving {
-                        expected.load_leaving.entry(node).or_default().add(&requests);
+                        expected.load_leaving.entry(node).or_default().add(&loads);
                     }
                 }
                 if let (Slot::Live, Some(pod)) = (&member.slot, &member.pod)
@@ -108,7 +109,7 @@ impl World {
                 }
             }
             for node in &workload.nominated {
-                expected.kept.entry(*node).or_default().add(&requests);
+                expected.kept.entry(*node).or_default().add(&loads);
                 for pool in &path {
                     expected.nominated.entry(*pool).or_default().add(&requests);
                     if !workload.spec.preemptible {

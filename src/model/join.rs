@@ -128,7 +128,7 @@ impl World {
         for (workload, _) in assumed {
             let Some(workload) = self.workload(workload) else { continue };
             if self.counts_as_member(id, workload.pool) {
-                ours.add(&self.requests(workload));
+                ours.add(&self.loads(workload));
             }
         }
         self.change_node(id, |node| node.member_load = ours);

@@ -46,11 +46,18 @@ impl World {
                 Limit::Unlimited => None,
             })
             .collect();
+        let capacity = spec
+            .entitlements
+            .iter()
+            .filter_map(|one| Some((self.resources.intern(&one.resource), one.capacity?)))
+            .filter(|_| spec.parent.is_none())
+            .collect();
         let max_per_workload = intern(&spec.max_resources_per_workload, &mut self.resources);
         if let Some(pool) = self.pools.get_mut(id.0) {
             pool.reservation = reservation;
             pool.limits = limits;
             pool.lending = lending;
+            pool.capacity = capacity;
             pool.max_per_workload = max_per_workload;
             pool.spec = spec;
         }
@@ -231,6 +238,7 @@ impl World {
                 })
                 .unwrap_or_default();
             let mut open = vec![root];
+            let mut tree = Vec::new();
             let mut bounds_lending = false;
             while let Some(id) = open.pop() {
                 let Some(pool) = self.pools.get_mut(id.0) else { continue };
@@ -238,7 +246,13 @@ impl World {
                 pool.owns_nodes = pool.spec.nodes.is_some();
                 bounds_lending |= !pool.lending.is_empty();
                 open.extend(&pool.children);
+                tree.push(id);
             }
+            let declared = self.pool(root).into_iter().flat_map(|pool| pool.capacity.keys().copied());
+            let mut off_nodes: Vec<ResourceId> = ResourceId::DERIVED.into_iter().chain(declared).collect();
+            off_nodes.sort_unstable();
+            off_nodes.dedup();
+            self.set_off_nodes(&tree, &off_nodes.into());
             if let Some(pool) = self.pools.get_mut(root.0) {
                 pool.bounds_lending = bounds_lending;
             }
@@ -257,10 +271,11 @@ impl World {
                 pool.nodes = Some(NodeSetId(u32::try_from(sets.len()).unwrap_or(u32::MAX)));
                 let mut balanced: Vec<ResourceId> = pool.metered.to_vec();
                 balanced.extend([ResourceId::CPU, ResourceId::MEMORY]);
-                balanced.retain(|resource| *resource != ResourceId::PODS);
+                balanced.retain(|one| *one != ResourceId::PODS && !pool.off_nodes.contains(one));
                 balanced.sort_unstable();
                 balanced.dedup();
-                sets.push(NodeSet { balanced, ..NodeSet::default() });
+                let off_nodes = Arc::clone(&pool.off_nodes);
+                sets.push(NodeSet { balanced, off_nodes, ..NodeSet::default() });
             }
             open.extend(pool.children.iter().map(|child| (*child, pool.nodes)));
         }

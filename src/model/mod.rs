@@ -5,6 +5,7 @@
 pub mod adopt;
 pub mod amount;
 pub mod audit;
+pub mod charges;
 pub mod delta;
 pub mod ids;
 pub mod indexes;
@@ -26,5 +27,6 @@ pub mod spec;
 pub mod take;
 pub mod time;
 pub mod tokens;
+pub mod trend;
 pub mod workloads;
 pub mod world;

@@ -140,6 +140,8 @@ pub struct NodeSet {
     pub total: Contribution,
     /// The resources whose use is kept in proportion: those that are metered, cpu and memory at least.
     pub balanced: Vec<ResourceId>,
+    /// What no node offers in the tree that it belongs to: never looked for on nodes.
+    pub off_nodes: Arc<[ResourceId]>,
 }
 
 impl NodeSet {

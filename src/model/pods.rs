@@ -208,14 +208,14 @@ impl World {
         now: Time,
     ) {
         let Some(pod) = self.pods.get(uid).cloned() else { return };
-        let shape_requests = self.workload(id).map(|workload| self.requests(workload)).unwrap_or_default();
+        let charge = self.workload(id).and_then(|workload| self.charge_of_pod(workload, &pod.requests));
         let forgiven_after = self.tuning.forgiven_after;
         let Some(workload) = self.workload_mut(id) else { return };
         let stopping = matches!(workload.phase, Phase::Stopping { .. }) || workload.sheds(index);
         let Some(member) = workload.members.get_mut(index as usize) else { return };
         member.attempt = seen.attempt;
         member.pod = Some(Arc::clone(uid));
-        member.charge = (pod.requests != shape_requests).then(|| Box::new(pod.requests.clone()));
+        member.charge = charge;
         member.terminating = pod.terminating;
         let ran = member.running;
         if let PodPhase::Running { ready_since } = pod.phase {

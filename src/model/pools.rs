@@ -10,6 +10,7 @@ use super::queue::{Queue, Rank};
 use super::resources::{Amounts, ResourceId};
 use super::spec::PoolSpec;
 use super::time::Time;
+use super::trend::Trend;
 
 /// What is added up along the path from a pool to its root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,6 +91,10 @@ pub struct Pool {
     pub metered: Arc<[ResourceId]>,
     /// Declared limits, by resource.
     pub limits: BTreeMap<ResourceId, Limit>,
+    /// Of a root: what it declares to have of what no node offers.
+    pub capacity: BTreeMap<ResourceId, Amount>,
+    /// What no node offers in its tree: what is derived, and what its root declares.
+    pub off_nodes: Arc<[ResourceId]>,
     /// How much of an idle reservation others may use, where that is bounded.
     pub lending: BTreeMap<ResourceId, Amount>,
     /// Of a root: whether a pool of its tree bounds what it lends.
@@ -126,6 +131,8 @@ pub struct Pool {
     pub due: Option<(WorkloadId, Time)>,
     /// The head that was promised its start, or of which nobody can tell, at which growth.
     pub promised: Option<(WorkloadId, u64)>,
+    /// What its subtree used over the last hours.
+    pub trend: Trend,
     /// Most that one workload may ask for.
     pub max_per_workload: Amounts,
 }
@@ -143,6 +150,8 @@ impl Pool {
             owns_nodes: false,
             metered: Arc::from([]),
             limits: BTreeMap::new(),
+            capacity: BTreeMap::new(),
+            off_nodes: Arc::from(ResourceId::DERIVED),
             lending: BTreeMap::new(),
             bounds_lending: false,
             reservation: Amounts::new(),
@@ -161,6 +170,7 @@ impl Pool {
             tokens_due: 0,
             due: None,
             promised: None,
+            trend: Trend::default(),
             max_per_workload: Amounts::new(),
         }
     }
@@ -170,10 +180,17 @@ impl Pool {
         self.path.last().copied()
     }
 
-    /// What it may use of a resource by what is declared: its limit, or its reservation if it may not expand.
+    /// What it may use of a resource by what is declared: its limit, of a root also its declared capacity, or its
+    /// reservation if it may not expand.
     pub fn declared_limit(&self, resource: ResourceId) -> Limit {
         let limit = self.limits.get(&resource).copied().unwrap_or_default();
-        if self.spec.expandable || self.spec.parent.is_none() {
+        if self.spec.parent.is_none() {
+            return self
+                .capacity
+                .get(&resource)
+                .map_or(limit, |capacity| limit.tighter(Limit::At(*capacity)));
+        }
+        if self.spec.expandable {
             return limit;
         }
         limit.tighter(Limit::At(self.reservation.get(resource)))

@@ -68,6 +68,8 @@ pub enum Bound {
     Limit,
     /// It is a root, and its nodes offer no more.
     Capacity,
+    /// It is a root, and it declares to have no more.
+    Declared,
     /// Its reservation, since it is not expandable.
     NotExpandable,
     /// Its reservation, since the workload is not preemptible.

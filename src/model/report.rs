@@ -14,7 +14,7 @@ use super::time::Time;
 pub struct PoolResource {
     /// Which.
     pub resource: ResourceId,
-    /// What the ready nodes of the pool offer.
+    /// What the ready nodes of the pool offer, or what its root declares.
     pub capacity: Amount,
     /// Of that, what pods of nobody's workloads take.
     pub unmanaged: Amount,
@@ -34,12 +34,12 @@ pub struct PoolResource {
     pub available: Amount,
     /// Asked for by those that wait, in the subtree.
     pub pending: Amount,
-    /// Largest free block on one node.
-    pub largest_free: Amount,
+    /// Largest free block on one node; none of what no node offers.
+    pub largest_free: Option<Amount>,
 }
 
 /// A pool as it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolReport {
     /// Nodes that have joined.
     pub nodes_total: u32,
@@ -49,6 +49,10 @@ pub struct PoolReport {
     pub nodes_unschedulable: u32,
     /// One entry a resource that the root meters, in the root's order.
     pub resources: Vec<PoolResource>,
+    /// By the trend: when resources are used up to their limit.
+    pub forecast: Vec<(ResourceId, Time)>,
+    /// Who waits longest for room (`namespace/name`), in the subtree, and since when.
+    pub longest_pending: Option<(Arc<str>, Time)>,
     /// Workloads that wait, in the subtree.
     pub queued: u32,
     /// Workloads that are admitted, in the subtree.

@@ -20,6 +20,8 @@ struct Counts {
     finished: u32,
     failed: u32,
     pending: Amounts,
+    /// Who waits longest in a queue.
+    longest: Option<(Time, WorkloadId)>,
 }
 
 impl World {
@@ -31,11 +33,15 @@ impl World {
         let pool = self.pool(id)?;
         let counts = self.count(id);
         let set = pool.nodes.and_then(|set| self.sets.get(set.at()));
+        let resources = self.pool_resources(pool, &counts.pending);
+        let longest = counts.longest.and_then(|(since, id)| Some((self.workload(id)?.title(), since)));
         Some(PoolReport {
+            forecast: forecast(pool, &resources),
+            longest_pending: longest,
             nodes_total: set.map_or(0, |set| u32::try_from(set.nodes.len()).unwrap_or(u32::MAX)),
             nodes_ready: set.map_or(0, |set| set.total.ready),
             nodes_unschedulable: set.map_or(0, |set| set.total.unschedulable),
-            resources: self.pool_resources(pool, &counts.pending),
+            resources,
             queued: counts.queued,
             running: pool.all.running,
             finished: counts.finished,
@@ -61,14 +67,16 @@ impl World {
         while let Some(id) = open.pop() {
             let Some(pool) = self.pool(id).filter(|_| met.insert(id)) else { continue };
             open.extend(&pool.children);
-            for workload in self.by_pool.get(&pool.spec.name).into_iter().flatten() {
-                let Some(workload) = self.workload(*workload).filter(|workload| !workload.gone) else {
+            for id in self.by_pool.get(&pool.spec.name).into_iter().flatten().copied() {
+                let Some(workload) = self.workload(id).filter(|workload| !workload.gone) else {
                     continue;
                 };
                 match workload.phase {
-                    Phase::Queued { .. } => {
+                    Phase::Queued { since } => {
                         counts.queued += 1;
                         if workload.place.is_some() {
+                            counts.longest =
+                                Some(counts.longest.map_or((since, id), |one| one.min((since, id))));
                             counts.pending.add_times(&self.requests(workload), workload.spec.replicas);
                         }
                     }
@@ -89,9 +97,15 @@ impl World {
         let mut resources = Vec::new();
         let kept = self.kept_back(pool, super::pools::Use::binding);
         for resource in pool.metered.iter().copied() {
-            let capacity = of_set(resource, |total| &total.capacity);
-            let unmanaged = of_set(resource, |total| &total.unmanaged);
-            let free = of_set(resource, |total| &total.free);
+            let on_nodes = !pool.off_nodes.contains(&resource);
+            let (capacity, unmanaged, free) = if on_nodes {
+                let capacity = of_set(resource, |total| &total.capacity);
+                (capacity, of_set(resource, |total| &total.unmanaged), of_set(resource, |total| &total.free))
+            } else {
+                let root = pool.root().and_then(|root| self.pool(root));
+                let capacity = root.map_or(Amount::ZERO, |root| self.capacity(root, resource));
+                (capacity, Amount::ZERO, Amount::MAX)
+            };
             let allocated = pool.all.used.get(resource);
             let is_root = pool.parent.is_none();
             let reservation = if is_root { Amount::ZERO } else { pool.reservation.get(resource) };
@@ -125,7 +139,7 @@ impl World {
                 idle,
                 available: headroom.min(free),
                 pending: pending.get(resource),
-                largest_free: self.largest_free(pool, resource),
+                largest_free: on_nodes.then(|| self.largest_free(pool, resource)),
             });
         }
         resources
@@ -326,6 +340,18 @@ impl World {
         }
         Some(Arc::clone(&self.pool(pool.root()?)?.spec.name))
     }
+}
+
+/// When resources are used up, by the trend: up to the limit, or to the capacity where there is no limit.
+fn forecast(pool: &Pool, resources: &[PoolResource]) -> Vec<(ResourceId, Time)> {
+    let each = resources.iter().filter_map(|one| {
+        let limit = match one.limit {
+            Limit::At(limit) => limit,
+            Limit::Unlimited => one.capacity,
+        };
+        Some((one.resource, pool.trend.reaches(one.resource, limit)?))
+    });
+    each.collect()
 }
 
 fn state_of(member: &Member) -> MemberState {

@@ -16,7 +16,19 @@ impl ResourceId {
     pub const MEMORY: Self = Self(1);
     /// `pods`, in pieces: every pod loads its node with one.
     pub const PODS: Self = Self(2);
+    /// `requests.storage`, in bytes: claims that a template would create.
+    pub const STORAGE: Self = Self(3);
+    /// `weir.dev/ingress-bandwidth`, in bits a second.
+    pub const INGRESS: Self = Self(4);
+    /// `weir.dev/egress-bandwidth`, in bits a second.
+    pub const EGRESS: Self = Self(5);
+    /// What is derived from templates and offered by no node.
+    pub const DERIVED: [Self; 3] = [Self::STORAGE, Self::INGRESS, Self::EGRESS];
 }
+
+/// The names of [`ResourceId::DERIVED`], in their order.
+pub const DERIVED_NAMES: [&str; 3] =
+    ["requests.storage", "weir.dev/ingress-bandwidth", "weir.dev/egress-bandwidth"];
 
 /// The resource names met so far. Ids are given in order of first sight and never taken back.
 #[derive(Clone, Debug)]
@@ -28,7 +40,7 @@ pub struct ResourceTable {
 impl Default for ResourceTable {
     fn default() -> Self {
         let mut table = Self { names: Vec::new(), ids: BTreeMap::new() };
-        for name in ["cpu", "memory", "pods"] {
+        for name in ["cpu", "memory", "pods"].into_iter().chain(DERIVED_NAMES) {
             table.intern(name);
         }
         table

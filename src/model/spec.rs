@@ -154,6 +154,17 @@ pub enum OnMemberFailure {
     RestartGang,
 }
 
+/// What a pool tells of by itself; nothing where all is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alerts {
+    /// That much of a limit is allocated, in percent.
+    pub utilization_percent: Option<i32>,
+    /// A workload waits for longer.
+    pub pending_for: Option<Span>,
+    /// By the trend a resource is used up within that time.
+    pub exhaustion_within: Option<Span>,
+}
+
 /// What a pool is promised and bounded to, of one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entitlement {
@@ -165,6 +176,8 @@ pub struct Entitlement {
     pub limit: Limit,
     /// How much of its idle reservation others may use.
     pub lending: Limit,
+    /// Of a root: how much there is of what no node offers, such as a licence.
+    pub capacity: Option<Amount>,
 }
 
 /// A `ResourcePool`.
@@ -220,6 +233,8 @@ pub struct PoolSpec {
     pub namespaces: Option<LabelSelector>,
     /// Least and greatest priority that tenants may set.
     pub priority_range: (i32, i32),
+    /// What it tells of by itself.
+    pub alerts: Alerts,
     /// Whether it admits.
     pub stop: StopPolicy,
     /// How long finished workloads stay where they say nothing of it.
@@ -257,6 +272,7 @@ impl Default for PoolSpec {
             max_resources_per_workload: NamedAmounts::new(),
             namespaces: None,
             priority_range: (-1000, 1000),
+            alerts: Alerts::default(),
             stop: StopPolicy::default(),
             ttl_after_finished: None,
             problem: None,

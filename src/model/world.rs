@@ -97,6 +97,8 @@ pub struct World {
     pub(crate) journal: Vec<NodeId>,
     pub(crate) changed_pools: BTreeSet<PoolId>,
     pub(crate) changed: Changed,
+    /// When the use of pools was last noted for their trends.
+    pub(crate) noted_at: Option<Time>,
 }
 
 /// What one member counts for: on its pool and on a node.
@@ -244,15 +246,6 @@ impl World {
         self.pool(self.workload(workload)?.pool?)?.root()
     }
 
-    /// What a member charges and loads by its shape.
-    pub(crate) fn requests(&self, workload: &Workload) -> Amounts {
-        workload
-            .shape
-            .and_then(|shape| self.shapes.get(shape))
-            .map(|shape| shape.requests.clone())
-            .unwrap_or_default()
-    }
-
     fn effect(&self, id: WorkloadId, index: u32) -> Effect {
         let Some(workload) = self.workload(id) else { return Effect::default() };
         let Some(member) = workload.members.get(index as usize) else { return Effect::default() };
@@ -271,7 +264,7 @@ impl World {
         match member.slot {
             Slot::Assumed(node) => {
                 effect.assumed = Some(node);
-                effect.load = requests;
+                effect.load = self.loads(workload);
                 effect.ports = workload
                     .shape
                     .and_then(|shape| self.shapes.get(shape))
@@ -402,15 +395,19 @@ impl World {
 
     /// Changes the world in a way that touches all members of a workload.
     pub(crate) fn with_members(&mut self, id: WorkloadId, change: impl FnOnce(&mut Self)) {
-        let size = |world: &Self| world.workload(id).map_or(0, |workload| workload.members.len());
-        for index in 0..u32::try_from(size(self)).unwrap_or(u32::MAX) {
-            let effect = self.effect(id, index);
-            self.shift(id, index, &effect, false);
-        }
+        self.weigh_all(&[id], false);
         change(self);
-        for index in 0..u32::try_from(size(self)).unwrap_or(u32::MAX) {
-            let effect = self.effect(id, index);
-            self.shift(id, index, &effect, true);
+        self.weigh_all(&[id], true);
+    }
+
+    /// Adds all that members of some workloads count for, or takes it off.
+    pub(crate) fn weigh_all(&mut self, workloads: &[WorkloadId], add: bool) {
+        for id in workloads {
+            let size = self.workload(*id).map_or(0, |workload| workload.members.len());
+            for index in 0..u32::try_from(size).unwrap_or(u32::MAX) {
+                let effect = self.effect(*id, index);
+                self.shift(*id, index, &effect, add);
+            }
         }
     }
 
@@ -454,12 +451,12 @@ impl World {
     /// Sets or clears the places that are kept for a workload.
     pub(crate) fn nominate(&mut self, id: WorkloadId, places: Vec<NodeId>) {
         let Some(workload) = self.workload(id) else { return };
-        let requests = self.requests(workload);
+        let wanted = (self.requests(workload), self.loads(workload));
         let pool = workload.pool;
         let before = workload.nominated.clone();
         let firm = !workload.spec.preemptible;
-        self.keep(pool, &requests, &before, firm, false);
-        self.keep(pool, &requests, &places, firm, true);
+        self.keep(pool, &wanted, &before, firm, false);
+        self.keep(pool, &wanted, &places, firm, true);
         if places.is_empty() {
             self.nominees.remove(&id);
         } else {
@@ -474,7 +471,14 @@ impl World {
         self.touch(id);
     }
 
-    fn keep(&mut self, pool: Option<PoolId>, requests: &Amounts, places: &[NodeId], firm: bool, add: bool) {
+    fn keep(
+        &mut self,
+        pool: Option<PoolId>,
+        (requests, loads): &(Amounts, Amounts),
+        places: &[NodeId],
+        firm: bool,
+        add: bool,
+    ) {
         let charge = requests.times(u32::try_from(places.len()).unwrap_or(u32::MAX));
         if let Some(pool) = pool {
             self.change_use(pool, |sum| {
@@ -490,9 +494,9 @@ impl World {
         for node in places {
             self.change_node(*node, |node| {
                 if add {
-                    node.nominated.add(requests);
+                    node.nominated.add(loads);
                 } else {
-                    node.nominated.take(requests);
+                    node.nominated.take(loads);
                 }
             });
         }
@@ -527,7 +531,7 @@ impl World {
     pub(crate) fn limit(&self, pool: &Pool, resource: ResourceId) -> super::amount::Limit {
         use super::amount::Limit;
         let declared = pool.declared_limit(resource);
-        if pool.parent.is_some() {
+        if pool.parent.is_some() || pool.capacity.contains_key(&resource) {
             return declared;
         }
         let offered = pool

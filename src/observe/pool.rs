@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::selectors::label_selector;
 use super::{arc, time};
 use crate::api::ResourcePool;
+use crate::api::alerts::PoolAlerts;
 use crate::api::pool::{self, PoolLimits, PriorityRange};
 use crate::api::pruned::Poison;
 use crate::api::quantity;
 use crate::model::amount::{Amount, Limit};
 use crate::model::selector::LabelSelector;
 use crate::model::spec::{
-    Aging, Entitlement, Policy, PoolSpec, Queueing, Rate, Reclaim, StopPolicy, Strategy, WithinPool,
+    Aging, Alerts, Entitlement, Policy, PoolSpec, Queueing, Rate, Reclaim, StopPolicy, Strategy, WithinPool,
 };
 use crate::model::time::Span;
 
@@ -52,6 +53,7 @@ fn read(object: &ResourcePool) -> PoolSpec {
         placement: pool::PoolPlacement { strategy: placement },
         limits,
         access: pool::PoolAccess { namespaces, priority: PriorityRange { min, max } },
+        alerts,
         stop_policy,
         ttl_after_finished,
     } = spec;
@@ -115,6 +117,7 @@ fn read(object: &ResourcePool) -> PoolSpec {
             .collect(),
         namespaces: namespaces.as_ref().map(|one| problem.selector(one, "spec.access.namespaces")),
         priority_range: (*min, *max),
+        alerts: alerts.as_ref().map(alerts_of).unwrap_or_default(),
         stop: match stop_policy {
             pool::StopPolicy::None => StopPolicy::None,
             pool::StopPolicy::Hold => StopPolicy::Hold,
@@ -133,6 +136,15 @@ pub fn strategy(strategy: pool::Strategy) -> Strategy {
         pool::Strategy::Spread => Strategy::Spread,
         pool::Strategy::Balanced => Strategy::Balanced,
         pool::Strategy::LeastFragmentation => Strategy::LeastFragmentation,
+    }
+}
+
+fn alerts_of(alerts: &PoolAlerts) -> Alerts {
+    let PoolAlerts { utilization_percent, pending_for, exhaustion_within } = alerts;
+    Alerts {
+        utilization_percent: *utilization_percent,
+        pending_for: pending_for.map(span),
+        exhaustion_within: exhaustion_within.map(span),
     }
 }
 
@@ -179,12 +191,14 @@ impl Problem {
     }
 
     fn entitlement(&mut self, at: usize, resource: &pool::PoolResource) -> Entitlement {
-        let pool::PoolResource { name, reservation, limit, lending_limit } = resource;
+        let pool::PoolResource { name, reservation, limit, lending_limit, capacity } = resource;
         let field = |field: &str| format!("spec.resources[{at}].{field}");
         let reservation = reservation.as_ref().map(|one| self.amount(name, one, &field("reservation")));
         let limit = limit.as_ref().map(|one| self.amount(name, one, &field("limit")));
         let lending = lending_limit.as_ref().map(|one| self.amount(name, one, &field("lendingLimit")));
+        let capacity = capacity.as_ref().map(|one| self.amount(name, one, &field("capacity")));
         Entitlement {
+            capacity,
             lending: lending.map_or(Limit::Unlimited, Limit::At),
             resource: name.as_str().into(),
             reservation: reservation.unwrap_or_default(),
@@ -226,6 +240,7 @@ mod tests {
             "limits": {"maxRunning": 5, "maxQueued": 6, "maxRunningPerNamespace": 7,
                        "admissionRate": {"count": 3, "period": "1m"}, "maxResourcesPerWorkload": {"cpu": "8"}},
             "access": {"namespaces": {}, "priority": {"min": -5, "max": 5}},
+            "alerts": {"utilizationPercent": 90, "pendingFor": "30m", "exhaustionWithin": "24h"},
             "stopPolicy": "Hold",
             "ttlAfterFinished": "1h",
         }));
@@ -261,6 +276,12 @@ mod tests {
             (spec.priority_range, spec.stop, spec.strategy),
             ((-5, 5), StopPolicy::Hold, Strategy::BinPack)
         );
+        let alerts = Alerts {
+            utilization_percent: Some(90),
+            pending_for: Some(Span::minutes(30)),
+            exhaustion_within: Some(Span::minutes(24 * 60)),
+        };
+        assert_eq!(spec.alerts, alerts);
         assert_eq!(spec.ttl_after_finished, Some(Span::minutes(60)));
     }
 

@@ -6,9 +6,13 @@ use std::sync::{Arc, Weak};
 use k8s_openapi::api::core::v1::PodSpec;
 
 use super::constraints;
-use crate::api::template::check_pod_template;
+use crate::api::template::{check_pod_template, derived};
 use crate::api::workload::{Completion, PodTemplate};
+use crate::model::amount::Amount;
 use crate::model::spec::ShapeSpec;
+
+/// Where the template of a pod stands in a workload.
+const POD: &str = "spec.template.pod";
 
 /// A template as it is kept: the pod as compact JSON, since thousands of different ones may wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +50,15 @@ impl Template {
         let checked = checked.and_then(|pod| {
             let json =
                 serde_json::to_string(&pod).map_err(|error| format!("{}: {error}", constraints::FIELD))?;
-            Ok((constraints::shape(&pod)?, json))
+            let mut shape = constraints::shape(&pod)?;
+            let more = derived(&pod, &metadata.annotations).map_err(|problems| {
+                let problems = problems.iter().map(|problem| format!("{POD}.{problem}"));
+                problems.collect::<Vec<_>>().join("; ")
+            })?;
+            shape
+                .requests
+                .extend(more.iter().map(|(name, units)| (Arc::from(name.as_str()), Amount::new(*units))));
+            Ok((shape, json))
         });
         let (shape, pod) = match checked {
             Ok((shape, json)) => (Ok(Arc::new(shape)), json),

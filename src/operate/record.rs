@@ -53,6 +53,8 @@ pub struct Records {
     events: Events,
     positions_at: Option<Instant>,
     positions: HashMap<Arc<str>, u32>,
+    /// When the use of pools is noted next.
+    trends_at: Option<Instant>,
 }
 
 impl Records {
@@ -68,7 +70,7 @@ impl Records {
         let positions = self.positions_at.map(|at| at + POSITIONS_EVERY);
         let due = |records: &BTreeMap<Arc<str>, Instant>| records.values().min().copied();
         // What is in flight is looked at again when it is answered.
-        [due(&self.workloads), due(&self.pools), positions].into_iter().flatten().min()
+        [due(&self.workloads), due(&self.pools), positions, self.trends_at].into_iter().flatten().min()
     }
 
     /// The workload is gone.
@@ -78,6 +80,11 @@ impl Records {
         self.events.told.remove(workload);
         self.positions.remove(workload);
     }
+}
+
+/// From one time of the wall clock to a later one.
+fn until(later: Time, now: Time) -> Duration {
+    Duration::from_millis(u64::try_from((later - now).0).unwrap_or(0))
 }
 
 /// How long a start waits to be told, where so many statuses wait.
@@ -137,6 +144,10 @@ impl Term {
     /// Writes the statuses that are due.
     pub(super) fn record(&mut self, now: Time) {
         let at = Instant::now();
+        if self.world.is_settled() {
+            let next = self.world.note_trends(now);
+            self.records.trends_at = Some(at + until(next, now));
+        }
         self.mark(at);
         if !self.world.is_settled() {
             return;
@@ -177,7 +188,9 @@ impl Term {
             self.records.workloads.insert(uid, at);
         }
         for name in changed.pools.into_iter().chain(touched.pools) {
-            self.records.pools.entry(name).or_insert(at);
+            let due = self.records.pools.entry(name).or_insert(at);
+            // It may have been put off for longer, until somebody has waited for too long.
+            *due = at.min(*due);
         }
     }
 
@@ -199,7 +212,7 @@ impl Term {
     /// Writes the status of a workload if it must be written now; when it must be looked at again otherwise.
     fn record_workload(&mut self, uid: &Arc<str>, at: Instant, now: Time) -> Option<Instant> {
         let position = self.records.positions.get(uid).copied();
-        let Some(StatusWrite { urgency, write, next: _, event }) =
+        let Some(StatusWrite { urgency, write, next: _, event, alerts: _ }) =
             self.desk(now).workload_status(uid, position)
         else {
             self.records.waiting_since.remove(uid);
@@ -215,7 +228,7 @@ impl Term {
             return Some(due);
         }
         self.records.waiting_since.remove(uid);
-        self.write_status(uid, write, event, at);
+        self.write_status(uid, write, event, Vec::new(), at);
         None
     }
 
@@ -231,21 +244,34 @@ impl Term {
         let (status, finalizers) = self.desk(now).pool_status(name, &report);
         if let Some(finalizers) = finalizers {
             debug!(pool = %name, in_use = report.in_use, "holds or lets go of a pool");
-            self.write_status(name, finalizers, None, at);
+            self.write_status(name, finalizers, None, Vec::new(), at);
             self.records.pools.insert(name.clone(), at + AGAIN);
             return;
         }
-        let Some(StatusWrite { urgency: _, write, next: _, event }) = status else { return };
+        if let Some(due) = self.desk(now).pool_due(name, &report) {
+            self.records.pools.insert(name.clone(), at + until(due, now));
+        }
+        let Some(StatusWrite { urgency: _, write, next: _, event, alerts }) = status else { return };
         self.records.pool_written.insert(name.clone(), at);
-        self.write_status(name, write, event, at);
+        self.write_status(name, write, event, alerts, at);
     }
 
-    fn write_status(&mut self, object: &Arc<str>, write: Write, event: Option<Box<Event>>, at: Instant) {
+    fn write_status(
+        &mut self,
+        object: &Arc<str>,
+        write: Write,
+        event: Option<Box<Event>>,
+        alerts: Vec<Event>,
+        at: Instant,
+    ) {
         let mut steps = vec![vec![write]];
         if let Some(event) = event
             && self.records.events.allow(object, at)
         {
             steps.push(vec![Write::Event(event)]);
+        }
+        if !alerts.is_empty() {
+            steps.push(alerts.into_iter().map(|event| Write::Event(Box::new(event))).collect());
         }
         self.submit(Script { object: object.clone(), steps }, None);
     }

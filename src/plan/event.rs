@@ -39,6 +39,10 @@ pub enum Action {
     Stall,
     /// A pool admits again.
     Recover,
+    /// A pool tells of what its alerts ask for.
+    Warn,
+    /// That is over.
+    Relax,
 }
 
 impl Action {
@@ -50,6 +54,8 @@ impl Action {
             Self::Wait => "Wait",
             Self::Stall => "Stall",
             Self::Recover => "Recover",
+            Self::Warn => "Warn",
+            Self::Relax => "Relax",
         }
     }
 }
@@ -131,6 +137,28 @@ pub fn of_pool_change(
     let reason = workload::reason(&ready.reason)?;
     let told = Told { action, reason, note: &ready.message, warning: action == Action::Stall };
     Some(of_pool(known, told, instance, now))
+}
+
+/// What a change of a pool's status tells of what its alerts ask for: that it is so, or no longer.
+pub fn of_alerts(
+    known: &Pool,
+    last: &ResourcePoolStatus,
+    next: &ResourcePoolStatus,
+    instance: &str,
+    now: Time,
+) -> Vec<Event> {
+    let told =
+        [conditions::CAPACITY_PRESSURE, conditions::EXHAUSTION_PREDICTED].into_iter().filter_map(|kind| {
+            let now = next.conditions.iter().find(|one| one.type_ == kind)?;
+            let action = match (conditions::is_true(&last.conditions, kind), now.status == "True") {
+                (false, true) => Action::Warn,
+                (true, false) => Action::Relax,
+                _ => return None,
+            };
+            let reason = workload::reason(&now.reason)?;
+            Some(Told { action, reason, note: &now.message, warning: action == Action::Warn })
+        });
+    told.map(|told| of_pool(known, told, instance, now)).collect()
 }
 
 fn reference() -> ObjectReference {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here talks to a client; `apply/` carries the writes out.
 
+pub mod alerts;
 pub mod event;
 pub mod ledger;
 pub mod pod;

@@ -34,6 +34,9 @@ pub struct Workload<'a> {
     pub annotations: &'a BTreeMap<String, String>,
     /// The template's pod spec, as it was checked.
     pub spec: &'a PodSpec,
+    /// Resources that no node offers: charged, and not asked for by the pod, which no scheduler and no kubelet
+    /// would take.
+    pub left_out: &'a [&'a str],
 }
 
 /// The pods of some members.
@@ -61,6 +64,7 @@ fn pod(workload: &Workload<'_>, placement: &Placement, pinned: bool) -> Pod {
         [(labels::ENV_INDEX, index.to_string()), (labels::ENV_REPLICAS, workload.size.to_string())];
     for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
         add_environment(container, &environment);
+        leave_out(container, workload.left_out);
     }
     let mut pod_labels = workload.labels.clone();
     pod_labels.extend(
@@ -115,6 +119,13 @@ fn add_environment(container: &mut Container, environment: &[(&str, String)]) {
     own.splice(0..0, new);
 }
 
+fn leave_out(container: &mut Container, left_out: &[&str]) {
+    let Some(resources) = &mut container.resources else { return };
+    for amounts in [&mut resources.requests, &mut resources.limits].into_iter().flatten() {
+        amounts.retain(|name, _| !left_out.contains(&name.as_str()));
+    }
+}
+
 /// Narrows the required node affinity to one node, in every term: terms are alternatives.
 fn pin(spec: &mut PodSpec, node: &str) {
     let requirement = NodeSelectorRequirement {
@@ -153,6 +164,7 @@ mod tests {
             labels: &labels,
             annotations: &annotations,
             spec: &serde_json::from_value(spec.clone()).unwrap(),
+            left_out: &["license.example.com/solver"],
         };
         let pods = pods(&workload, std::slice::from_ref(placement));
         serde_json::to_value(&pods[0]).unwrap()
@@ -207,6 +219,16 @@ mod tests {
                 },
             })
         );
+    }
+
+    #[test]
+    fn what_no_node_offers_is_not_asked_for() {
+        let amounts = json!({"cpu": "1", "license.example.com/solver": "2"});
+        let spec =
+            json!({"containers": [{"name": "main", "resources": {"requests": amounts, "limits": amounts}}]});
+        let pod = made(&spec, Completion::RunToCompletion, &placement(0, 0));
+        let left = json!({"requests": {"cpu": "1"}, "limits": {"cpu": "1"}});
+        assert_eq!(pod["spec"]["containers"][0]["resources"], left);
     }
 
     #[test]

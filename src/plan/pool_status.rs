@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::reason::friendly_amount;
-use super::{Kstatus, timestamp};
+use super::{Kstatus, alerts, timestamp};
 use crate::api::conditions::{self, Wanted};
 use crate::api::pool::{NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStatus, WorkloadCounts};
 use crate::api::quantity::{Quantity, shown_amount};
@@ -41,6 +41,7 @@ pub fn status(
             failed: count(report.failed),
         }),
         summary: Some(summary(report, table)),
+        forecast: alerts::forecast(report, &known.status.forecast, table, now),
         conditions: known.status.conditions.clone(),
     };
     let generation = Some(known.generation);
@@ -73,6 +74,7 @@ pub fn status(
             conditions::remove(&mut next.conditions, kind);
         }
     }
+    alerts::set(&mut next.conditions, report, known, &next.forecast, table, now);
     next
 }
 
@@ -107,19 +109,19 @@ fn resource(of: &PoolResource, table: &ResourceTable) -> ResourceStatus {
         available: shown_or_none(of.available),
         pending: shown(of.pending),
         utilization_percent: Some(percent(of.allocated, bound(of))),
-        largest_free: shown(of.largest_free),
+        largest_free: of.largest_free.and_then(shown),
     }
 }
 
 /// What utilisation is measured by: the limit, or what the nodes offer where there is none.
-fn bound(of: &PoolResource) -> Amount {
+pub(super) fn bound(of: &PoolResource) -> Amount {
     match of.limit {
         Limit::At(limit) => limit,
         Limit::Unlimited => of.capacity,
     }
 }
 
-fn percent(part: Amount, whole: Amount) -> i32 {
+pub(super) fn percent(part: Amount, whole: Amount) -> i32 {
     let (part, whole) = (i128::from(part.units()), i128::from(whole.units()));
     let percent = if whole <= 0 { if part > 0 { 100 } else { 0 } } else { part * 100 / whole };
     i32::try_from(percent.max(0)).unwrap_or(i32::MAX)

@@ -230,6 +230,7 @@ fn of_bound(bound: Bound) -> &'static str {
     match bound {
         Bound::Limit => "limit",
         Bound::Capacity => "what its nodes offer,",
+        Bound::Declared => "declared capacity",
         Bound::NotExpandable | Bound::NotPreemptible => "reservation",
     }
 }
@@ -237,7 +238,7 @@ fn of_bound(bound: Bound) -> &'static str {
 /// Why a reservation is the bound.
 fn because(bound: Bound) -> &'static str {
     match bound {
-        Bound::Limit | Bound::Capacity => "",
+        Bound::Limit | Bound::Capacity | Bound::Declared => "",
         Bound::NotExpandable => "; the pool is not expandable and borrows nothing",
         Bound::NotPreemptible => {
             "; what is not preemptible runs on reservations only, never on what is borrowed"
@@ -338,7 +339,7 @@ pub fn due(time: Time) -> String {
 }
 
 /// A time as the API writes it, to the second.
-fn clock(time: Time) -> String {
+pub(super) fn clock(time: Time) -> String {
     super::timestamp(time).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

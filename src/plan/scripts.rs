@@ -9,7 +9,7 @@ use super::event::{self, Action, Told};
 use super::pod::{self, pods};
 use super::workload_status::{self, Urgency};
 use super::write::{Script, Write};
-use super::{pool_status, reason};
+use super::{alerts, pool_status, reason};
 use crate::api::labels;
 use crate::api::pool::ResourcePoolStatus;
 use crate::api::workload::PooledWorkloadStatus;
@@ -44,6 +44,8 @@ pub struct StatusWrite<S> {
     pub next: S,
     /// What it tells; the driver bounds their number.
     pub event: Option<Box<Event>>,
+    /// What a pool's alerts tell: each once, when it begins and when it ends.
+    pub alerts: Vec<Event>,
 }
 
 impl Desk<'_> {
@@ -67,11 +69,11 @@ impl Desk<'_> {
                         warning: false,
                     },
                 );
-                script(workload, vec![create(known, pool, size, placements), vec![told]])
+                script(workload, vec![self.create(known, pool, size, placements), vec![told]])
             }
             Decision::Place { workload, pool, admitted_at: _, size, placements } => {
                 let known = self.catalog.get(workload)?;
-                script(workload, vec![create(known, pool, *size, placements)])
+                script(workload, vec![self.create(known, pool, *size, placements)])
             }
             Decision::Stop { workload, reason, for_whom } => {
                 self.stop(workload, *reason, for_whom.as_deref())
@@ -152,6 +154,38 @@ impl Desk<'_> {
         script(workload, vec![status.into_iter().collect(), rest])
     }
 
+    fn create(&self, known: &Workload, pool: &str, size: u32, placements: &[Placement]) -> Vec<Write> {
+        let spec = &known.spec;
+        let Some((template, pod_spec)) =
+            known.template.as_ref().and_then(|template| Some((template, template.pod()?)))
+        else {
+            return Vec::new();
+        };
+        let of = pod::Workload {
+            uid: &spec.uid,
+            namespace: &spec.namespace,
+            name: &spec.name,
+            pool,
+            size,
+            completion: spec.completion,
+            labels: &template.labels,
+            annotations: &template.annotations,
+            spec: &pod_spec,
+            left_out: &self.world.left_out(pool),
+        };
+        let made = placements.iter().zip(pods(&of, placements));
+        made.map(|(placement, pod)| Write::CreatePod {
+            member: MemberRef {
+                workload: Arc::clone(&spec.uid),
+                index: placement.index,
+                attempt: placement.attempt,
+            },
+            namespace: Arc::clone(&spec.namespace),
+            pod: Box::new(pod),
+        })
+        .collect()
+    }
+
     fn event(&self, known: &Workload, told: Told<'_>) -> Write {
         Write::Event(Box::new(event::of_workload(known, told, self.instance, self.now)))
     }
@@ -179,7 +213,12 @@ impl Desk<'_> {
         }
         let write = patch_workload(known, workload_status::diff(&last, &next)?);
         let event = event::of_change(known, &last, &next, self.instance, self.now).map(Box::new);
-        Some(StatusWrite { urgency, write, next, event })
+        Some(StatusWrite { urgency, write, next, event, alerts: Vec::new() })
+    }
+
+    /// When a pool must be looked at again although nothing changes. `report` is the world's.
+    pub fn pool_due(&self, name: &str, report: &PoolReport) -> Option<Time> {
+        alerts::due(report, &self.catalog.get_pool(name)?.spec.alerts, self.now)
     }
 
     /// The status of a pool, if there is something to write, and its finalizers, if they must change. `report`
@@ -199,41 +238,11 @@ impl Desk<'_> {
                 status,
             },
             event: event::of_pool_change(known, &known.status, &next, self.instance, self.now).map(Box::new),
+            alerts: event::of_alerts(known, &known.status, &next, self.instance, self.now),
             next,
         });
         (status, finalizers(report, known))
     }
-}
-
-fn create(known: &Workload, pool: &str, size: u32, placements: &[Placement]) -> Vec<Write> {
-    let spec = &known.spec;
-    let Some((template, pod_spec)) =
-        known.template.as_ref().and_then(|template| Some((template, template.pod()?)))
-    else {
-        return Vec::new();
-    };
-    let of = pod::Workload {
-        uid: &spec.uid,
-        namespace: &spec.namespace,
-        name: &spec.name,
-        pool,
-        size,
-        completion: spec.completion,
-        labels: &template.labels,
-        annotations: &template.annotations,
-        spec: &pod_spec,
-    };
-    let made = placements.iter().zip(pods(&of, placements));
-    made.map(|(placement, pod)| Write::CreatePod {
-        member: MemberRef {
-            workload: Arc::clone(&spec.uid),
-            index: placement.index,
-            attempt: placement.attempt,
-        },
-        namespace: Arc::clone(&spec.namespace),
-        pod: Box::new(pod),
-    })
-    .collect()
 }
 
 /// A pool in use gets the finalizer once; it is taken away when the pool is deleted and not in use any more.

@@ -35,6 +35,7 @@ fn pool() -> PoolSpec {
         reservation: Amount::new(0),
         limit: Limit::Unlimited,
         lending: Limit::Unlimited,
+        capacity: None,
     };
     PoolSpec {
         name: "root".into(),

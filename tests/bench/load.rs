@@ -172,6 +172,7 @@ impl Bare {
             labels: &[].into(),
             annotations: &annotations,
             spec: &spec,
+            left_out: &[],
         };
         let made = pods(&of, &[Placement { index: 0, attempt: 0, node: node.into() }]);
         Ok(serde_json::to_value(made.first().context("no pod was made")?)?)

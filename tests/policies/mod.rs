@@ -68,6 +68,7 @@ fn pool(row: &str) -> PoolSpec {
             reservation: Amount::ZERO,
             limit: Limit::Unlimited,
             lending: Limit::Unlimited,
+            capacity: None,
         }],
         ..PoolSpec::default()
     };

@@ -78,6 +78,8 @@ pub struct Expect {
     pub starts: Option<Vec<String>>,
     /// By name of a workload: writes since the beginning.
     pub writes: BTreeMap<String, Value>,
+    /// By `Kind/name` or `Kind/namespace/name`: events since the beginning, by reason.
+    pub events: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -244,8 +246,9 @@ fn at_later(at: Span) -> Span {
 impl Expect {
     /// Whether nothing is expected.
     pub fn is_empty(&self) -> bool {
-        let Self { workloads, pools, pods, starts, writes } = self;
-        workloads.is_empty() && pools.is_empty() && pods.is_empty() && starts.is_none() && writes.is_empty()
+        let Self { workloads, pools, pods, starts, writes, events } = self;
+        let maps = [workloads, pools, pods, writes, events];
+        maps.iter().all(|map| map.is_empty()) && starts.is_none()
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::api::events::v1::Event;
 use serde_json::{Value, json};
 use weir::api::pruned::{Guarded, Node, Pod, PriorityClass};
 use weir::decide::decide;
@@ -77,6 +78,7 @@ struct Pure {
     stirred: bool,
     starts: Vec<String>,
     decided: Vec<String>,
+    told: BTreeMap<Key, Vec<(String, String)>>,
     counts: BTreeMap<Arc<str>, Count>,
     names: BTreeMap<Key, Arc<str>>,
     wrong: Vec<String>,
@@ -99,6 +101,7 @@ impl Pure {
             stirred: true,
             starts: Vec::new(),
             decided: Vec::new(),
+            told: BTreeMap::new(),
             counts: BTreeMap::new(),
             names: BTreeMap::new(),
             wrong: Vec::new(),
@@ -324,8 +327,18 @@ impl Pure {
             Write::DeleteWorkload { namespace, name, uid } => {
                 self.delete(&Key::new("PooledWorkload", namespace, name), uid)
             }
-            Write::Event(_) => true,
+            Write::Event(event) => {
+                self.tell_of(event);
+                true
+            }
         }
+    }
+
+    fn tell_of(&mut self, event: &Event) {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let of = event.regarding.clone().unwrap_or_default();
+        let key = Key { kind: text(&of.kind), namespace: text(&of.namespace), name: text(&of.name) };
+        self.told.entry(key).or_default().push((text(&event.reason), text(&event.note)));
     }
 
     /// What is not there, or is another, needs no deleting.
@@ -396,13 +409,15 @@ impl Pure {
     /// Writes the statuses that are due.
     fn record(&mut self) {
         let now = self.now();
+        self.records.trends_at = Some(self.world.note_trends(now));
         let changed = self.world.take_changed();
         let touched = self.catalog.take_touched();
         for uid in changed.workloads.into_iter().chain(touched.workloads) {
             self.records.workloads.insert(uid, now);
         }
         for name in changed.pools.into_iter().chain(touched.pools) {
-            self.records.pools.entry(name).or_insert(now);
+            let due = self.records.pools.entry(name).or_insert(now);
+            *due = now.min(*due);
         }
         self.count_positions();
         for uid in Records::take_due(&mut self.records.workloads, now) {
@@ -411,7 +426,7 @@ impl Pure {
             if self.records.wait(&uid, status.as_ref().map(|status| status.urgency), now)
                 && let Some(status) = status
             {
-                self.write_status(&uid, &status.write, status.event.map(Write::Event).as_ref());
+                self.write_status(&uid, &status.write, status.event.map(Write::Event).as_ref(), &[]);
             }
         }
         for name in Records::take_due(&mut self.records.pools, now) {
@@ -420,23 +435,32 @@ impl Pure {
             }
             let Some(report) = self.world.pool_report(&name) else { continue };
             let (status, finalizers) = self.desk().pool_status(&name, &report);
+            if let Some(due) = self.desk().pool_due(&name, &report) {
+                self.records.pools.insert(Arc::clone(&name), due);
+            }
             if let Some(finalizers) = finalizers {
-                self.write_status(&name, &finalizers, None);
+                self.write_status(&name, &finalizers, None, &[]);
                 self.records.pools.insert(name, now + AGAIN);
             } else if let Some(status) = status {
                 self.records.pool_written(&name, now);
-                self.write_status(&name, &status.write, status.event.map(Write::Event).as_ref());
+                let event = status.event.map(Write::Event);
+                self.write_status(&name, &status.write, event.as_ref(), &status.alerts);
             }
         }
     }
 
-    fn write_status(&mut self, object: &Arc<str>, write: &Write, event: Option<&Write>) {
+    fn write_status(&mut self, object: &Arc<str>, write: &Write, event: Option<&Write>, alerts: &[Event]) {
         let now = self.now();
-        if self.write(object, write)
-            && let Some(event) = event
+        if !self.write(object, write) {
+            return;
+        }
+        if let Some(event) = event
             && self.records.may_tell(object, now)
         {
             self.write(object, event);
+        }
+        for event in alerts {
+            self.write(object, &Write::Event(Box::new(event.clone())));
         }
     }
 
@@ -530,5 +554,9 @@ impl Look for Pure {
         let count = self.names.get(workload).and_then(|uid| self.counts.get(uid)).unwrap_or(&none);
         let Count { objects, events, pods, statuses } = count;
         Some(json!({"objects": objects, "events": events, "pods": pods, "statuses": statuses}))
+    }
+
+    fn events(&self, object: &Key) -> Vec<(String, String)> {
+        self.told.get(object).cloned().unwrap_or_default()
     }
 }

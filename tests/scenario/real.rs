@@ -288,7 +288,23 @@ impl Real<'_> {
             }
             seen.writes.insert(key, counted);
         }
+        for name in expect.events.keys() {
+            let key = Key::parse(name)?;
+            seen.events.insert(key.clone(), self.events(&self.prefix.key(&key)).await?);
+        }
         Ok(seen)
+    }
+
+    async fn events(&self, of: &Key) -> Result<Vec<(String, String)>, String> {
+        let namespace = if of.namespace.is_empty() { "default" } else { &of.namespace };
+        let list = self.api.call(Method::GET, &collection("Event", namespace), JSON, &Value::Null).await;
+        let list = list.map_err(|(_, words)| words)?;
+        let ours =
+            |event: &&Value| event["regarding"]["kind"] == *of.kind && event["regarding"]["name"] == *of.name;
+        let all =
+            list["items"].as_array().into_iter().flatten().filter(ours).map(|one| self.prefix.strip(one));
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(all.map(|one| (text(&one["reason"]), text(&one["note"]))).collect())
     }
 
     /// By the events of admissions, whose times are whole seconds.
@@ -414,6 +430,7 @@ struct Seen {
     objects: BTreeMap<Key, Value>,
     starts: Vec<Vec<String>>,
     writes: BTreeMap<Key, Value>,
+    events: BTreeMap<Key, Vec<(String, String)>>,
 }
 
 impl Look for Seen {
@@ -427,5 +444,9 @@ impl Look for Seen {
 
     fn writes(&self, workload: &Key) -> Option<Value> {
         self.writes.get(workload).cloned()
+    }
+
+    fn events(&self, object: &Key) -> Vec<(String, String)> {
+        self.events.get(object).cloned().unwrap_or_default()
     }
 }

@@ -31,13 +31,16 @@ pub struct Records {
     pub positions_at: Option<Time>,
     /// By UID, from 1.
     pub positions: BTreeMap<Arc<str>, u32>,
+    /// When the use of pools is noted next.
+    pub trends_at: Option<Time>,
 }
 
 impl Records {
     /// When the next one is due.
     pub fn next(&self) -> Option<Time> {
         let positions = self.positions_at.map(|at| at + POSITIONS_EVERY);
-        self.workloads.values().chain(self.pools.values()).copied().chain(positions).min()
+        let others = positions.into_iter().chain(self.trends_at);
+        self.workloads.values().chain(self.pools.values()).copied().chain(others).min()
     }
 
     /// Those that are due, which are then not waited for any more.

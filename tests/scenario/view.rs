@@ -17,6 +17,8 @@ pub trait Look {
     fn starts(&self) -> Vec<Vec<String>>;
     /// Writes since the beginning about a workload; none where they are not counted.
     fn writes(&self, workload: &Key) -> Option<Value>;
+    /// Events since the beginning about an object, each its reason and its note.
+    fn events(&self, object: &Key) -> Vec<(String, String)>;
 }
 
 /// What is not as it is expected to be.
@@ -43,6 +45,14 @@ pub fn compare(expect: &Expect, look: &dyn Look) -> Vec<String> {
         if let Some(seen) = look.writes(&Key::named("PooledWorkload", name)) {
             hold(&format!("writes of {name}"), "", expected, Some(&seen), &mut wrong);
         }
+    }
+    for (name, expected) in &expect.events {
+        let mut seen = Map::new();
+        for (reason, note) in Key::parse(name).map(|key| look.events(&key)).unwrap_or_default() {
+            let count = seen.get(&reason).and_then(|one: &Value| one["count"].as_u64()).unwrap_or(0) + 1;
+            seen.insert(reason, json!({"count": count, "message": note}));
+        }
+        hold_one(&format!("events of {name}"), expected, Some(&Value::Object(seen)), &mut wrong);
     }
     wrong
 }
@@ -184,7 +194,7 @@ fn by_name(list: &Value) -> Map<String, Value> {
 }
 
 /// A pool: its resources by name, `nodes`, `queued`, `running`, `finished`, `failed`, `conditions`, `reasons`,
-/// `messages`, `reason`, `message`, and as its phase `Ready`, `NotReady` or `Deleting`.
+/// `messages`, `reason`, `message`, `forecast` (time by resource), and as its phase `Ready`, `NotReady` or `Deleting`.
 fn pool(object: &Value) -> Value {
     let status = &object["status"];
     let mut view = by_name(&status["resources"]);
@@ -201,11 +211,15 @@ fn pool(object: &Value) -> Value {
         "NotReady"
     };
     view.insert("phase".to_owned(), json!(phase));
+    let forecast = status["forecast"].as_array().into_iter().flatten();
+    let forecast = forecast
+        .map(|one| (one["resource"].as_str().unwrap_or_default().to_owned(), one["exhaustedAt"].clone()));
+    view.insert("forecast".to_owned(), Value::Object(forecast.collect()));
     Value::Object(view)
 }
 
-/// A pod: `phase` (`Terminating` while it is deleted), `node`, `reason`, `labels`, `annotations`, `env` of its
-/// first container, `hostname`, `subdomain`, `restartPolicy`, `owner`.
+/// A pod: `phase` (`Terminating` while it is deleted), `node`, `reason`, `labels`, `annotations`, `env`, `requests` and
+/// `limits` of its first container, `hostname`, `subdomain`, `restartPolicy`, `owner`.
 fn pod(object: &Value) -> Value {
     let mut view = Map::new();
     let spec = &object["spec"];
@@ -222,6 +236,9 @@ fn pod(object: &Value) -> Value {
         put(&mut view, field, &spec[field]);
     }
     put(&mut view, "owner", &object["metadata"]["ownerReferences"][0]["name"]);
+    for field in ["requests", "limits"] {
+        put(&mut view, field, &spec["containers"][0]["resources"][field]);
+    }
     let environment = spec["containers"][0]["env"].as_array().into_iter().flatten();
     let environment =
         environment.map(|one| (one["name"].as_str().unwrap_or_default().to_owned(), one["value"].clone()));

@@ -5,6 +5,7 @@
 //! server or a kubelet would refuse and that can be known without a cluster.
 
 mod containers;
+mod derived;
 mod nodes;
 mod refused;
 mod resources;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use super::field::{FieldPath, FieldProblem, Problems};
 use super::names::is_dns_subdomain;
 use super::workload::Completion;
+pub use derived::{check_annotations, derived};
 
 /// Reads a core/v1 `PodSpec` as `spec.template.pod.spec` holds it. Paths are relative to it.
 ///

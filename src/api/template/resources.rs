@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
 
 use crate::api::field::{FieldPath, Problems};
+use crate::api::labels::PREFIX;
 use crate::api::names::is_qualified_name;
 use crate::api::quantity::{Amount, Unit};
 
@@ -77,6 +78,14 @@ fn amounts(
     let mut amounts = BTreeMap::new();
     for (name, quantity) in map.into_iter().flatten() {
         let at = at.key(name);
+        if name.starts_with(PREFIX) {
+            problems.add(
+                at,
+                "Weir derives it: write the annotations kubernetes.io/ingress-bandwidth and \
+                 kubernetes.io/egress-bandwidth in the template's metadata",
+            );
+            continue;
+        }
         if !is_container_resource(name) {
             problems.add(
                 at,

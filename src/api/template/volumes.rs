@@ -20,6 +20,7 @@ pub(super) fn check(pod: &PodSpec, problems: &mut Problems) {
             problems.add(at.key("name"), format!("{:?} is there twice: write another name", volume.name));
         }
         source(volume, &at, problems);
+        super::derived::check_claim(volume, &at, problems);
     }
 }
 

@@ -359,7 +359,10 @@ fn alone(object: &mut Object<'_>, checker: &Checker) {
             sound.and_then(|v| serde_json::from_value(v).ok()).map(|pool| Typed::Pool(Box::new(pool)));
     } else {
         workloads::template(&value, &mut problems);
-        let typed = sound.and_then(|v| serde_json::from_value(v).ok());
+        let typed: Option<PooledWorkload> = sound.and_then(|v| serde_json::from_value(v).ok());
+        if let Some(workload) = &typed {
+            workloads::annotations(workload, &mut problems);
+        }
         object.typed = typed.map(|workload| Typed::Workload(Box::new(workload)));
     }
     object.verdicts.errors(problems);

@@ -82,7 +82,9 @@ impl<'a> Pools<'a> {
             let binds = pool.spec.parent.is_some() && (reserved || !pool.spec.expandable);
             let metered = self.root(name).is_some_and(|root| entry(root, resource).is_some());
             let reservation = (binds && metered).then_some(("reservation", reservation));
+            let capacity = own.and_then(|own| amount(resource, own.capacity.as_ref()));
             let limits = limit.map(|limit| ("limit", limit)).into_iter().chain(reservation);
+            let limits = limits.chain(capacity.map(|capacity| ("capacity", capacity)));
             limits.map(move |(what, amount)| Limit { pool: name_of(pool), what, amount })
         });
         limits.min_by_key(|limit| limit.amount)
@@ -154,9 +156,13 @@ impl<'a> Pools<'a> {
             let sum = parts.iter().fold(0_i64, |sum, (_, amount)| sum.saturating_add(*amount));
             let own = entry(pool, resource);
             let (field, most) = if pool.spec.parent.is_none() {
-                // A root can give what it has; without a limit only its nodes tell how much that is.
-                let Some(limit) = own.and_then(|(_, r)| amount(resource, r.limit.as_ref())) else { continue };
-                ("limit", limit)
+                // A root can give what it has; where it declares nothing only its nodes tell how much that is.
+                let of = |quantity: Option<&Quantity>| amount(resource, quantity);
+                let limit = own.and_then(|(_, own)| of(own.limit.as_ref())).map(|limit| (limit, "limit"));
+                let capacity =
+                    own.and_then(|(_, own)| of(own.capacity.as_ref())).map(|one| (one, "capacity"));
+                let Some((most, what)) = limit.into_iter().chain(capacity).min() else { continue };
+                (what, most)
             } else {
                 ("reservation", own.and_then(|(_, r)| amount(resource, r.reservation.as_ref())).unwrap_or(0))
             };

@@ -8,7 +8,7 @@ use super::{Severity, Verdicts};
 use crate::api::field::{FieldPath, Problems};
 use crate::api::quantity::{counted, shown_amount};
 use crate::api::requests::{Amounts, effective};
-use crate::api::template::check_pod_template;
+use crate::api::template::{check_annotations, check_pod_template, derived};
 use crate::api::workload::Completion;
 use crate::api::{PooledWorkload, ResourcePool};
 
@@ -33,6 +33,17 @@ pub fn template(object: &Value, problems: &mut Problems) {
     }
 }
 
+/// Annotations of the template that Weir counts.
+pub fn annotations(workload: &PooledWorkload, problems: &mut Problems) {
+    let at = FieldPath::of("spec.template.pod");
+    let metadata = workload.spec.template.pod.metadata.as_ref();
+    let found = metadata.map(|metadata| check_annotations(&metadata.annotations)).unwrap_or_default();
+    problems.0.extend(found.into_iter().map(|mut problem| {
+        problem.path = at.join(&problem.path);
+        problem
+    }));
+}
+
 /// A sound workload against its pool and all pools above that.
 pub fn against_pools(
     workload: &PooledWorkload,
@@ -53,7 +64,9 @@ pub fn against_pools(
     };
     access(workload, pool, namespaces, verdicts);
     let Ok(pod) = check_pod_template(&spec.template.pod.spec, spec.completion) else { return };
-    let Ok(requests) = effective(&pod) else { return };
+    let Ok(mut requests) = effective(&pod) else { return };
+    let metadata = spec.template.pod.metadata.clone().unwrap_or_default();
+    requests.extend(derived(&pod, &metadata.annotations).unwrap_or_default());
     requested(&spec.pool, &requests, pools, verdicts);
     size(workload, &requests, pools, verdicts);
 }

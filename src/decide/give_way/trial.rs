@@ -33,7 +33,7 @@ pub enum Which {
 pub fn lift(world: &mut World, id: WorkloadId, which: Which) -> Option<Lifted> {
     let workload = world.workload(id)?;
     let pool = workload.pool?;
-    let requests = world.requests(workload);
+    let (requests, on_node) = (world.requests(workload), world.loads(workload));
     let ports = workload
         .shape
         .and_then(|shape| world.shapes.get(shape))
@@ -53,7 +53,7 @@ pub fn lift(world: &mut World, id: WorkloadId, which: Which) -> Option<Lifted> {
             charge.add(member.charge.as_deref().unwrap_or(&requests));
         }
         match member.slot {
-            Slot::Assumed(node) => loads.push((node, requests.clone(), ports.clone())),
+            Slot::Assumed(node) => loads.push((node, on_node.clone(), ports.clone())),
             Slot::Live => {
                 let pod = member.pod.as_ref().and_then(|uid| world.pods.get(uid));
                 if let Some((pod, node)) = pod.and_then(|pod| Some((pod, pod.node?))) {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::decide::decide;
 use crate::decide::decision::{Decided, Decision, Placement};
-use crate::decide::testing::NAMESPACE;
+use crate::decide::testing::{LICENCE, NAMESPACE};
 use crate::model::delta::{Delta, InFlight};
-use crate::model::refusal::Refusal;
+use crate::model::refusal::{Bound, Refusal};
 use crate::model::report::{MemberState, WorkloadPhase};
 use crate::model::spec::{
     MemberRef, NodeSpec, PodPhase, PodSpec, PoolSpec, StopReason, WorkloadRecord, WorkloadSpec,
@@ -180,6 +180,9 @@ impl Cluster {
         placements: Vec<Placement>,
     ) {
         let spec = &self.workloads[workload];
+        // What no node offers, the pod does not ask for.
+        let mut requests = spec.shape.as_ref().unwrap().requests.clone();
+        requests.remove(LICENCE);
         for placement in placements {
             let entry = InFlight {
                 workload: Arc::clone(workload),
@@ -201,7 +204,7 @@ impl Cluster {
                 created: self.now,
                 terminating: false,
                 phase: PodPhase::Pending,
-                requests: spec.shape.as_ref().unwrap().requests.clone(),
+                requests: requests.clone(),
                 host_ports: Vec::new(),
                 member: Some(MemberRef {
                     workload: Arc::clone(workload),
@@ -269,6 +272,9 @@ impl Cluster {
         for uid in self.workloads.keys() {
             let report = self.world.workload_report(uid).unwrap();
             if let WorkloadPhase::Queued { refusal, .. } = report.phase {
+                if let Refusal::WaitingForQuota { bound: Bound::Declared, .. } = refusal {
+                    self.seen.note("licences");
+                }
                 match refusal {
                     Refusal::WaitingForQuota { .. } => self.seen.note("quota full"),
                     Refusal::NoFittingNode(_) | Refusal::Fragmented { .. } => self.seen.note("no node"),

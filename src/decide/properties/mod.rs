@@ -10,7 +10,7 @@ use proptest::strategy::Strategy as Random;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::decide;
-use super::testing::{node, pool};
+use super::testing::{node, pool, with_licences};
 use crate::model::report::WorkloadPhase;
 use crate::model::spec::{PoolSpec, StopPolicy, WorkloadSpec};
 
@@ -57,17 +57,10 @@ fn run(rules: &[Rules; 4], steps: Vec<Step>) -> Seen {
         cluster.see_node(node(&format!("n{at}"), 100));
     }
     for name in ["a", "b", "b-low"] {
-        cluster.see_pool(PoolSpec {
-            stop: StopPolicy::None,
-            ..pool(
-                name,
-                Some(if name == "b-low" { "b" } else { "root" }),
-                if name == "b-low" { 60 } else { 120 },
-                None,
-            )
-        });
+        let (parent, cores) = if name == "b-low" { ("b", 60) } else { ("root", 120) };
+        cluster.see_pool(with_licences(pool(name, Some(parent), cores, None), Some(cores)));
     }
-    cluster.see_pool(pool("root", None, 0, None));
+    cluster.see_pool(with_licences(pool("root", None, 0, None), Some(1000)));
     let suspended: Vec<WorkloadSpec> =
         cluster.workloads.values().filter(|spec| spec.suspend).cloned().collect();
     for spec in suspended {
@@ -96,6 +89,7 @@ fn no_stream_of_events_passes_a_limit_loses_a_sum_or_starves_a_workload() {
         "admitted",
         "gang",
         "quota full",
+        "licences",
         "no node",
         "rate",
         "reclaimed",

@@ -7,7 +7,7 @@ use proptest::strategy::Strategy as Random;
 
 use super::cluster::Cluster;
 use crate::decide::decision::Decision;
-use crate::decide::testing::{amounts, node, pool, workload};
+use crate::decide::testing::{LICENCE, amounts, node, pool, with_licences, workload};
 use crate::model::amount::{Amount, Limit};
 use crate::model::delta::Delta;
 use crate::model::spec::{
@@ -32,6 +32,7 @@ pub(super) enum Step {
     NodeGone(usize),
     Limit { pool: usize, limit: i64 },
     Drain { pool: usize, stop: bool },
+    Licences(Option<i64>),
     Wait(i64),
     Restart,
 }
@@ -55,6 +56,7 @@ pub(super) fn step() -> impl Random<Value = Step> {
         1 => (0_usize..4).prop_map(Step::NodeGone),
         1 => (1_usize..4, 2_i64..30).prop_map(|(pool, limit)| Step::Limit { pool, limit }),
         1 => (1_usize..4, any::<bool>()).prop_map(|(pool, stop)| Step::Drain { pool, stop }),
+        1 => prop_oneof![1 => Just(None), 3 => (0_i64..9).prop_map(Some)].prop_map(Step::Licences),
         2 => (1_i64..400).prop_map(Step::Wait),
         1 => Just(Step::Restart),
     ]
@@ -183,7 +185,8 @@ impl Cluster {
             ("b-low", Some("b"), 4, Some(14)),
         ];
         for ((name, parent, reservation, limit), rules) in pools.into_iter().zip(rules) {
-            self.see_pool(rules.of(pool(name, parent, reservation, limit)));
+            let spec = rules.of(pool(name, parent, reservation, limit));
+            self.see_pool(if parent.is_none() { with_licences(spec, Some(8)) } else { spec });
         }
         for at in 0..4 {
             self.see_node(node(&format!("n{at}"), 10));
@@ -206,7 +209,13 @@ impl Cluster {
             Step::Submit { pool, cores, least, more, priority, how } => {
                 let name = format!("w{count}");
                 let created = self.now.0;
-                let spec = workload(&name, POOLS[pool], cores, least, least + more, created);
+                let mut spec = workload(&name, POOLS[pool], cores, least, least + more, created);
+                if cores == 2 {
+                    // One in five asks for licences, too.
+                    let mut shape = (**spec.shape.as_ref().unwrap()).clone();
+                    shape.requests.insert(LICENCE.into(), Amount::new(i64::from(least)));
+                    spec.shape = Ok(Arc::new(shape));
+                }
                 self.see_workload(WorkloadSpec {
                     priority,
                     preemptible: how.preemptible,
@@ -298,6 +307,9 @@ impl Cluster {
                 let stop = if stop { StopPolicy::HoldAndDrain } else { StopPolicy::None };
                 let spec = PoolSpec { stop, ..self.pools[&name].clone() };
                 self.see_pool(spec);
+            }
+            Step::Licences(capacity) => {
+                self.see_pool(with_licences(self.pools["root"].clone(), capacity));
             }
             Step::Wait(seconds) => self.now = self.now + Span::seconds(seconds),
             Step::Restart => self.restart(),
