@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::decide;
 use super::testing::{node, pool, with_licences};
 use crate::model::report::WorkloadPhase;
-use crate::model::spec::{PoolSpec, StopPolicy, WorkloadSpec};
+use crate::model::spec::WorkloadSpec;
 
 use cluster::{Cluster, Seen};
 use steps::{Rules, Step, rules, step};
