@@ -8,6 +8,7 @@ use super::amount::{Amount, Limit};
 use super::ids::{NodeSetId, PoolId, WorkloadId};
 use super::nodes::NodeSet;
 use super::pools::{Pool, Use};
+use super::report::Overcommitted;
 use super::resources::{Amounts, ResourceId};
 use super::shapes::intern;
 use super::spec::PoolSpec;
@@ -343,6 +344,7 @@ impl World {
             })
         });
         let mut promised = Amounts::new();
+        let mut short: Vec<(ResourceId, Arc<str>, Amount, Amount)> = Vec::new();
         for child in children {
             let Some(pool) = self.pools.get_mut(child.0) else { continue };
             let mut granted = Amounts::new();
@@ -353,6 +355,9 @@ impl World {
                 };
                 let asked = pool.reservation.get(*resource).min(own_limit);
                 let given = asked.min(left.get(*resource));
+                if given < asked {
+                    short.push((*resource, Arc::clone(&pool.spec.name), asked, given));
+                }
                 promised.set(*resource, promised.get(*resource) + asked);
                 granted.set(*resource, given);
                 left.set(*resource, left.get(*resource).less(given));
@@ -363,10 +368,19 @@ impl World {
             }
         }
         let Some(pool) = self.pools.get_mut(id.0) else { return };
-        let over: Vec<(ResourceId, Amount, Amount)> = metered
+        let over: Vec<Overcommitted> = metered
             .iter()
-            .map(|resource| (*resource, promised.get(*resource), pool.granted.get(*resource)))
-            .filter(|(_, promised, granted)| promised > granted)
+            .map(|resource| Overcommitted {
+                resource: *resource,
+                promised: promised.get(*resource),
+                there: pool.granted.get(*resource),
+                short: short
+                    .iter()
+                    .filter(|(of, ..)| of == resource)
+                    .map(|(_, name, asked, given)| (Arc::clone(name), *asked, *given))
+                    .collect(),
+            })
+            .filter(|one| one.promised > one.there)
             .collect();
         if pool.overcommitted != over {
             pool.overcommitted = over;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::amount::{Amount, Limit};
 use super::ids::{NodeSetId, PoolId, WorkloadId};
 use super::queue::{Queue, Rank};
+use super::report::Overcommitted;
 use super::resources::{Amounts, ResourceId};
 use super::spec::PoolSpec;
 use super::time::Time;
@@ -105,8 +106,8 @@ pub struct Pool {
     pub granted: Amounts,
     /// Of the granted reservation, what no child is granted: that of its own workloads.
     pub granted_own: Amounts,
-    /// Promised to children and more than there is to give: resource, promised, to give.
-    pub overcommitted: Vec<(ResourceId, Amount, Amount)>,
+    /// Promised to children and more than there is to give.
+    pub overcommitted: Vec<Overcommitted>,
     /// Use of its own workloads.
     pub own: Use,
     /// Use of the subtree.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::amount::Amount;
 use super::resources::ResourceId;
+use super::spec::StopReason;
 use super::time::Time;
 
 /// Why a node does not take a member. Ordered as the filters run.
@@ -158,8 +159,9 @@ pub enum Refusal {
         /// What is asked and what is free in total.
         shortages: Vec<Shortage>,
     },
-    /// Its place was cleared; it waits for these workloads (`namespace/name`) to leave.
-    WaitingForPreempted(Vec<Arc<str>>),
+    /// Its place was cleared; it waits for these workloads (`namespace/name`) to leave, and why they do; where no reason
+    /// is given, they give members away.
+    WaitingForPreempted(Vec<(Arc<str>, Option<StopReason>)>),
     /// Blocked by this workload (`namespace/name`), which is before it in the queue.
     QueuedBehind(Arc<str>),
     /// The API server refused its members.

@@ -38,6 +38,19 @@ pub struct PoolResource {
     pub largest_free: Option<Amount>,
 }
 
+/// More of a resource is promised to the children of a pool than there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overcommitted {
+    /// Of what.
+    pub resource: ResourceId,
+    /// Promised to all children together.
+    pub promised: Amount,
+    /// What there is to give.
+    pub there: Amount,
+    /// The children that get less than they reserve: name, reserved, and what they get.
+    pub short: Vec<(Arc<str>, Amount, Amount)>,
+}
+
 /// A pool as it stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolReport {
@@ -63,8 +76,8 @@ pub struct PoolReport {
     pub failed: u32,
     /// Why nothing is admitted here, if that is so: a cycle, a missing parent, an object that cannot be read.
     pub stalled: Option<Arc<str>>,
-    /// Reservations that cannot be honoured: resource, promised to children, what there is to give.
-    pub overcommitted: Vec<(ResourceId, Amount, Amount)>,
+    /// Reservations that cannot be honoured.
+    pub overcommitted: Vec<Overcommitted>,
     /// Other root pools whose selectors also match nodes: name, number of nodes, and whether they have them.
     pub overlapping: Vec<(Arc<str>, u32, bool)>,
     /// Whether children, workloads or members still use it.
@@ -169,6 +182,8 @@ pub struct WorkloadReport {
     pub evicted: Option<(StopReason, Option<Arc<str>>, Time)>,
     /// Of the head of a queue that is backfilled: when it starts at the latest by declared durations.
     pub due: Option<Time>,
+    /// It is such a head, and when it starts is not known: it waits for what declares no duration.
+    pub endless: bool,
     /// It is shrinking on behalf of that workload (`namespace/name`).
     pub shrinks_for: Option<Arc<str>>,
     /// Whether it ran at least once in this admission.

@@ -242,6 +242,7 @@ impl World {
             last_failure: workload.last_failure.clone(),
             evicted: workload.evicted.clone(),
             due: self.due(id),
+            endless: self.counts_as_endless(id),
             shrinks_for: workload.shrinks_for.clone(),
             ran: matches!(workload.phase, Phase::Admitted { started: Some(_), .. }),
         })
@@ -251,6 +252,12 @@ impl World {
     fn due(&self, id: WorkloadId) -> Option<Time> {
         let pool = self.pool(self.workload(id)?.pool?)?;
         pool.due.filter(|(head, _)| *head == id).map(|(_, due)| due)
+    }
+
+    /// Whether a workload heads a queue that is backfilled, and nobody can tell when it starts.
+    fn counts_as_endless(&self, id: WorkloadId) -> bool {
+        let pool = self.workload(id).and_then(|workload| self.pool(workload.pool?));
+        pool.is_some_and(|pool| pool.promised.is_some_and(|(head, _)| head == id) && pool.due.is_none())
     }
 
     fn member_reports(&self, workload: &Workload) -> Vec<MemberReport> {
@@ -282,7 +289,14 @@ impl World {
             let titles = workload
                 .victims
                 .iter()
-                .filter_map(|uid| Some(self.workload(*self.workload_ids.get(uid)?)?.title()))
+                .filter_map(|uid| {
+                    let victim = self.workload(*self.workload_ids.get(uid)?)?;
+                    let reason = match victim.phase {
+                        Phase::Stopping { reason, .. } => Some(reason),
+                        _ => None,
+                    };
+                    Some((victim.title(), reason))
+                })
                 .collect();
             return Refusal::WaitingForPreempted(titles);
         }

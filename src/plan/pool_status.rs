@@ -9,7 +9,7 @@ use crate::api::pool::{NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStat
 use crate::api::quantity::{Quantity, shown_amount};
 use crate::api::reasons::Reason;
 use crate::model::amount::{Amount, Limit};
-use crate::model::report::{PoolReport, PoolResource};
+use crate::model::report::{Overcommitted, PoolReport, PoolResource};
 use crate::model::resources::ResourceTable;
 use crate::model::spec::StopPolicy;
 use crate::model::time::Time;
@@ -17,6 +17,8 @@ use crate::observe::catalog::{Catalog, Pool};
 use crate::observe::patch;
 
 const MOST_RESOURCES: usize = 32;
+/// Most pools that are named for getting less than they reserve.
+const MOST_SHORT: usize = 3;
 
 /// The status as it shall be.
 pub fn status(
@@ -206,13 +208,20 @@ fn overcommitted(report: &PoolReport, table: &ResourceTable) -> (bool, Reason, S
             "the reservations of the children fit into the pool".to_owned(),
         );
     }
-    let each = report.overcommitted.iter().map(|(resource, promised, there)| {
+    let each = report.overcommitted.iter().map(|Overcommitted { resource, promised, there, short }| {
         let name = table.name(*resource);
+        let say = |amount: Amount| friendly_amount(name, amount);
+        let get = short.iter().take(MOST_SHORT).map(|(pool, asked, given)| {
+            format!(", so that pool {pool:?} has {} of its {}", say(*given), say(*asked))
+        });
+        let more = short.len().saturating_sub(MOST_SHORT);
+        let more = if more > 0 { format!(", and {more} more pools less than theirs") } else { String::new() };
         format!(
-            "{name}: {} are promised to children and {} can be given, {} too much",
-            friendly_amount(name, *promised),
-            friendly_amount(name, *there),
-            friendly_amount(name, promised.less(*there))
+            "{name}: {} are promised to children and {} can be given, {} too much{}{more}",
+            say(*promised),
+            say(*there),
+            say(promised.less(*there)),
+            get.collect::<String>()
         )
     });
     (true, Reason::ReservationsExceedParent, each.collect::<Vec<_>>().join("; "))

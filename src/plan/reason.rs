@@ -209,9 +209,13 @@ pub fn message(refusal: &Refusal, of: Refused<'_>, table: &ResourceTable) -> Str
         }
         Refusal::WaitingForPreempted(victims) => match victims.as_slice() {
             [] => "room is being made for it".to_owned(),
-            [one] => format!("room is being made for it: {one} is ending"),
-            [one, rest @ ..] => {
-                format!("room is being made for it: {one} and {} more are ending", rest.len())
+            [(one, why)] => format!("room is being made for it: {one} {}", leaves(*why)),
+            [(one, why), rest @ ..] => {
+                format!(
+                    "room is being made for it: {one} {}, and {} more are ending",
+                    leaves(*why),
+                    rest.len()
+                )
             }
         },
         Refusal::QueuedBehind(head) => format!("it waits behind {head}, which goes first in pool {own:?}"),
@@ -222,6 +226,18 @@ pub fn message(refusal: &Refusal, of: Refused<'_>, table: &ResourceTable) -> Str
         Refusal::CreateRefused { message, retry_at, name_taken: false } => {
             format!("the API server refused a member: {message}; tried again at {}", clock(*retry_at))
         }
+    }
+}
+
+/// Why one that makes room does.
+fn leaves(why: Option<StopReason>) -> &'static str {
+    match why {
+        Some(StopReason::Reclaimed) => "is ending, which runs on what is borrowed",
+        Some(StopReason::Preempted) => "is ending, which has a lower priority",
+        Some(StopReason::SliceEnded) => "is ending, whose time slice is over",
+        Some(StopReason::Overdue) => "is ending, which has run longer than its expectedDuration",
+        Some(_) => "is ending",
+        None => "gives members away",
     }
 }
 
@@ -332,6 +348,10 @@ pub fn friendly_amount(resource: &str, amount: Amount) -> String {
         tenth => format!("{}.{tenth}{suffix}", tenths / 10),
     }
 }
+
+/// That nobody can tell when the head of a queue that is backfilled starts.
+pub const ENDLESS: &str =
+    "when it starts is not known: what runs without an expectedDuration counts as endless";
 
 /// When the head of a queue that is backfilled starts.
 pub fn due(time: Time) -> String {
@@ -463,9 +483,13 @@ mod tests {
                 r#"pool "batch" limits nvidia.com/gpu: write resources.requests of nvidia.com/gpu on a container of the template"#,
             ),
             (
-                Refusal::WaitingForPreempted(vec!["a/x".into(), "a/y".into(), "a/z".into()]),
+                Refusal::WaitingForPreempted(vec![
+                    ("a/x".into(), Some(StopReason::Reclaimed)),
+                    ("a/y".into(), None),
+                    ("a/z".into(), None),
+                ]),
                 Reason::WaitingForPreempted,
-                "room is being made for it: a/x and 2 more are ending",
+                "room is being made for it: a/x is ending, which runs on what is borrowed, and 2 more are ending",
             ),
             (
                 refused("denied by policy", false),

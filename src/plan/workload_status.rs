@@ -265,6 +265,8 @@ impl Standing {
                 let mut pending = reason::pending(refusal, of, table);
                 if let Some(due) = report.due {
                     pending.message = format!("{}; {}", pending.message, reason::due(due));
+                } else if report.endless {
+                    pending.message = format!("{}; {}", pending.message, reason::ENDLESS);
                 }
                 let impossible = refusal.is_impossible();
                 Self {

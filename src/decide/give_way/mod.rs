@@ -18,6 +18,7 @@ use crate::model::world::World;
 
 use super::admit::{Desk, Size, find_places};
 use super::decision::Decision;
+use super::gate::gate;
 use super::lifecycle::stop_workload;
 use super::order::Entry;
 use super::place::Horizon;
@@ -133,6 +134,12 @@ pub fn seat_nominees(world: &mut World, desk: &mut Desk, now: Time, out: &mut Ve
     waiting.sort();
     for (.., id) in waiting {
         give_up_stubborn(world, id, now);
+        if gate(world, id, now).is_err() {
+            // Its pool is held, or being deleted, or lets it in no more: it takes nothing new.
+            world.nominate(id, Vec::new());
+            world.attention.insert(id);
+            continue;
+        }
         let Some(workload) = world.workload(id) else { continue };
         let impatient = workload.nominated_at + world.tuning.stubborn_after <= now;
         if workload.tried_at == Some(world.growth) && !impatient {
