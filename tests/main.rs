@@ -10,3 +10,4 @@ mod policies;
 mod real;
 mod rings;
 mod scenario;
+mod sharing;

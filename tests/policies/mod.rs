@@ -31,7 +31,7 @@ struct Arrival {
 }
 
 /// The rows of the table under a heading, without its head.
-fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
+pub fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
     let below = page.split_once(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("no {heading}")).1;
     let rows =
         below.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
