@@ -129,6 +129,11 @@ mod tests {
     }
 
     #[test]
+    fn both_sides_call_what_is_derived_alike() {
+        assert_eq!(crate::api::template::DERIVED, crate::model::resources::DERIVED_NAMES);
+    }
+
+    #[test]
     fn all_problems_are_said_with_their_fields() {
         let bad =
             PodTemplate { metadata: None, spec: json!({"nodeName": "n", "containers": [{"name": "main"}]}) };

@@ -8,13 +8,14 @@ use k8s_openapi::api::core::v1::{PodSpec, Volume};
 use crate::api::field::{FieldPath, FieldProblem, Problems};
 use crate::api::quantity::{Amount, counted};
 use crate::api::requests::Amounts;
-use crate::model::resources::DERIVED_NAMES;
 
-const STORAGE: &str = DERIVED_NAMES[0];
+/// What is derived: claims in bytes, and bandwidth in bits a second.
+pub const DERIVED: [&str; 3] = ["requests.storage", "weir.dev/ingress-bandwidth", "weir.dev/egress-bandwidth"];
+const STORAGE: &str = DERIVED[0];
 /// The annotations that the bandwidth plugin of CNI reads.
 const ANNOTATIONS: [(&str, &str); 2] = [
-    ("kubernetes.io/ingress-bandwidth", DERIVED_NAMES[1]),
-    ("kubernetes.io/egress-bandwidth", DERIVED_NAMES[2]),
+    ("kubernetes.io/ingress-bandwidth", DERIVED[1]),
+    ("kubernetes.io/egress-bandwidth", DERIVED[2]),
 ];
 /// Kubelets take no other bandwidth.
 const LEAST_BANDWIDTH: Amount = Amount::from_units(1_000);

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::field::{FieldPath, FieldProblem, Problems};
 use super::names::is_dns_subdomain;
 use super::workload::Completion;
-pub use derived::{check_annotations, derived};
+pub use derived::{DERIVED, check_annotations, derived};
 
 /// Reads a core/v1 `PodSpec` as `spec.template.pod.spec` holds it. Paths are relative to it.
 ///
