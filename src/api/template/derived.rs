@@ -10,13 +10,12 @@ use crate::api::quantity::{Amount, counted};
 use crate::api::requests::Amounts;
 
 /// What is derived: claims in bytes, and bandwidth in bits a second.
-pub const DERIVED: [&str; 3] = ["requests.storage", "weir.dev/ingress-bandwidth", "weir.dev/egress-bandwidth"];
+pub const DERIVED: [&str; 3] =
+    ["requests.storage", "weir.dev/ingress-bandwidth", "weir.dev/egress-bandwidth"];
 const STORAGE: &str = DERIVED[0];
 /// The annotations that the bandwidth plugin of CNI reads.
-const ANNOTATIONS: [(&str, &str); 2] = [
-    ("kubernetes.io/ingress-bandwidth", DERIVED[1]),
-    ("kubernetes.io/egress-bandwidth", DERIVED[2]),
-];
+const ANNOTATIONS: [(&str, &str); 2] =
+    [("kubernetes.io/ingress-bandwidth", DERIVED[1]), ("kubernetes.io/egress-bandwidth", DERIVED[2])];
 /// Kubelets take no other bandwidth.
 const LEAST_BANDWIDTH: Amount = Amount::from_units(1_000);
 const MOST_BANDWIDTH: Amount = Amount::from_units(1_000_000_000_000_000);
