@@ -562,3 +562,18 @@ pub struct PodSpec {
     /// Set if a workload owns it.
     pub member: Option<MemberRef>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aging_beyond_all_bounds_stops_at_the_most() {
+        let aging = Aging { every: Span(1), step: i32::MAX, most: 1_000_000_000 };
+        assert_eq!(aging.gained(Span(i64::MAX)), 1_000_000_000);
+        assert_eq!(aging.next(Span(i64::MAX)), None, "no more is gained");
+        let slow = Aging { every: Span(i64::MAX), step: 1, most: i32::MAX };
+        assert_eq!((slow.gained(Span(i64::MAX - 1)), slow.gained(Span(i64::MAX))), (0, 1));
+        assert_eq!(slow.next(Span(i64::MAX)), Some(Span(i64::MAX)));
+    }
+}

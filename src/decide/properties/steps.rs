@@ -210,8 +210,8 @@ impl Cluster {
                 let name = format!("w{count}");
                 let created = self.now.0;
                 let mut spec = workload(&name, POOLS[pool], cores, least, least + more, created);
-                if cores == 2 {
-                    // One in five asks for licences, too.
+                if cores == 2 && priority > 0 {
+                    // One in ten asks for licences, too.
                     let mut shape = (**spec.shape.as_ref().unwrap()).clone();
                     shape.requests.insert(LICENCE.into(), Amount::new(i64::from(least)));
                     spec.shape = Ok(Arc::new(shape));
