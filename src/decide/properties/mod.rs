@@ -20,7 +20,7 @@ use steps::{Rules, Step, rules, step};
 /// Holds a property to random cases, the same ones each time; with `WEIR_CASES` set to so many others as it says
 /// (`make soak`).
 fn hold<T: Random>(cases: u32, strategy: &T, property: impl Fn(T::Value)) {
-    let many = std::env::var("WEIR_CASES").ok().and_then(|cases| cases.parse().ok());
+    let many = option_env!("WEIR_CASES").and_then(|cases| cases.parse().ok());
     let config = Config {
         cases: many.unwrap_or(cases),
         failure_persistence: None,
