@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use axum::http::Request;
 use serde_json::{Value, json};
 
-use super::install::{Stage, TEAM, container, pool, workload};
+use super::install::{PATIENCE, Stage, TEAM, container, pool, workload};
+use super::{chart, good};
 use crate::real::api::{Api, POOLS, pause, pods, workloads};
 
 /// Somebody, and the groups that they are in beside those that everybody is in.
@@ -83,7 +84,7 @@ impl Cases<'_> {
             if heeded {
                 return;
             }
-            assert!(began.elapsed() < Duration::from_secs(20), "{}: {path}: {answer:?}", user.0);
+            assert!(began.elapsed() < Duration::from_secs(PATIENCE), "{}: {path}: {answer:?}", user.0);
             pause(200).await;
         }
     }
@@ -94,19 +95,15 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 impl Stage {
     /// Gives the users their roles, as NOTES.txt says.
     async fn grant(&self) {
+        let notes = std::fs::read_to_string(chart().join("templates/NOTES.txt")).unwrap();
+        let role = notes.split("<<EOF\n").nth(1).and_then(|rest| rest.split("EOF\n").next()).unwrap();
+        good(self.kubectl(&["apply", "-f", "-"], role), "what NOTES.txt says");
         for (role, users) in [
             ("edit", &["ada", "carol"][..]),
             ("view", &["vera"]),
             ("weir-workload-edit", &["bob"]),
             ("use-lab", &["ada", "bob"]),
         ] {
-            if role == "use-lab" {
-                let rule = json!({
-                    "apiGroups": ["weir.dev"], "resources": ["resourcepools"], "resourceNames": ["lab"], "verbs": ["use"],
-                });
-                let object = json!({"metadata": {"name": role}, "rules": [rule]});
-                self.api.post(&format!("{RBAC}/clusterroles"), object).await;
-            }
             let subjects: Vec<Value> = users
                 .iter()
                 .map(|user| json!({"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}))
@@ -142,7 +139,7 @@ impl Stage {
             cases.allowed, cases.refused
         );
         // Weir's own pods pass all of them, also on nodes that are named.
-        self.api.until_phase(TEAM, "ours", "Running", 30).await;
+        self.api.until_phase(TEAM, "ours", "Running", PATIENCE).await;
         self.ok(&shown);
     }
 }
@@ -197,7 +194,7 @@ async fn members(cases: &mut Cases<'_>) {
         "annotations of pods that begin with weir.dev/",
         "a pod whose owner is a PooledWorkload",
     );
-    let member = cases.api.until(&format!("{place}/drained-0-r2"), 30, |_| true).await;
+    let member = cases.api.until(&format!("{place}/drained-0-r2"), PATIENCE, |_| true).await;
     let owners = member["metadata"]["ownerReferences"].clone();
     assert_eq!(owners[0]["kind"], "PooledWorkload");
     for user in [ADA, ROOT] {
@@ -272,7 +269,7 @@ async fn nodes_of_pools(cases: &mut Cases<'_>) {
     let daemon_sets = format!("/apis/apps/v1/namespaces/{TEAM}/daemonsets");
     cases.allowed(ADA, "POST", &daemon_sets, daemons).await;
     let ready = |found: &Value| found["status"]["numberReady"] == 3;
-    cases.api.until(&format!("{daemon_sets}/daemons"), 30, ready).await;
+    cases.api.until(&format!("{daemon_sets}/daemons"), PATIENCE, ready).await;
     // Bindings.
     let binding = |pod: &str| json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": {"kind": "Node", "name": "cpu-00"}});
     cases.refused(ROOT, "POST", &format!("{place}/web/binding"), binding("web"), binds).await;
