@@ -23,6 +23,7 @@ demo: ## from nothing to a company of pools at work (DIR=.run; DRIVE=kind or KUB
 test: cargo ## all tests: core alone, generated files, the control plane itself, scenarios on it
 	cargo test --no-default-features --lib
 	@FETCH=$(FETCH) tests/controlplane/control-plane.sh >/dev/null
+	@for tool in helm glua actionlint monitoring-crds; do tests/controlplane/tools.sh $$tool >/dev/null || exit 1; done
 	tests/controlplane/selftest.sh $(if $(filter 0,$(shell id -u)),--real)
 	cargo test
 
@@ -42,9 +43,10 @@ bench: cargo ## measures it beside a bare client, half an hour (NODES=1000 ARGS=
 fmt: cargo ## formats the code
 	cargo fmt
 
-generate: cargo ## writes generated files anew: crds/, docs/reasons.md
+generate: cargo ## writes generated files anew: crds/, docs/reasons.md, the chart's copies, kustomize/base/
 	cargo run --quiet -- crds --dir crds
 	WEIR_GENERATE=1 cargo test --quiet --test main docs::
+	WEIR_GENERATE=1 cargo test --quiet --test main chart::render::generated
 
 cargo:
 	@command -v cargo >/dev/null || { echo "error: cargo is missing; install Rust from https://rustup.rs" >&2; exit 1; }

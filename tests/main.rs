@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on shall panic")]
 
 mod api;
+mod chart;
 mod check;
 mod docs;
 mod operate;

@@ -23,7 +23,7 @@ pub enum Command {
     Check(check::Args),
     /// Print the custom resource definitions, or write them to a folder
     Crds(crds::Args),
-    /// Take Weir's finalizers off all pools, before it is uninstalled
+    /// End the operators' work and take Weir's finalizers off all pools, before it is uninstalled
     Release(release::Args),
     /// Run the operator
     Run(Box<run::Args>),

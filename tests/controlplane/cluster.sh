@@ -8,7 +8,7 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-cluster.sh up   --dir DIR [--nodes N | --no-nodes] [--real N] [--audit | --audit-bodies]
+cluster.sh up   --dir DIR [--nodes N | --no-nodes] [--real N] [--audit | --audit-bodies | --audit-reads]
                 [--node-grace 40s] [--crds DIR | --no-crds]
 cluster.sh down --dir DIR [--keep-logs]
 cluster.sh status --dir DIR                  which processes live; exits 1 if one does not
@@ -37,6 +37,7 @@ while [ $# -gt 0 ]; do
   --no-nodes) nodes=0 ;;
   --audit) audit="audit-policy.yaml" ;;
   --audit-bodies) audit="audit-policy-bodies.yaml" ;;
+  --audit-reads) audit="audit-policy-reads.yaml" ;;
   --no-crds) crds='' ;;
   --keep-logs) keep_logs=1 ;;
   -*) die "unknown option $1

@@ -4,9 +4,9 @@
 //! Each test has one cluster and prints a line for each thing that it has shown. Nothing is skipped: where there
 //! is no cluster to be had, the test fails. A failed test leaves its logs behind and says where.
 
-mod api;
+pub mod api;
 mod auditor;
-mod cluster;
+pub mod cluster;
 mod faults;
 mod nodes;
-mod operator;
+pub mod operator;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::api::Api;
 use super::cluster::{Cluster, signal};
@@ -34,16 +34,9 @@ impl Account {
         });
         api.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding).await;
         let token = api.post(&format!("{accounts}/{name}/token"), json!({"spec": {}})).await;
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-            "clusters": [{"name": "c", "cluster": {
-                "server": cluster.value("API_SERVER_URL"), "certificate-authority": cluster.value("CA_FILE")}}],
-            "users": [{"name": "u", "user": {"token": token["status"]["token"]}}],
-        });
         let folder = cluster.dir.clone();
         let kubeconfig = folder.join(format!("{name}.kubeconfig"));
-        fs::write(&kubeconfig, config.to_string()).unwrap();
+        write_kubeconfig(cluster, &token["status"]["token"], &kubeconfig);
         Self { name, kubeconfig, folder }
     }
 
@@ -54,24 +47,27 @@ impl Account {
 
     /// Starts the operator. A leader that goes away is replaced after four seconds.
     pub fn start(&self, more: &[&str]) -> Operator {
-        let path = self.folder.join(format!("{}.log", self.name));
-        let log = File::options().create(true).append(true).open(&path).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command
             .args(["run", "--namespace", NAMESPACE, "--identity", self.name, "--http-addr", "127.0.0.1:0"])
             .args(["--lease-duration", "4s", "--lease-give-up", "3s", "--lease-renew", "1s"])
             .args(more)
             .env("KUBECONFIG", &self.kubeconfig)
-            .env("RUST_LOG", "info")
-            .env("RUST_BACKTRACE", "1")
-            .env("NO_COLOR", "1")
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let operator = Operator { child, log: path };
-        operator.note(&self.folder, self.name);
-        operator
+            .env("RUST_LOG", "info");
+        Operator::spawn(command, &self.folder, self.name)
     }
+}
+
+/// A kubeconfig for whoever has that token.
+pub fn write_kubeconfig(cluster: &Cluster, token: &Value, path: &Path) {
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {
+            "server": cluster.value("API_SERVER_URL"), "certificate-authority": cluster.value("CA_FILE")}}],
+        "users": [{"name": "u", "user": {"token": token}}],
+    });
+    fs::write(path, config.to_string()).unwrap();
 }
 
 pub struct Operator {
@@ -80,6 +76,17 @@ pub struct Operator {
 }
 
 impl Operator {
+    /// Starts it; its log goes to the folder.
+    pub fn spawn(mut command: Command, folder: &Path, name: &str) -> Self {
+        let path = folder.join(format!("{name}.log"));
+        let log = File::options().create(true).append(true).open(&path).unwrap();
+        command.env("RUST_BACKTRACE", "1").env("NO_COLOR", "1");
+        let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let operator = Self { child, log: path };
+        operator.note(folder, name);
+        operator
+    }
+
     /// So that the cluster's end ends it too, whatever becomes of this test.
     fn note(&self, folder: &Path, name: &str) {
         let pid = self.child.id();

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Provides what tests need beside the control plane, and prints where it is:
+#   tools.sh helm              Helm, that of WEIR_HELM or built from its Go module
+#   tools.sh glua              the Lua interpreter of Argo CD, built from its Go module
+#   tools.sh actionlint        the linter of workflow files, built from its Go module
+#   tools.sh monitoring-crds   a folder with the definitions of Prometheus' operator, from its Go module
+# What is built is kept in the cache, by the hash of its modules.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+helm_version=v4.3.1
+
+provide() { # module's folder, name, flags, package
+  local module=$1 name=$2 flags=$3 package=$4 hash folder
+  hash=$({
+    cat "$controlplane_dir/$module"/go.{mod,sum}
+    echo "$flags" "$(uname -m)"
+  } | sha256sum)
+  folder=${WEIR_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/weir}/$name/${hash:0:16}
+  if [ ! -x "$folder/$name" ]; then
+    need flock sha256sum
+    mkdir -p "$folder"
+    exec 9>"$folder/.lock"
+    if ! flock -n 9; then
+      say "another run is building $name; waiting for it"
+      flock 9
+    fi
+  fi
+  if [ ! -x "$folder/$name" ]; then
+    command -v go >/dev/null || die "Go is missing, and so is $name; install Go 1.26 or later"
+    say "building $name into $folder (Helm: about 4 minutes on two cores, once)"
+    (cd "$controlplane_dir/$module" &&
+      GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -o "$folder/.part" -ldflags "$flags" "$package" >&2) ||
+      die "building $name failed; the messages above are the Go compiler's"
+    mv "$folder/.part" "$folder/$name"
+    say "$name is ready"
+  fi
+  echo "$folder/$name"
+}
+
+case ${1:-} in
+helm)
+  if [ -n "${WEIR_HELM:-}" ]; then
+    [ -x "$WEIR_HELM" ] || die "WEIR_HELM is $WEIR_HELM, which is no program"
+    echo "$WEIR_HELM"
+  else
+    provide helm helm "-s -w -X helm.sh/helm/v4/internal/version.version=$helm_version" helm.sh/helm/v4/cmd/helm
+  fi
+  ;;
+glua) provide lua glua "-s -w" github.com/yuin/gopher-lua/cmd/glua ;;
+actionlint) provide actionlint actionlint "-s -w" github.com/rhysd/actionlint/cmd/actionlint ;;
+monitoring-crds)
+  command -v go >/dev/null || die "Go is missing: it fetches the definitions of Prometheus' operator"
+  module=github.com/prometheus-operator/prometheus-operator
+  answer=$(cd "$controlplane_dir/monitoring" && GOFLAGS=-mod=readonly go mod download -json "$module") ||
+    die "cannot fetch $module: $answer"
+  sed -n 's/^\t"Dir": "\(.*\)",$/\1\/example\/prometheus-operator-crd/p' <<<"$answer"
+  ;;
+*) die "tools.sh takes one of: helm, glua, actionlint, monitoring-crds" ;;
+esac
