@@ -46,11 +46,19 @@ pub fn gate(world: &World, id: WorkloadId, now: Time) -> Result<Place, Refusal> 
         min_replicas: least,
         replicas: most,
         strategy: workload.spec.strategy.unwrap_or(pool.spec.strategy),
+        topology: (topology_key(pool, workload), workload.spec.spread.clone()),
+        guards: world.guards_of(id),
         namespace: per_namespace.then(|| Arc::clone(&workload.spec.namespace)),
         preemptible: workload.spec.preemptible,
     };
     let duration = workload.spec.expected_duration.filter(|_| pool.spec.queueing == Queueing::Backfill);
     Ok(Place { pool: pool_id, class, rank: rank(pool, workload, now), duration, overflow: false })
+}
+
+/// The node label in whose domains members of a workload are kept together; of no matter for one alone.
+pub fn topology_key(pool: &Pool, workload: &Workload) -> Option<Arc<str>> {
+    let key = workload.spec.topology_key.as_ref().or(pool.spec.topology_key.as_ref());
+    key.filter(|_| workload.spec.replicas > 1).cloned()
 }
 
 /// The bound on waiting that keeps a workload out of its queue, if one is reached.

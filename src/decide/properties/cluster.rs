@@ -206,6 +206,7 @@ impl Cluster {
                 phase: PodPhase::Pending,
                 requests: requests.clone(),
                 host_ports: Vec::new(),
+                neighbour: Default::default(),
                 member: Some(MemberRef {
                     workload: Arc::clone(workload),
                     index: placement.index,

@@ -273,6 +273,7 @@ impl Cluster {
                 phase: PodPhase::Running { ready_since: None },
                 requests: amounts(&[("cpu", cores * 1000), ("pods", 1)]),
                 host_ports: Vec::new(),
+                neighbour: Default::default(),
                 member: None,
             }),
             Step::Resize { node: at, cores } => self.see_node(node(&format!("n{at}"), cores)),
