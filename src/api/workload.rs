@@ -238,7 +238,7 @@ pub struct MemberSpread {
 
     /// Most that a domain may have more members than the one that has fewest; 1 or more.
     #[serde(default = "default_max_skew")]
-    #[x_kube(validation = Rule::new("self >= 1 && self <= 10000").message("maxSkew: write 1 to 10000: how many more members a domain may have than the one that has fewest"))]
+    #[schemars(range(min = 1, max = 10_000))]
     pub max_skew: i32,
 }
 

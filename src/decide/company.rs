@@ -14,8 +14,8 @@ use crate::model::ids::{NodeId, WorkloadId};
 use crate::model::nodes::Node;
 use crate::model::peers::{Here, Peer};
 use crate::model::refusal::NodeRejection;
-use crate::model::selector::untolerated;
-use crate::model::spec::ShapeSpec;
+use crate::model::selector::{Taint, TaintEffect, untolerated};
+use crate::model::spec::{NodeSpec, ShapeSpec};
 use crate::model::terms::{PodTerm, PodTerms, SpreadTerm};
 use crate::model::workloads::{Slot, Workload};
 use crate::model::world::World;
@@ -280,7 +280,7 @@ impl Company {
             node.spec.as_ref().is_some_and(|spec| {
                 keys.iter().all(|key| spec.labels.contains_key(*key))
                     && (!term.heeds_affinity || is_selected(spec, shape))
-                    && (!term.heeds_taints || untolerated(&spec.taints, &shape.tolerations).is_none())
+                    && (!term.heeds_taints || is_tolerated(spec, shape))
             })
         };
         let eligible: BTreeSet<NodeId> =
@@ -443,6 +443,16 @@ fn order(axis: &Axis, placed: &[u32], nodes: &[Capacity], count: u32) -> Vec<u32
         .collect();
     all.sort_unstable();
     all.into_iter().map(|(.., domain)| domain).collect()
+}
+
+/// Whether a template tolerates all taints of a node that keep pods off, also those that mirror a cordon and want
+/// of readiness.
+fn is_tolerated(spec: &NodeSpec, shape: &ShapeSpec) -> bool {
+    let mirror = |key: &str| Taint { key: key.into(), value: "".into(), effect: TaintEffect::NoSchedule };
+    let cordon = spec.unschedulable.then(|| mirror("node.kubernetes.io/unschedulable"));
+    let not_ready = spec.not_ready_since.map(|_| mirror("node.kubernetes.io/not-ready"));
+    let mirrors: Vec<Taint> = cordon.into_iter().chain(not_ready).collect();
+    [&spec.taints, &mirrors].into_iter().all(|taints| untolerated(taints, &shape.tolerations).is_none())
 }
 
 /// How many are there for affinity: also those that are being deleted, until they are gone.

@@ -10,3 +10,5 @@ mod cluster;
 mod faults;
 mod nodes;
 mod operator;
+mod probes;
+mod scheduler;
