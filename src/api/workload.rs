@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::duration::Duration;
-use super::quantity::Quantity;
 pub use super::placement::{MemberSpread, WorkloadPlacement};
+use super::quantity::Quantity;
 use super::{rules, schema};
 
 /// The longest name of a workload: members are called after it, and their names are hostnames.
