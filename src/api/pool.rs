@@ -305,7 +305,7 @@ pub enum Reclaim {
 }
 
 /// Which of the nodes that fit is chosen.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PoolPlacement {
     /// BinPack: fill used nodes first. Spread: use the emptiest first. Balanced: keep each node's resources
@@ -313,6 +313,13 @@ pub struct PoolPlacement {
     /// as single GPUs where work wants eight.
     #[serde(default)]
     pub strategy: Strategy,
+
+    /// A node label, such as topology.kubernetes.io/rack: the members of one workload are kept together in one of its
+    /// domains, or in as few as can be. It is preferred, and holds no workload back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 317))]
+    #[x_kube(validation = rules::label_key())]
+    pub topology_key: Option<String>,
 }
 
 /// How nodes are scored.

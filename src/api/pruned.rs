@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use k8s_openapi::api::core::v1::{PodAffinityTerm, VolumeNodeAffinity};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::Resource;
@@ -51,8 +52,8 @@ macro_rules! resource {
 /// A pod: what it takes of its node, where it is in its life, and whose it is.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Pod {
-    /// Without managed fields; labels and annotations only those of Weir.
-    #[serde(default, deserialize_with = "own_meta")]
+    /// Without managed fields; annotations only those of Weir.
+    #[serde(default, deserialize_with = "labelled_meta")]
     pub metadata: ObjectMeta,
     /// What it asks for.
     #[serde(default)]
@@ -84,6 +85,27 @@ pub struct PodSpec {
     /// Its ports are ports of the node.
     #[serde(deserialize_with = "or_default")]
     pub host_network: bool,
+    /// Whom it keeps off.
+    #[serde(deserialize_with = "or_default")]
+    pub affinity: Affinity,
+}
+
+/// Of a pod's affinity what concerns others.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Affinity {
+    /// Anti-affinity to pods.
+    #[serde(deserialize_with = "or_default")]
+    pub pod_anti_affinity: PodAntiAffinity,
+}
+
+/// Of a pod's anti-affinity what concerns others.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodAntiAffinity {
+    /// It keeps pods off that these mean.
+    #[serde(deserialize_with = "or_default")]
+    pub required_during_scheduling_ignored_during_execution: Vec<PodAffinityTerm>,
 }
 
 /// A container.
@@ -277,6 +299,53 @@ pub struct PriorityClass {
     pub global_default: bool,
 }
 resource!(PriorityClass, ClusterResourceScope, "scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses");
+
+/// A claim of a volume: which one it has.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct PersistentVolumeClaim {
+    /// Without managed fields, labels and annotations.
+    #[serde(default, deserialize_with = "own_meta")]
+    pub metadata: ObjectMeta,
+    /// Which volume.
+    #[serde(default)]
+    pub spec: ClaimSpec,
+}
+resource!(
+    PersistentVolumeClaim,
+    NamespaceResourceScope,
+    "",
+    "v1",
+    "PersistentVolumeClaim",
+    "persistentvolumeclaims"
+);
+
+/// Which volume a claim has.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClaimSpec {
+    /// Its volume, once it is bound.
+    pub volume_name: Option<String>,
+}
+
+/// A volume: from which nodes it is reached.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct PersistentVolume {
+    /// Without managed fields, labels and annotations.
+    #[serde(default, deserialize_with = "own_meta")]
+    pub metadata: ObjectMeta,
+    /// From where.
+    #[serde(default)]
+    pub spec: VolumeSpec,
+}
+resource!(PersistentVolume, ClusterResourceScope, "", "v1", "PersistentVolume", "persistentvolumes");
+
+/// From which nodes a volume is reached.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VolumeSpec {
+    /// Absent: from all.
+    pub node_affinity: Option<VolumeNodeAffinity>,
+}
 
 /// An object that cannot be read: what of it could be, and why not more.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -490,7 +559,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(pod.metadata.managed_fields, None);
-        assert_eq!(pod.metadata.labels.as_ref().map(BTreeMap::len), Some(2), "those of Weir alone");
+        assert_eq!(pod.metadata.labels.as_ref().map(BTreeMap::len), Some(3));
         assert_eq!(pod.metadata.annotations, Some([("weir.dev/node".to_owned(), "n1".to_owned())].into()));
         let requests = &pod.spec.containers[0].resources.requests;
         assert_eq!(

@@ -159,12 +159,73 @@ reasons! {
         "Delete or move them; the pool goes once they are gone.";
 }
 
+/// Why nodes are refused, as `status.pending.nodes.rejected[].reason` says it: the word, what it means, what to do.
+pub const NODE_REASONS: &[(&str, &str, &str)] = &[
+    ("NotReady", "The node is not ready.", "Wait, or look at the node."),
+    ("Unschedulable", "The node is cordoned.", "Uncordon it: `kubectl uncordon`."),
+    (
+        "Tainted",
+        "The node has a taint that the template does not tolerate.",
+        "Tolerate it, or remove the taint.",
+    ),
+    (
+        "NotSelected",
+        "The template's nodeSelector or required node affinity does not select the node.",
+        "Loosen them, or label the node.",
+    ),
+    (
+        "VolumeElsewhere",
+        "The volume of a claim of the template is not reached from the node.",
+        "Wait for room where the volume is, or use another claim.",
+    ),
+    ("PortTaken", "A host port of the template is taken on the node.", "Wait, or use another port."),
+    ("Insufficient RESOURCE", "The node has too little of the resource left.", "Wait, or ask for less."),
+    (
+        "TooSmall RESOURCE",
+        "The node has too little of the resource even when it is empty.",
+        "Ask for less, or add larger nodes.",
+    ),
+    (
+        "TopologyLabelMissing",
+        "The node lacks the label of a spread constraint.",
+        "Label the node, or choose another topologyKey.",
+    ),
+    (
+        "TopologySpread",
+        "With one more member the node's domain would have more than maxSkew beyond the one that has fewest.",
+        "Wait for room in the other domains, or raise maxSkew.",
+    ),
+    (
+        "PodAffinity",
+        "No pod that the required affinity of the template wants near is in the node's domain.",
+        "Start those pods, or make the affinity preferred.",
+    ),
+    (
+        "PodAntiAffinity",
+        "A pod that the required anti-affinity of the template wants away is in the node's domain.",
+        "Wait until it ends, or make the anti-affinity preferred.",
+    ),
+    (
+        "ExistingAntiAffinity",
+        "The required anti-affinity of a pod in the node's domain keeps the members off.",
+        "Wait until that pod ends, or change its anti-affinity or the labels of the template.",
+    ),
+];
+
 /// All reasons as a page of documentation: `docs/reasons.md`.
 pub fn documentation() -> String {
     let head = "# Reasons\n\nWhat conditions, events and `status.pending.reason` say, what each means, and what to \
                 do.\n\n| reason | meaning | what to do |\n|---|---|---|\n";
     let rows = Reason::ALL.iter().map(|r| format!("| `{r}` | {} | {} |\n", r.meaning(), r.action()));
-    std::iter::once(head.to_owned()).chain(rows).collect()
+    let nodes = "\n## Why nodes are refused\n\nWhat `status.pending.nodes.rejected` counts: of each node the first reason that \
+                 it gives. Messages say the same in words.\n\n| reason | meaning | what to do |\n|---|---|---|\n";
+    let of_nodes =
+        NODE_REASONS.iter().map(|(word, meaning, action)| format!("| `{word}` | {meaning} | {action} |\n"));
+    std::iter::once(head.to_owned())
+        .chain(rows)
+        .chain(std::iter::once(nodes.to_owned()))
+        .chain(of_nodes)
+        .collect()
 }
 
 impl fmt::Display for Reason {
@@ -190,7 +251,8 @@ mod tests {
     #[test]
     fn the_documentation_has_a_row_for_every_reason() {
         let page = documentation();
-        assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), Reason::ALL.len());
+        let rows = Reason::ALL.len() + NODE_REASONS.len();
+        assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), rows);
         assert!(page.lines().all(|line| !line.starts_with('|') || line.matches('|').count() == 4), "{page}");
     }
 }

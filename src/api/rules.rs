@@ -141,6 +141,14 @@ pub(super) fn fixed_while_admitted(field: &str, optional: bool) -> Rule {
     ))
 }
 
+/// The value is the key of a label.
+pub(super) fn label_key() -> Rule {
+    Rule::new(
+        "self.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$')",
+    )
+    .message("write the key of a node label, such as topology.kubernetes.io/zone or example.com/rack")
+}
+
 /// The keys of a map of labels or annotations are qualified names, and none of them is Weir's.
 pub(super) fn label_keys() -> Rule {
     Rule::new(

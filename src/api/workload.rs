@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::duration::Duration;
-use super::pool::Strategy;
+pub use super::placement::{MemberSpread, WorkloadPlacement};
 use super::quantity::Quantity;
 use super::{rules, schema};
 
@@ -201,15 +201,6 @@ pub enum OnMemberFailure {
     RestartMember,
     /// All members.
     RestartGang,
-}
-
-/// What a workload wants of placement.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WorkloadPlacement {
-    /// BinPack, Spread, Balanced or LeastFragmentation. Absent: the pool's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub strategy: Option<Strategy>,
 }
 
 /// What each member is made from.

@@ -11,6 +11,7 @@ use crate::model::workloads::{Member, Phase, Slot};
 use crate::model::world::World;
 
 use super::backfill::{self, Promise};
+use super::company::Company;
 use super::decision::{Decision, Placement, Work};
 use super::gate;
 use super::give_way;
@@ -46,6 +47,10 @@ pub fn admit_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<De
                 }
             }
             contest.changed(world, entry.pool);
+            // What was admitted may keep others off that were decided alike until now.
+            if world.regroup() {
+                contest = Contest::default();
+            }
         }
         backfill::promise_heads(world, desk, root, now);
         tell_reasons(world, root);
@@ -205,16 +210,20 @@ pub fn find_places(
         Err(Refusal::WaitingForQuota { bound: Bound::Capacity, shortages, .. })
             if shortages.iter().any(|shortage| shortage.requested > shortage.bound) =>
         {
-            return Err(explain(world, question, least, &[], &mut desk.work));
+            return Err(explain(world, question, least, &[], None, &mut desk.work));
         }
         Err(refusal) => return Err(refusal),
     };
-    let places = desk.placer.place(world, question, count, &mut desk.work);
+    let company = Company::of(world, id, question);
+    let places = match &company {
+        None => desk.placer.place(world, question, count, &mut desk.work),
+        Some(company) => desk.placer.place_beside(world, question, company, count, &[], &mut desk.work),
+    };
     let placed = u32::try_from(places.len()).unwrap_or(u32::MAX);
     if placed >= least && placed > 0 {
         return Ok(places);
     }
-    Err(explain(world, question, least, &places, &mut desk.work))
+    Err(explain(world, question, least, &places, company, &mut desk.work))
 }
 
 /// Gives a workload its quota and its places, and says so.
@@ -348,12 +357,18 @@ fn find_one(world: &World, desk: &mut Desk, id: WorkloadId, index: u32) -> Resul
     let reserved = !workload.spec.preemptible;
     let ask = Ask { request: &request, least: 1, most: 1, horizon: Horizon::Now, reserved };
     quota::room(world, pool, ask)?;
-    let avoid = workload.members.get(index as usize).map(|member| member.avoid.as_slice());
+    let avoid =
+        workload.members.get(index as usize).map(|member| member.avoid.as_slice()).unwrap_or_default();
     let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
     let question = Question { shape, strategy, set, horizon: Horizon::Now };
-    desk.placer
-        .place_one(world, question, avoid.unwrap_or_default(), &mut desk.work)
-        .ok_or_else(|| explain(world, question, 1, &[], &mut desk.work))
+    let company = Company::of(world, id, question);
+    let place = match &company {
+        None => desk.placer.place_one(world, question, avoid, &mut desk.work),
+        Some(company) => {
+            desk.placer.place_beside(world, question, company, 1, avoid, &mut desk.work).first().copied()
+        }
+    };
+    place.ok_or_else(|| explain(world, question, 1, &[], company, &mut desk.work))
 }
 
 /// Repeats the places of admissions that the ledger held: their pods may not have been created.

@@ -59,6 +59,7 @@ impl Cluster {
             phase,
             requests,
             host_ports: Vec::new(),
+            neighbour: Default::default(),
             member: Some(MemberRef { workload: Arc::clone(workload), index: 0, attempt }),
         })));
     }

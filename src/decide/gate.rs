@@ -46,11 +46,22 @@ pub fn gate(world: &World, id: WorkloadId, now: Time) -> Result<Place, Refusal> 
         min_replicas: least,
         replicas: most,
         strategy: workload.spec.strategy.unwrap_or(pool.spec.strategy),
+        topology: (topology_key(pool, workload), workload.spec.spread.clone()),
+        guards: world.guards_of(id),
         namespace: per_namespace.then(|| Arc::clone(&workload.spec.namespace)),
         preemptible: workload.spec.preemptible,
     };
     let duration = workload.spec.expected_duration.filter(|_| pool.spec.queueing == Queueing::Backfill);
     Ok(Place { pool: pool_id, class, rank: rank(pool, workload, now), duration, overflow: false })
+}
+
+/// The node label in whose domains members of a workload are kept together; of no matter for one alone, and
+/// where its pool says one over which it spreads them.
+pub fn topology_key(pool: &Pool, workload: &Workload) -> Option<Arc<str>> {
+    let spec = &workload.spec;
+    let spread = spec.spread.as_ref().map(|(key, _)| key);
+    let key = spec.topology_key.as_ref().or(pool.spec.topology_key.as_ref());
+    key.filter(|key| spec.replicas > 1 && Some(*key) != spread).cloned()
 }
 
 /// The bound on waiting that keeps a workload out of its queue, if one is reached.

@@ -5,6 +5,7 @@
 
 pub mod admit;
 pub mod backfill;
+pub mod company;
 pub mod decision;
 pub mod fragmentation;
 pub mod gate;
@@ -44,6 +45,8 @@ pub fn decide(world: &mut World, now: Time) -> Decided {
     let mut decisions = Vec::new();
     let out = &mut decisions;
     world.link();
+    world.heed_peers();
+    world.regroup();
     let node_due = nodes::give_up_lost(world, now, out);
     let pod_due = nodes::drop_strays(world, now, out);
     lifecycle::attend(world, now, out);

@@ -13,10 +13,11 @@ use crate::model::ids::{NodeId, NodeSetId, ShapeId};
 use crate::model::nodes::Node;
 use crate::model::refusal::{NodeRejection, NodeTally, Refusal, Shortage};
 use crate::model::resources::{Amounts, ResourceId};
-use crate::model::selector::untolerated;
-use crate::model::spec::{HostPort, ShapeSpec, Strategy};
+use crate::model::selector::{Taint, TaintEffect, untolerated};
+use crate::model::spec::{HostPort, NodeSpec, ShapeSpec, Strategy};
 use crate::model::world::World;
 
+use super::company::{Capacity, Company};
 use super::decision::Work;
 use super::fragmentation::Mix;
 
@@ -42,11 +43,14 @@ pub struct Question {
     pub horizon: Horizon,
 }
 
+/// How good a node is: by what its template prefers of nodes, then by the strategy. Less is better.
+type Score = (i64, i64);
+
 /// The nodes that take a shape, best first: by score, then by name.
 #[derive(Debug, Default)]
 struct Ranking {
-    order: BTreeSet<(i64, Arc<str>, NodeId)>,
-    entries: BTreeMap<NodeId, (i64, Arc<str>)>,
+    order: BTreeSet<(Score, Arc<str>, NodeId)>,
+    entries: BTreeMap<NodeId, (Score, Arc<str>)>,
     /// How much of the world's journal of changed nodes it has taken in.
     read: usize,
     /// What is typical, where the strategy looks at that.
@@ -79,7 +83,8 @@ impl Placer {
             let beside = taken.entry(id).or_default();
             *beside += 1;
             let again = fits(node, &shape.spec, &loads, *beside, question.horizon);
-            let score = again.then(|| score_in(world, question, &ranking.mix, node, &loads, *beside));
+            let score =
+                again.then(|| score_in(world, question, &ranking.mix, node, (&shape.spec, &loads), *beside));
             ranking.set(id, &node.name, score);
         }
         for id in taken.into_keys() {
@@ -99,6 +104,44 @@ impl Placer {
         let ranking = self.ranking(world, question, work);
         let other = ranking.order.iter().map(|(_, _, id)| *id).find(|id| !avoid.contains(id));
         other.or_else(|| ranking.order.first().map(|(_, _, id)| *id))
+    }
+
+    /// The best nodes for up to `count` members, where the pods around matter; others than those in `avoid` if there
+    /// are any. Nothing is changed.
+    pub fn place_beside(
+        &mut self,
+        world: &World,
+        question: Question,
+        company: &Company,
+        count: u32,
+        avoid: &[NodeId],
+        work: &mut Work,
+    ) -> Vec<NodeId> {
+        let Some(shape) = world.shapes.get(question.shape) else { return Vec::new() };
+        let loads = on_nodes(&shape.requests, world.off_nodes_of(question.set));
+        let ranking = self.ranking(world, question, work);
+        work.nodes_scanned += ranking.order.len() as u64;
+        let capacities: Vec<Capacity> = ranking
+            .order
+            .iter()
+            .filter_map(|(_, _, id)| {
+                let members = most_members(world.node(*id)?, &shape.spec, &loads, question.horizon, count);
+                Some(Capacity { node: *id, members })
+            })
+            .collect();
+        let mut company = company.clone();
+        company.arrange(&capacities, count);
+        let mut best = Vec::new();
+        for trial in company.starts(&capacities, count) {
+            let places = ranking.try_beside(world, question, trial, count, avoid);
+            if places.len() > best.len() {
+                best = places;
+            }
+            if best.len() >= count as usize {
+                break;
+            }
+        }
+        best
     }
 
     fn ranking(&mut self, world: &World, question: Question, work: &mut Work) -> &mut Ranking {
@@ -130,6 +173,52 @@ impl Placer {
 }
 
 impl Ranking {
+    /// Places up to `count` members, each beside those before it.
+    fn try_beside(
+        &mut self,
+        world: &World,
+        question: Question,
+        mut company: Company,
+        count: u32,
+        avoid: &[NodeId],
+    ) -> Vec<NodeId> {
+        let Some(shape) = world.shapes.get(question.shape) else { return Vec::new() };
+        let loads = on_nodes(&shape.requests, world.off_nodes_of(question.set));
+        let mut taken: BTreeMap<NodeId, u32> = BTreeMap::new();
+        let mut places = Vec::new();
+        while places.len() < count as usize
+            && let Some(id) = self.choose(&company, avoid)
+        {
+            let Some(node) = world.node(id) else { break };
+            places.push(id);
+            company.take(id);
+            let beside = taken.entry(id).or_default();
+            *beside += 1;
+            let again = fits(node, &shape.spec, &loads, *beside, question.horizon);
+            let score =
+                again.then(|| score_in(world, question, &self.mix, node, (&shape.spec, &loads), *beside));
+            self.set(id, &node.name, score);
+        }
+        for id in taken.into_keys() {
+            self.refresh(world, question, id);
+        }
+        places
+    }
+
+    /// The best node that the pods around let take a member.
+    fn choose(&self, company: &Company, avoid: &[NodeId]) -> Option<NodeId> {
+        let open = self.order.iter().filter(|(.., id)| company.refuses(*id).is_none());
+        if avoid.is_empty() && company.is_flat() {
+            return open.map(|(.., id)| *id).next();
+        }
+        // Of equals the first is taken, which is the best ranked.
+        open.min_by_key(|((liked, score), _, id)| {
+            let (position, around) = company.manners(*id);
+            (avoid.contains(id), position, around.saturating_add(*liked), *score)
+        })
+        .map(|(.., id)| *id)
+    }
+
     /// Ranks a node as it is.
     fn refresh(&mut self, world: &World, question: Question, id: NodeId) {
         let (Some(node), Some(shape)) = (world.node(id), world.shapes.get(question.shape)) else { return };
@@ -137,13 +226,13 @@ impl Ranking {
         // Room first: it refuses most, and costs least.
         let takes = node.sets.contains(&question.set)
             && fits(node, &shape.spec, &loads, 0, question.horizon)
-            && suits(node, &shape.spec).is_none();
-        let score = takes.then(|| score_in(world, question, &self.mix, node, &loads, 0));
+            && suits(world, node, &shape.spec).is_none();
+        let score = takes.then(|| score_in(world, question, &self.mix, node, (&shape.spec, &loads), 0));
         self.set(id, &node.name, score);
     }
 
     /// Gives a node a score, or none if it takes no member.
-    fn set(&mut self, id: NodeId, name: &Arc<str>, score: Option<i64>) {
+    fn set(&mut self, id: NodeId, name: &Arc<str>, score: Option<Score>) {
         let after = score.map(|score| (score, Arc::clone(name)));
         let before = match &after {
             Some(entry) => self.entries.insert(id, entry.clone()),
@@ -166,20 +255,49 @@ fn score_in(
     question: Question,
     mix: &Mix,
     node: &Node,
-    requests: &Amounts,
+    (spec, requests): (&ShapeSpec, &Amounts),
     taken: u32,
-) -> i64 {
-    if question.strategy == Strategy::LeastFragmentation {
-        return mix.growth(node, requests, taken);
-    }
-    let balanced = world.sets.get(question.set.at()).map(|set| &*set.balanced).unwrap_or_default();
-    score(node, requests, taken, question.strategy, balanced)
+) -> Score {
+    let score = if question.strategy == Strategy::LeastFragmentation {
+        mix.growth(node, requests, taken)
+    } else {
+        let balanced = world.sets.get(question.set.at()).map(|set| &*set.balanced).unwrap_or_default();
+        score(node, requests, taken, question.strategy, balanced)
+    };
+    (dislike(node, spec), score)
+}
+
+/// What an untolerated taint `PreferNoSchedule` weighs, as the heaviest preference does.
+const TAINT_WEIGHT: i64 = 100;
+
+/// How little a template likes a node: by its preferred node affinity, and by taints that only ask.
+fn dislike(node: &Node, shape: &ShapeSpec) -> i64 {
+    let Some(spec) = &node.spec else { return 0 };
+    let disliked = |taint: &&Taint| {
+        taint.effect == TaintEffect::PreferNoSchedule
+            && !shape.tolerations.iter().any(|one| one.tolerates(taint))
+    };
+    let taints = i64::try_from(spec.taints.iter().filter(disliked).count()).unwrap_or(i64::MAX);
+    let liked = shape.preferred.iter().filter(|(_, term)| term.matches(&spec.name, &spec.labels));
+    taints.saturating_mul(TAINT_WEIGHT) - liked.map(|(weight, _)| weight).sum::<i64>()
 }
 
 /// Whether a node has room for one more member beside `taken` equal ones.
 fn fits(node: &Node, spec: &ShapeSpec, requests: &Amounts, taken: u32, horizon: Horizon) -> bool {
     lacking(node, requests, taken, horizon).is_none()
         && (spec.host_ports.is_empty() || taken == 0 && !port_taken(node, &spec.host_ports))
+}
+
+/// How many members a node has room for, up to `most`.
+fn most_members(node: &Node, spec: &ShapeSpec, loads: &Amounts, horizon: Horizon, most: u32) -> u32 {
+    if !spec.host_ports.is_empty() {
+        return most.min(1);
+    }
+    let fit = |(resource, amount): (ResourceId, Amount)| {
+        room(node, resource, horizon).units().checked_div(amount.units()).unwrap_or(i64::MAX)
+    };
+    let all = loads.iter().map(fit).min().unwrap_or(i64::MAX);
+    u32::try_from(all).unwrap_or(u32::MAX).min(most)
 }
 
 fn lacking(node: &Node, requests: &Amounts, taken: u32, horizon: Horizon) -> Option<ResourceId> {
@@ -201,7 +319,7 @@ fn port_taken(node: &Node, wanted: &[HostPort]) -> bool {
 }
 
 /// Why a node does not suit members of a shape, however empty it is. In the order of [`NodeRejection`].
-fn suits(node: &Node, shape: &ShapeSpec) -> Option<NodeRejection> {
+pub(super) fn suits(world: &World, node: &Node, shape: &ShapeSpec) -> Option<NodeRejection> {
     let Some(spec) = &node.spec else { return Some(NodeRejection::NotReady) };
     if spec.not_ready_since.is_some() {
         return Some(NodeRejection::NotReady);
@@ -212,18 +330,35 @@ fn suits(node: &Node, shape: &ShapeSpec) -> Option<NodeRejection> {
     if untolerated(&spec.taints, &shape.tolerations).is_some() {
         return Some(NodeRejection::Tainted);
     }
-    let selected = shape.selector.iter().all(|requirement| requirement.matches(&spec.labels))
+    if !is_selected(spec, shape) {
+        return Some(NodeRejection::NotSelected);
+    }
+    let reached = |claim: &Arc<str>| {
+        let from = world.claims.get(claim);
+        from.is_none_or(|terms| terms.iter().any(|term| term.matches(&spec.name, &spec.labels)))
+    };
+    (!shape.claims.iter().all(reached)).then_some(NodeRejection::VolumeElsewhere)
+}
+
+/// Whether the node selector and the required node affinity of a template match a node.
+pub(super) fn is_selected(node: &NodeSpec, shape: &ShapeSpec) -> bool {
+    shape.selector.iter().all(|requirement| requirement.matches(&node.labels))
         && shape
             .affinity
             .as_ref()
-            .is_none_or(|terms| terms.iter().any(|term| term.matches(&spec.name, &spec.labels)));
-    (!selected).then_some(NodeRejection::NotSelected)
+            .is_none_or(|terms| terms.iter().any(|term| term.matches(&node.name, &node.labels)))
 }
 
 /// Why a node does not take one more member beside `taken` equal ones; the first reason in the order of
 /// [`NodeRejection`].
-fn rejection(node: &Node, shape: &ShapeSpec, requests: &Amounts, taken: u32) -> Option<NodeRejection> {
-    if let Some(rejection) = suits(node, shape) {
+fn rejection(
+    world: &World,
+    node: &Node,
+    shape: &ShapeSpec,
+    requests: &Amounts,
+    taken: u32,
+) -> Option<NodeRejection> {
+    if let Some(rejection) = suits(world, node, shape) {
         return Some(rejection);
     }
     if let Some((resource, _)) =
@@ -244,6 +379,7 @@ pub fn explain(
     question: Question,
     needed: u32,
     places: &[NodeId],
+    company: Option<Company>,
     work: &mut Work,
 ) -> Refusal {
     let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape))
@@ -254,8 +390,12 @@ pub fn explain(
     let placed = u32::try_from(places.len()).unwrap_or(u32::MAX);
     let mut tally = NodeTally { placed, needed, ..NodeTally::default() };
     let mut taken: BTreeMap<NodeId, u32> = BTreeMap::new();
+    let mut company = company;
     for id in places {
         *taken.entry(*id).or_default() += 1;
+        if let Some(company) = &mut company {
+            company.take(*id);
+        }
     }
     let mut offered = Amounts::new();
     let mut used = Amounts::new();
@@ -264,11 +404,13 @@ pub fn explain(
         let Some(node) = world.node(*id) else { continue };
         tally.total += 1;
         let beside = taken.get(id).copied().unwrap_or(0);
-        let rejection = rejection(node, &shape.spec, &loads, beside);
+        let around = company.as_ref().and_then(|company| company.refuses(*id));
+        let rejection = rejection(world, node, &shape.spec, &loads, beside).or(around);
         if let Some(rejection) = rejection {
             *tally.rejected.entry(rejection).or_default() += 1;
         }
-        if suits(node, &shape.spec).is_none() {
+        // What is free where it may not be for the pods around is no fragment.
+        if suits(world, node, &shape.spec).is_none() && around.is_none() {
             for (resource, _) in loads.iter() {
                 let amount = node.allocatable.get(resource);
                 offered.set(resource, offered.get(resource) + amount);

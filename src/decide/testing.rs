@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::model::amount::{Amount, Limit};
+use crate::model::selector::{LabelSelector, Operator, Requirement};
 use crate::model::spec::{Entitlement, NamedAmounts, NodeSpec, PoolSpec, ShapeSpec, Strategy, WorkloadSpec};
+use crate::model::terms::{PodTerm, PodTerms};
 use crate::model::time::Time;
 
 /// The namespace of all workloads.
@@ -54,6 +56,7 @@ pub fn with_licences(mut pool: PoolSpec, capacity: Option<i64>) -> PoolSpec {
 pub fn node(name: &str, cores: i64) -> NodeSpec {
     NodeSpec {
         name: name.into(),
+        labels: [("host".into(), name.into())].into(),
         allocatable: amounts(&[("cpu", cores * 1000), ("pods", 110)]),
         ..NodeSpec::default()
     }
@@ -76,4 +79,28 @@ pub fn workload(name: &str, pool: &str, cores: i64, least: u32, replicas: u32, c
         })),
         ..WorkloadSpec::default()
     }
+}
+
+/// The same workload, of pods that are called `app` and may not be beside others of that name on a node.
+pub fn apart(spec: WorkloadSpec, app: &str) -> WorkloadSpec {
+    let by = Requirement { key: "app".into(), operator: Operator::In, values: vec![app.into()] };
+    let term = PodTerm {
+        topology: "host".into(),
+        selector: Some(LabelSelector { requirements: vec![by] }),
+        namespaces: vec![NAMESPACE.into()],
+        namespace_selector: None,
+    };
+    let terms =
+        PodTerms { namespace: NAMESPACE.into(), apart: vec![(Arc::new(term), true)], ..PodTerms::default() };
+    let shape = spec
+        .shape
+        .as_ref()
+        .map(|shape| Arc::new(ShapeSpec { terms: Some(Box::new(terms)), ..(**shape).clone() }));
+    let shape = shape.map_err(Arc::clone);
+    called(WorkloadSpec { shape, ..spec }, app)
+}
+
+/// The same workload, of pods that are called `app`.
+pub fn called(spec: WorkloadSpec, app: &str) -> WorkloadSpec {
+    WorkloadSpec { labels: Arc::new([("app".into(), app.into())].into()), ..spec }
 }

@@ -36,6 +36,7 @@ impl World {
         self.audit_pools(&expected, &mut wrong);
         self.audit_nodes(&expected, &mut wrong);
         self.audit_queues(&mut wrong);
+        wrong.extend(self.audit_peers());
         wrong
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::selector::Labels;
+use super::selector::{Labels, NodeTerm};
 use super::spec::{MemberRef, NodeSpec, PodSpec, PoolSpec, WorkloadSpec};
 use super::time::Time;
 
@@ -27,6 +27,14 @@ pub enum Delta {
     },
     /// The namespace of that name is gone.
     NamespaceGone(Arc<str>),
+    /// A claim of a volume (`namespace/name`) was seen: the nodes that reach its volume by one of these terms; none:
+    /// it is not bound, or all do.
+    Claim {
+        /// Which.
+        name: Arc<str>,
+        /// From where it is reached.
+        terms: Option<Arc<[NodeTerm]>>,
+    },
     /// A workload was seen, new or changed.
     Workload(Box<WorkloadSpec>),
     /// The workload with that UID is gone.

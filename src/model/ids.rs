@@ -26,6 +26,8 @@ id! {
     ShapeId,
     /// A workload.
     WorkloadId,
+    /// Pods that are alike to others.
+    PeerId,
 }
 
 /// An array whose places are given out, taken back and given again.

@@ -30,9 +30,11 @@ impl World {
         // The shape of what runs is that of the template it was made from, which cannot change meanwhile.
         if !holds {
             self.nominate(id, Vec::new());
+            self.forget_peer(id);
             self.reshape(id, &spec);
         } else if let Some(workload) = self.workload(id) {
             spec.shape.clone_from(&workload.spec.shape);
+            spec.labels.clone_from(&workload.spec.labels);
             spec.pool = Arc::clone(&workload.spec.pool);
         }
         let Some(workload) = self.workload(id) else { return };
@@ -67,6 +69,7 @@ impl World {
             gone: false,
             pool,
             shape,
+            peer: None,
             phase: Phase::Queued { since },
             members: Vec::new(),
             succeeded: record.succeeded.clone(),
@@ -134,6 +137,7 @@ impl World {
                 workload.members.clear();
             }
         });
+        self.forget_peer(id);
         let Some(workload) = self.workloads.remove(id.0) else { return };
         if let Some(shape) = workload.shape {
             self.shapes.release(shape);
@@ -187,6 +191,7 @@ impl World {
     pub(crate) fn namespace_seen(&mut self, name: &Arc<str>, labels: Labels) {
         if self.namespaces.get(name) != Some(&labels) {
             self.namespaces.insert(Arc::clone(name), labels);
+            self.renamed();
             self.regate_namespace(name);
         }
     }
@@ -195,6 +200,13 @@ impl World {
     pub(crate) fn namespace_gone(&mut self, name: &Arc<str>) {
         self.namespaces.remove(name);
         self.regate_namespace(name);
+    }
+
+    /// Terms that select namespaces may mean others now.
+    fn renamed(&mut self) {
+        if self.shapes.has_social() {
+            self.grow();
+        }
     }
 
     fn regate_namespace(&mut self, name: &Arc<str>) {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::ids::{NodeId, WorkloadId};
+use super::ids::{NodeId, PeerId, WorkloadId};
+use super::peers::Part;
 use super::resources::Amounts;
 use super::shapes::intern;
 use super::spec::{Completion, HostPort, MemberRef, OnMemberFailure, PodPhase, PodSpec};
@@ -20,6 +21,8 @@ pub struct Pod {
     pub requests: Amounts,
     /// Ports on the node.
     pub ports: Vec<HostPort>,
+    /// As others see it.
+    pub peer: PeerId,
     /// Which member it is, by its owner.
     pub member: Option<MemberRef>,
     /// Where it is in its life.
@@ -55,6 +58,20 @@ enum Loss {
 impl World {
     /// A pod was seen.
     pub(crate) fn pod_seen(&mut self, spec: PodSpec, now: Time) {
+        let known = self.pods.get(&spec.uid).map(|known| known.peer);
+        let same = known.filter(|id| self.peers.get(*id).is_some_and(|peer| peer.who == spec.neighbour));
+        let peer = match same {
+            Some(peer) => {
+                self.peers.keep(peer);
+                peer
+            }
+            None => self.peers.intern(&spec.neighbour),
+        };
+        self.pod_seen_as(spec, peer, now);
+        self.peers.release(peer);
+    }
+
+    fn pod_seen_as(&mut self, spec: PodSpec, peer: PeerId, now: Time) {
         let uid = Arc::clone(&spec.uid);
         let node = spec.node.as_ref().map(|name| self.node_named(name));
         let known = self.pods.get(&uid);
@@ -62,6 +79,7 @@ impl World {
             node,
             requests: intern(&spec.requests, &mut self.resources),
             ports: spec.host_ports,
+            peer,
             member: spec.member,
             phase: spec.phase,
             terminating: spec.terminating,
@@ -128,14 +146,36 @@ impl World {
             Some(ref pod) => self.pods.insert(Arc::clone(uid), pod.clone()),
             None => self.pods.remove(uid),
         };
+        if let Some(pod) = &pod {
+            self.peers.keep(pod.peer);
+        }
         if let Some(before) = before {
+            self.show_pod(&before, false);
             self.load_pod(uid, &before, false);
-            if before.loads() && !pod.as_ref().is_some_and(Pod::loads) {
+            let relabelled = pod.as_ref().is_some_and(|pod| pod.peer != before.peer);
+            if before.loads() && !pod.as_ref().is_some_and(Pod::loads) || relabelled {
                 self.grow();
             }
+            self.peers.release(before.peer);
         }
         if let Some(pod) = pod {
+            self.show_pod(&pod, true);
             self.load_pod(uid, &pod, true);
+        }
+    }
+
+    /// A pod is there for others until it has ended, also on a node that is lost.
+    fn show_pod(&mut self, pod: &Pod, add: bool) {
+        let Some(node) = pod.node.filter(|_| !pod.phase.ended()) else { return };
+        self.shift_peer(pod.peer, node, Part::All, add);
+        if pod.terminating {
+            self.shift_peer(pod.peer, node, Part::Ending, add);
+        }
+        if let Some(seen) = self.nodes.get_mut(node.0) {
+            seen.shown = if add { seen.shown + 1 } else { seen.shown.saturating_sub(1) };
+        }
+        if !add {
+            self.forget_node(node);
         }
     }
 

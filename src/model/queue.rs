@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::ids::{ShapeId, WorkloadId};
 use super::refusal::Refusal;
 use super::spec::Strategy;
+use super::terms::PodTerm;
 use super::time::{Span, Time};
 
 /// Workloads that are decided alike in one pool.
@@ -24,6 +25,10 @@ pub struct Class {
     pub replicas: u32,
     /// Where members go.
     pub strategy: Strategy,
+    /// Kept together in, and spread over, the domains of these node labels.
+    pub topology: (Option<Arc<str>>, Option<(Arc<str>, u32)>),
+    /// Required anti-affinity of pods that are there, as far as it means its members.
+    pub guards: Vec<Arc<PodTerm>>,
     /// The namespace, where a pool above counts by namespace or the pool shares among namespaces.
     pub namespace: Option<Arc<str>>,
     /// Whether it may be evicted, and so be admitted on borrowed quota.

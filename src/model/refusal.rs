@@ -19,18 +19,44 @@ pub enum NodeRejection {
     Tainted,
     /// `nodeSelector` or required node affinity does not match.
     NotSelected,
+    /// The volume of a claim is not reached from it.
+    VolumeElsewhere,
     /// A host port is taken.
     PortTaken,
     /// It has too little of a resource left, though it would have enough if it were empty.
     Insufficient(ResourceId),
     /// It has too little of a resource even when it is empty.
     TooSmall(ResourceId),
+    /// It lacks the label of a spread constraint.
+    TopologyLabelMissing,
+    /// A spread constraint would be broken: other domains have too few.
+    TopologySpread,
+    /// No pod that required affinity wants near is in its domain.
+    PodAffinity,
+    /// A pod that required anti-affinity wants away is in its domain.
+    PodAntiAffinity,
+    /// The required anti-affinity of a pod in its domain keeps it off.
+    ExistingAntiAffinity,
 }
 
 impl NodeRejection {
     /// Whether it can pass when others leave the node.
     pub fn may_pass(self) -> bool {
-        matches!(self, Self::PortTaken | Self::Insufficient(_))
+        match self {
+            Self::PortTaken
+            | Self::Insufficient(_)
+            | Self::TopologySpread
+            | Self::PodAntiAffinity
+            | Self::ExistingAntiAffinity => true,
+            Self::NotReady
+            | Self::Unschedulable
+            | Self::Tainted
+            | Self::NotSelected
+            | Self::VolumeElsewhere
+            | Self::TooSmall(_)
+            | Self::TopologyLabelMissing
+            | Self::PodAffinity => false,
+        }
     }
 }
 

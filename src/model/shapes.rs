@@ -1,11 +1,12 @@
 //! Shapes of members, interned: what is equal is stored and decided once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ids::{ShapeId, Slab};
 use super::resources::{Amounts, ResourceTable};
 use super::spec::{NamedAmounts, ShapeSpec};
+use super::terms::PodTerms;
 
 /// An interned shape.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ impl Shape {
 pub struct Shapes {
     all: Slab<Shape>,
     ids: BTreeMap<Arc<ShapeSpec>, ShapeId>,
+    /// Those that may come to fit when pods come that they want near, or that are counted.
+    social: BTreeSet<ShapeId>,
 }
 
 impl Shapes {
@@ -43,6 +46,9 @@ impl Shapes {
         let shape = Shape { spec: Arc::clone(spec), requests: intern(&spec.requests, table), users: 1 };
         let id = ShapeId(self.all.insert(shape));
         self.ids.insert(Arc::clone(spec), id);
+        if spec.terms.as_ref().is_some_and(|terms| !terms.near.is_empty() || !terms.spread.is_empty()) {
+            self.social.insert(id);
+        }
         id
     }
 
@@ -54,7 +60,18 @@ impl Shapes {
             && let Some(shape) = self.all.remove(id.0)
         {
             self.ids.remove(&shape.spec);
+            self.social.remove(&id);
         }
+    }
+
+    /// Whether some shape may come to fit when pods come.
+    pub fn has_social(&self) -> bool {
+        !self.social.is_empty()
+    }
+
+    /// What such shapes want of the pods around them.
+    pub fn social(&self) -> impl Iterator<Item = &PodTerms> {
+        self.social.iter().filter_map(|id| self.get(*id)?.spec.terms.as_deref())
     }
 
     /// All shapes, by id.

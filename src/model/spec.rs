@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::amount::{Amount, Limit};
 use super::indexes::IndexSet;
 use super::selector::{LabelSelector, Labels, NodeTerm, Requirement, Taint, Toleration};
+use super::terms::{Neighbour, PodTerms};
 use super::time::{Span, Time};
 
 /// Amounts by resource name, as deltas carry them; the world interns the names.
@@ -219,6 +220,8 @@ pub struct PoolSpec {
     pub min_runtime: Span,
     /// How nodes are chosen.
     pub strategy: Strategy,
+    /// Members of one workload are kept together in a domain of that node label, if that can be.
+    pub topology_key: Option<Arc<str>>,
     /// Most workloads that run at once, in the subtree.
     pub max_running: Option<u32>,
     /// Most workloads that wait at once, in the subtree.
@@ -265,6 +268,7 @@ impl Default for PoolSpec {
             reclaim: Reclaim::default(),
             min_runtime: Span(0),
             strategy: Strategy::default(),
+            topology_key: None,
             max_running: None,
             max_queued: None,
             max_running_per_namespace: None,
@@ -331,6 +335,12 @@ pub struct ShapeSpec {
     pub tolerations: Vec<Toleration>,
     /// Ports on the node.
     pub host_ports: Vec<HostPort>,
+    /// Preferred node affinity: weights and terms.
+    pub preferred: Vec<(i64, NodeTerm)>,
+    /// Claims of its volumes that are there before its pods are: `namespace/name`.
+    pub claims: Vec<Arc<str>>,
+    /// What it wants of the pods around it, if anything.
+    pub terms: Option<Box<PodTerms>>,
 }
 
 /// How a finished workload ended.
@@ -459,6 +469,12 @@ pub struct WorkloadSpec {
     pub ttl_after_finished: Option<Span>,
     /// In place of the pool's.
     pub strategy: Option<Strategy>,
+    /// In place of the pool's.
+    pub topology_key: Option<Arc<str>>,
+    /// Its members are spread over the domains of that node label, with no more than that difference.
+    pub spread: Option<(Arc<str>, u32)>,
+    /// Labels of the template.
+    pub labels: Arc<Labels>,
     /// What each member asks for, or what is wrong with the template (fields and what to write).
     pub shape: Result<Arc<ShapeSpec>, Arc<str>>,
     /// What its status said when it was read.
@@ -489,6 +505,9 @@ impl Default for WorkloadSpec {
             max_wait: None,
             ttl_after_finished: None,
             strategy: None,
+            topology_key: None,
+            spread: None,
+            labels: Arc::default(),
             shape: Ok(Arc::default()),
             record: WorkloadRecord::default(),
         }
@@ -559,6 +578,8 @@ pub struct PodSpec {
     pub requests: NamedAmounts,
     /// Ports on the node.
     pub host_ports: Vec<HostPort>,
+    /// As others see it who want to be near it or apart from it.
+    pub neighbour: Arc<Neighbour>,
     /// Set if a workload owns it.
     pub member: Option<MemberRef>,
 }

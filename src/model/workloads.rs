@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ids::{NodeId, PoolId, ShapeId};
+use super::ids::{NodeId, PeerId, PoolId, ShapeId};
 use super::indexes::IndexSet;
 use super::queue::{Class, Rank};
 use super::refusal::Refusal;
@@ -159,6 +159,8 @@ pub struct Workload {
     pub pool: Option<PoolId>,
     /// What a member asks for.
     pub shape: Option<ShapeId>,
+    /// As what its members are counted that are about to start, once there were any.
+    pub peer: Option<PeerId>,
     /// Where it is.
     pub phase: Phase,
     /// By index; empty unless admitted or stopping.

@@ -4,12 +4,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::ids::{NodeId, PoolId, Slab, WorkloadId};
+use super::ids::{NodeId, PeerId, PoolId, Slab, WorkloadId};
 use super::nodes::{Node, NodeSet};
+use super::peers::{Moved, Part, Peers};
 use super::pods::Pod;
 use super::pools::{Harm, Pool, Use};
 use super::resources::{Amounts, ResourceId, ResourceTable};
-use super::selector::Labels;
+use super::selector::{Labels, NodeTerm};
 use super::shapes::Shapes;
 use super::spec::{HostPort, MemberRef, WorkloadRecord};
 use super::time::{Span, Time};
@@ -79,6 +80,9 @@ pub struct World {
     pub(crate) by_pool: BTreeMap<Arc<str>, BTreeSet<WorkloadId>>,
     pub(crate) by_namespace: BTreeMap<Arc<str>, BTreeSet<WorkloadId>>,
     pub(crate) pods: BTreeMap<Arc<str>, Pod>,
+    pub(crate) peers: Peers,
+    pub(crate) moved: Moved,
+    pub(crate) claims: BTreeMap<Arc<str>, Arc<[NodeTerm]>>,
     pub(crate) strays: BTreeSet<Arc<str>>,
     pub(crate) leftovers: BTreeSet<Arc<str>>,
     pub(crate) unbound: BTreeSet<(Time, Arc<str>)>,
@@ -109,6 +113,7 @@ pub(crate) struct Effect {
     leaving: bool,
     assumed: Option<NodeId>,
     live: Option<NodeId>,
+    peer: Option<PeerId>,
     load: Amounts,
     ports: Vec<HostPort>,
 }
@@ -274,6 +279,7 @@ impl World {
             Slot::Live => {
                 if let Some(pod) = member.pod.as_ref().and_then(|uid| self.pods.get(uid)) {
                     effect.live = pod.node.filter(|_| pod.loads());
+                    effect.peer = Some(pod.peer);
                     effect.load = pod.requests.clone();
                 }
             }
@@ -303,6 +309,7 @@ impl World {
                 }
             });
         }
+        self.shift_as_peer(id, effect, add);
         if let Some(node) = effect.assumed {
             let ours = self.counts_as_member(node, effect.pool);
             self.change_node(node, |node| {
@@ -324,6 +331,20 @@ impl World {
         }
         if let Some(node) = effect.live.filter(|_| effect.leaving) {
             self.change_node(node, |node| count(&mut node.leaving, &effect.load));
+        }
+    }
+
+    /// A member that is about to start is counted as its pod will be; one that leaves is counted as leaving.
+    fn shift_as_peer(&mut self, id: WorkloadId, effect: &Effect, add: bool) {
+        if let Some(node) = effect.assumed
+            && let Some(peer) = self.peer_of(id)
+        {
+            self.shift_peer(peer, node, Part::All, add);
+            if effect.leaving {
+                self.shift_peer(peer, node, Part::Leaving, add);
+            }
+        } else if let (Some(node), Some(peer)) = (effect.live.filter(|_| effect.leaving), effect.peer) {
+            self.shift_peer(peer, node, Part::Leaving, add);
         }
     }
 
@@ -420,6 +441,9 @@ impl World {
             }
         });
         self.count_phase(id, true);
+        if !self.workload(id).is_some_and(|workload| holds_quota(&workload.phase)) {
+            self.forget_peer(id);
+        }
         self.touch(id);
         self.changed_pools.extend(self.workload(id).and_then(|workload| workload.pool));
     }

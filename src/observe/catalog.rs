@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::template::{Template, Templates};
+use super::template::{Owner, Template, Templates};
+use super::volume::Volumes;
 use super::{Notes, arc, names, patch, pod, pool, workload};
 use crate::api::pool::{ResourcePool, ResourcePoolStatus};
-use crate::api::pruned::{Pod, Poison, PriorityClass};
+use crate::api::pruned::{PersistentVolume, PersistentVolumeClaim, Pod, Poison, PriorityClass};
 use crate::api::workload::{PooledWorkload, PooledWorkloadStatus};
 use crate::model::delta::Delta;
 use crate::model::spec::{MemberRef, PoolSpec, WorkloadSpec};
@@ -65,6 +66,7 @@ pub struct Catalog {
     /// Value and whether it is the default, by name.
     classes: BTreeMap<Arc<str>, (i32, bool)>,
     templates: Templates,
+    volumes: Volumes,
     /// Names of members' pods, by UID, where they are not what the member's name would be.
     odd_names: BTreeMap<Arc<str>, Arc<str>>,
     touched: Touched,
@@ -287,7 +289,7 @@ impl Catalog {
         for (uid, known) in &self.workloads {
             let Some(template) = &known.template else { continue };
             let (priority, shape) = match self.priority(known.priority, known.class.as_ref()) {
-                Ok(priority) => (priority, template.shape.clone()),
+                Ok(priority) => (priority, template.shape_for(owner_of(&known.spec))),
                 // What runs keeps the priority that it has.
                 Err(problem) => (known.spec.priority, Err(Arc::from(problem))),
             };
@@ -325,6 +327,26 @@ impl Catalog {
         }
     }
 
+    /// A claim of a volume was seen.
+    pub fn claim(&mut self, seen: &PersistentVolumeClaim) -> Vec<Delta> {
+        self.volumes.claim(seen)
+    }
+
+    /// A claim of a volume is gone.
+    pub fn claim_gone(&mut self, namespace: &str, name: &str) -> Vec<Delta> {
+        self.volumes.claim_gone(namespace, name)
+    }
+
+    /// A volume was seen.
+    pub fn volume(&mut self, seen: &PersistentVolume) -> Vec<Delta> {
+        self.volumes.volume(seen, &mut self.notes)
+    }
+
+    /// A volume is gone.
+    pub fn volume_gone(&mut self, name: &str) -> Vec<Delta> {
+        self.volumes.volume_gone(name)
+    }
+
     /// A pod was seen; nothing comes of one that is on no node and nobody's member.
     pub fn pod(&mut self, seen: &Pod) -> Option<Delta> {
         let delta = pod::pod(seen, &mut self.notes)?;
@@ -346,6 +368,11 @@ impl Catalog {
         }
         delta
     }
+}
+
+/// Whose pods are made of the template of a workload.
+fn owner_of(spec: &WorkloadSpec) -> Owner<'_> {
+    Owner { namespace: &spec.namespace, name: &spec.name, uid: &spec.uid, pool: &spec.pool }
 }
 
 fn text(status: Option<&PooledWorkloadStatus>) -> Box<str> {

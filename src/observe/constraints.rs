@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1 as core;
 
 use super::requests;
 use super::selectors::{node_term, toleration};
+use super::terms::{Whose, pod_terms};
+use super::volume::claim_name;
 use crate::api::pruned;
 use crate::model::selector::{NodeTerm, Operator, Requirement, Toleration};
 use crate::model::spec::ShapeSpec;
@@ -34,7 +36,50 @@ pub fn shape(spec: &core::PodSpec) -> Result<ShapeSpec, String> {
         affinity: affinity(spec)?,
         tolerations: tolerations(spec)?,
         host_ports: requests::host_ports(&pruned),
+        preferred: preferred(spec)?,
+        claims: Vec::new(),
+        terms: None,
     })
+}
+
+/// Whether the shape hangs on whose pods they are: what is wanted of the pods around, and claims.
+pub fn is_personal(spec: &core::PodSpec) -> bool {
+    let affinity = spec.affinity.as_ref();
+    affinity.is_some_and(|one| one.pod_affinity.is_some() || one.pod_anti_affinity.is_some())
+        || spec.topology_spread_constraints.as_ref().is_some_and(|all| !all.is_empty())
+        || claims(spec).next().is_some()
+}
+
+/// The shape of pods of one workload, of that of the template.
+///
+/// # Errors
+/// What is wrong, with its field, for people.
+pub fn personal(shape: &ShapeSpec, spec: &core::PodSpec, whose: Whose<'_>) -> Result<ShapeSpec, String> {
+    let terms = pod_terms(spec, whose).map_err(|problem| format!("{FIELD}.{problem}"))?;
+    let mut claims: Vec<Arc<str>> = claims(spec).map(|name| claim_name(whose.namespace, name)).collect();
+    claims.sort();
+    claims.dedup();
+    Ok(ShapeSpec { claims, terms, ..shape.clone() })
+}
+
+fn claims(spec: &core::PodSpec) -> impl Iterator<Item = &str> {
+    let claims = spec.volumes.iter().flatten().filter_map(|volume| volume.persistent_volume_claim.as_ref());
+    claims.map(|claim| claim.claim_name.as_str())
+}
+
+fn preferred(spec: &core::PodSpec) -> Result<Vec<(i64, NodeTerm)>, String> {
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let preferred =
+        affinity.and_then(|node| node.preferred_during_scheduling_ignored_during_execution.as_ref());
+    let at = "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution";
+    let one = |(index, one): (usize, &core::PreferredSchedulingTerm)| {
+        let field = format!("{FIELD}.{at}[{index}].preference");
+        let term = node_term(&one.preference, &field)?;
+        // An empty term says nothing, and one without weight prefers nothing.
+        let weighs = one.weight != 0 && !(term.labels.is_empty() && term.name.is_empty());
+        Ok::<_, String>(weighs.then_some((i64::from(one.weight), term)))
+    };
+    preferred.into_iter().flatten().enumerate().map(one).filter_map(Result::transpose).collect()
 }
 
 fn selector(spec: &core::PodSpec) -> Vec<Requirement> {

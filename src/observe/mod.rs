@@ -15,6 +15,8 @@ pub mod pool;
 pub mod requests;
 pub mod selectors;
 pub mod template;
+pub mod terms;
+pub mod volume;
 pub mod workload;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as MetaTime;

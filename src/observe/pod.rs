@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use super::requests;
-use super::{Notes, arc, names, time};
+use super::{Notes, arc, names, requests, terms, time};
 use crate::api::labels;
 use crate::api::pruned::{Condition, ContainerStatus, Pod, PodStatus};
 use crate::model::delta::Delta;
@@ -52,6 +51,7 @@ pub fn pod(pod: &Pod, notes: &mut Notes) -> Option<Delta> {
         phase: phase(&pod.status),
         requests: requests::effective(&pod.spec, &pod.status, &of_what, notes),
         host_ports: requests::host_ports(&pod.spec),
+        neighbour: Arc::new(terms::neighbour(pod)),
         member,
     })))
 }

@@ -6,9 +6,12 @@ use std::sync::{Arc, Weak};
 use k8s_openapi::api::core::v1::PodSpec;
 
 use super::constraints;
+use super::terms::Whose;
+use crate::api::labels;
 use crate::api::template::{check_pod_template, derived};
 use crate::api::workload::{Completion, PodTemplate};
 use crate::model::amount::Amount;
+use crate::model::selector::Labels;
 use crate::model::spec::ShapeSpec;
 
 /// Where the template of a pod stands in a workload.
@@ -21,16 +24,51 @@ pub struct Template {
     pub labels: BTreeMap<String, String>,
     /// Annotations of each pod.
     pub annotations: BTreeMap<String, String>,
-    /// The shape of each pod, or what is wrong with the template.
-    pub shape: Result<Arc<ShapeSpec>, Arc<str>>,
+    /// The labels, as the world keeps them.
+    pub model_labels: Arc<Labels>,
+    /// Whether the shape hangs on whose pods they are.
+    personal: bool,
+    /// The shape of each pod, or what is wrong with the template; without what hangs on whose pods they are.
+    shape: Result<Arc<ShapeSpec>, Arc<str>>,
     /// The checked pod spec; empty if something is wrong with it.
     pod: Box<str>,
+}
+
+/// Whose pods are made of a template.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// Namespace of the workload.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its UID.
+    pub uid: &'a str,
+    /// Its pool.
+    pub pool: &'a str,
 }
 
 impl Template {
     /// The checked pod spec; none if something is wrong with it, which [`Template::shape`] says.
     pub fn pod(&self) -> Option<PodSpec> {
         serde_json::from_str(&self.pod).ok()
+    }
+
+    /// The shape of the pods of one workload.
+    ///
+    /// # Errors
+    /// What is wrong with the template.
+    pub fn shape_for(&self, of: Owner<'_>) -> Result<Arc<ShapeSpec>, Arc<str>> {
+        let shape = self.shape.clone()?;
+        let Some(pod) = self.pod().filter(|_| self.personal) else { return Ok(shape) };
+        let mut labels = (*self.model_labels).clone();
+        for (key, value) in
+            [(labels::POOL, of.pool), (labels::WORKLOAD, of.name), (labels::WORKLOAD_UID, of.uid)]
+        {
+            labels.insert(key.into(), value.into());
+        }
+        let namespace: Arc<str> = of.namespace.into();
+        let personal = constraints::personal(&shape, &pod, Whose { namespace: &namespace, labels: &labels });
+        personal.map(Arc::new).map_err(Arc::from)
     }
 
     fn check(template: &PodTemplate, completion: Completion) -> Self {
@@ -58,13 +96,22 @@ impl Template {
             shape
                 .requests
                 .extend(more.iter().map(|(name, units)| (Arc::from(name.as_str()), Amount::new(*units))));
-            Ok((shape, json))
+            Ok((shape, json, constraints::is_personal(&pod)))
         });
-        let (shape, pod) = match checked {
-            Ok((shape, json)) => (Ok(Arc::new(shape)), json),
-            Err(problem) => (Err(Arc::from(problem)), String::new()),
+        let (shape, pod, personal) = match checked {
+            Ok((shape, json, personal)) => (Ok(Arc::new(shape)), json, personal),
+            Err(problem) => (Err(Arc::from(problem)), String::new(), false),
         };
-        Self { labels: metadata.labels, annotations: metadata.annotations, shape, pod: pod.into() }
+        let own = metadata.labels.iter();
+        let own = own.map(|(key, value)| (Arc::from(key.as_str()), Arc::from(value.as_str()))).collect();
+        Self {
+            labels: metadata.labels,
+            annotations: metadata.annotations,
+            model_labels: Arc::new(own),
+            personal,
+            shape,
+            pod: pod.into(),
+        }
     }
 }
 

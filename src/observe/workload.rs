@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::template::Template;
+use super::template::{Owner, Template};
 use super::{arc, names, pool, time};
 use crate::api::workload::{self, PooledWorkload, PooledWorkloadStatus};
 use crate::api::{Duration, Reason, conditions};
@@ -41,9 +41,19 @@ pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template
         placement,
         template: _,
     } = spec;
+    let workload::WorkloadPlacement { strategy, topology_key, spread } =
+        placement.clone().unwrap_or_default();
     let replicas = u32::try_from(*replicas).unwrap_or(1).clamp(1, MOST_MEMBERS);
     let (priority, shape) = match priority {
-        Ok(priority) => (priority, template.shape.clone()),
+        Ok(priority) => {
+            let owner = Owner {
+                namespace: metadata.namespace.as_deref().unwrap_or_default(),
+                name: metadata.name.as_deref().unwrap_or_default(),
+                uid: metadata.uid.as_deref().unwrap_or_default(),
+                pool,
+            };
+            (priority, template.shape_for(owner))
+        }
         Err(problem) => (0, Err(Arc::from(problem))),
     };
     WorkloadSpec {
@@ -69,7 +79,13 @@ pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template
         max_duration: max_duration.map(span),
         max_wait: max_wait.map(span),
         ttl_after_finished: ttl_after_finished.map(span),
-        strategy: placement.as_ref().and_then(|placement| placement.strategy).map(pool::strategy),
+        strategy: strategy.map(pool::strategy),
+        topology_key: topology_key.as_deref().map(Arc::from),
+        spread: spread.as_ref().map(|spread| {
+            let max_skew = u32::try_from(spread.max_skew).unwrap_or(1).max(1);
+            (Arc::from(spread.topology_key.as_str()), max_skew)
+        }),
+        labels: Arc::clone(&template.model_labels),
         shape,
         record: object.status.as_ref().map(record).unwrap_or_default(),
     }

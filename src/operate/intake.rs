@@ -4,7 +4,7 @@ use kube::core::ObjectMeta;
 use tracing::warn;
 
 use super::term::{Ended, Term};
-use crate::api::pruned::{Guarded, Node, Pod, PriorityClass};
+use crate::api::pruned::{Guarded, Node, PersistentVolume, PersistentVolumeClaim, Pod, PriorityClass};
 use crate::apply::Answer;
 use crate::model::delta::Delta;
 use crate::model::time::Time;
@@ -27,6 +27,8 @@ impl Term {
                 one(change, |seen| namespace::namespace(&seen), |key| Delta::NamespaceGone(key.name.into()))
             }
             Seen::PriorityClass(change) => self.priority_class(change),
+            Seen::Claim(change) => self.claim(change),
+            Seen::Volume(change) => self.volume(change),
         };
         match deltas {
             Shown::Listed => {
@@ -119,6 +121,24 @@ impl Term {
                 let metadata = ObjectMeta { uid: Some(uid), ..ObjectMeta::default() };
                 Shown::Deltas(vec![self.catalog.pod_gone(&Pod { metadata, ..Pod::default() })])
             }
+            Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
+            Change::Listed => Shown::Listed,
+        }
+    }
+
+    fn claim(&mut self, change: Change<PersistentVolumeClaim>) -> Shown {
+        match change {
+            Change::Applied(seen) => Shown::Deltas(self.catalog.claim(&seen)),
+            Change::Gone(key) => Shown::Deltas(self.catalog.claim_gone(&key.namespace, &key.name)),
+            Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
+            Change::Listed => Shown::Listed,
+        }
+    }
+
+    fn volume(&mut self, change: Change<PersistentVolume>) -> Shown {
+        match change {
+            Change::Applied(seen) => Shown::Deltas(self.catalog.volume(&seen)),
+            Change::Gone(key) => Shown::Deltas(self.catalog.volume_gone(&key.name)),
             Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
             Change::Listed => Shown::Listed,
         }

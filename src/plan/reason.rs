@@ -114,6 +114,12 @@ fn nodes(tally: &NodeTally, table: &ResourceTable) -> PendingNodes {
             NodeRejection::Unschedulable => "Unschedulable".to_owned(),
             NodeRejection::Tainted => "Tainted".to_owned(),
             NodeRejection::NotSelected => "NotSelected".to_owned(),
+            NodeRejection::VolumeElsewhere => "VolumeElsewhere".to_owned(),
+            NodeRejection::TopologyLabelMissing => "TopologyLabelMissing".to_owned(),
+            NodeRejection::TopologySpread => "TopologySpread".to_owned(),
+            NodeRejection::PodAffinity => "PodAffinity".to_owned(),
+            NodeRejection::PodAntiAffinity => "PodAntiAffinity".to_owned(),
+            NodeRejection::ExistingAntiAffinity => "ExistingAntiAffinity".to_owned(),
             NodeRejection::PortTaken => "PortTaken".to_owned(),
             NodeRejection::Insufficient(resource) => format!("Insufficient {}", table.name(*resource)),
             NodeRejection::TooSmall(resource) => format!("TooSmall {}", table.name(*resource)),
@@ -292,13 +298,29 @@ fn of_nodes(tally: &NodeTally, table: &ResourceTable) -> String {
         ),
     };
     let each = rejected.iter().map(|(rejection, count)| {
-        let (is, has) = if *count == 1 { ("is", "has") } else { ("are", "have") };
+        let (is, has, does) = if *count == 1 { ("is", "has", "does") } else { ("are", "have", "do") };
         match rejection {
             NodeRejection::NotReady => format!("{count} {is} not ready"),
             NodeRejection::Unschedulable => format!("{count} {is} cordoned"),
             NodeRejection::Tainted => format!("{count} {has} a taint that it does not tolerate"),
             NodeRejection::NotSelected => {
                 format!("{count} {is} not selected by its nodeSelector or affinity")
+            }
+            NodeRejection::VolumeElsewhere => format!("{count} {does} not reach its volume"),
+            NodeRejection::TopologyLabelMissing => {
+                format!("{count} {has} no label of its spread constraints")
+            }
+            NodeRejection::TopologySpread => {
+                format!("{count} {is} where its spread allows no more before others have as many")
+            }
+            NodeRejection::PodAffinity => {
+                format!("{count} {is} not near the pods that its affinity requires")
+            }
+            NodeRejection::PodAntiAffinity => {
+                format!("{count} {is} near pods that its anti-affinity keeps away from")
+            }
+            NodeRejection::ExistingAntiAffinity => {
+                format!("{count} {is} near pods whose anti-affinity keeps it off")
             }
             NodeRejection::PortTaken => format!("{count} {has} its host port taken"),
             NodeRejection::Insufficient(resource) => {

@@ -6,12 +6,23 @@ use tokio::task::JoinSet;
 
 use super::follow::{Change, Follow, follow};
 use super::freshness::Freshness;
-use crate::api::pruned::{Guarded, Namespace, Node, Pod, PriorityClass};
+use crate::api::pruned::{
+    Guarded, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PriorityClass,
+};
 use crate::api::{PooledWorkload, ResourcePool};
 use crate::observe::pod::owner;
 
 /// The kinds, in the order of their marks.
-pub const KINDS: [&str; 6] = ["ResourcePool", "PooledWorkload", "Pod", "Node", "Namespace", "PriorityClass"];
+pub const KINDS: [&str; 8] = [
+    "ResourcePool",
+    "PooledWorkload",
+    "Pod",
+    "Node",
+    "Namespace",
+    "PriorityClass",
+    "PersistentVolumeClaim",
+    "PersistentVolume",
+];
 
 /// One change of one object.
 #[derive(Debug)]
@@ -28,6 +39,10 @@ pub enum Seen {
     Namespace(Change<Namespace>),
     /// Of a priority class.
     PriorityClass(Change<PriorityClass>),
+    /// Of a claim of a volume.
+    Claim(Change<PersistentVolumeClaim>),
+    /// Of a volume.
+    Volume(Change<PersistentVolume>),
 }
 
 impl Seen {
@@ -40,6 +55,8 @@ impl Seen {
             Self::Node(_) => 3,
             Self::Namespace(_) => 4,
             Self::PriorityClass(_) => 5,
+            Self::Claim(_) => 6,
+            Self::Volume(_) => 7,
         }
     }
 }
@@ -59,6 +76,8 @@ pub fn watch_all(
     watches.spawn(follow(client.clone(), how, mark(3), |_| true, Seen::Node, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(4), |_| true, Seen::Namespace, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(5), |_| true, Seen::PriorityClass, out.clone()));
+    watches.spawn(follow(client.clone(), how, mark(6), |_| true, Seen::Claim, out.clone()));
+    watches.spawn(follow(client.clone(), how, mark(7), |_| true, Seen::Volume, out.clone()));
     watches
 }
 

@@ -69,6 +69,101 @@ fn what_weir_sets_itself_is_refused() {
 }
 
 #[test]
+fn terms_about_pods_around_are_read_to_their_depth() {
+    let required = |kind: &str, term: &str| {
+        pod(&format!(
+            "{{affinity: {{{kind}: {{requiredDuringSchedulingIgnoredDuringExecution: [{term}]}}}}}}"
+        ))
+    };
+    let spread = |more: &str| {
+        pod(&format!(
+            "{{topologySpreadConstraints: [{{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule{more}}}]}}"
+        ))
+    };
+    taken(&[
+        required(
+            "podAffinity",
+            "{topologyKey: z, labelSelector: {matchLabels: {app: web}}, namespaces: [a]}",
+        ),
+        required(
+            "podAntiAffinity",
+            "{topologyKey: z, labelSelector: {}, matchLabelKeys: [version], namespaceSelector: {}}",
+        ),
+        required(
+            "podAntiAffinity",
+            "{topologyKey: z, labelSelector: {}, matchLabelKeys: [weir.dev/workload-uid]}",
+        ),
+        spread(
+            ", labelSelector: {matchExpressions: [{key: app, operator: Exists}]}, minDomains: 2, nodeTaintsPolicy: Honor",
+        ),
+        pod(
+            "{affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {}}]}}}",
+        ),
+    ]);
+    refused(&[
+        (required("podAffinity", "{topologyKey: ''}"), "topologyKey: write the key of a node label"),
+        (
+            required("podAffinity", "{topologyKey: z, matchLabelKeys: [version]}"),
+            "matchLabelKeys: leave it away, or write a labelSelector",
+        ),
+        (
+            required(
+                "podAffinity",
+                "{topologyKey: z, labelSelector: {}, matchLabelKeys: [v], mismatchLabelKeys: [v]}",
+            ),
+            "mismatchLabelKeys: \"v\" is in matchLabelKeys too",
+        ),
+        (
+            required(
+                "podAntiAffinity",
+                "{topologyKey: z, labelSelector: {matchLabels: {weir.dev/index: '0'}}}",
+            ),
+            "leave weir.dev/index away: members of a workload are placed alike",
+        ),
+        (
+            required(
+                "podAntiAffinity",
+                "{topologyKey: z, labelSelector: {matchExpressions: [{key: a, operator: Gt, values: ['1']}]}}",
+            ),
+            "operator: \"Gt\" is not known: write In, NotIn, Exists, DoesNotExist",
+        ),
+        (required("podAffinity", "{topologyKey: z, namespaces: [A_B]}"), "namespaces[0]: \"A_B\" is no name"),
+        (
+            pod(
+                "{affinity: {podAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 0, podAffinityTerm: {topologyKey: z}}]}}}",
+            ),
+            "weight: write 1 to 100",
+        ),
+        (
+            pod(
+                "{affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 101, preference: {}}]}}}",
+            ),
+            "weight: write 1 to 100",
+        ),
+        (spread(", minDomains: 0"), "minDomains: write 1 or more"),
+        (spread(", nodeAffinityPolicy: Always"), "nodeAffinityPolicy: \"Always\" is not known"),
+        (
+            pod(
+                "{topologySpreadConstraints: [{maxSkew: 0, topologyKey: z, whenUnsatisfiable: ScheduleAnyway}]}",
+            ),
+            "maxSkew: write 1 or more",
+        ),
+        (
+            pod(
+                "{topologySpreadConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: ScheduleAnyway, minDomains: 2}]}",
+            ),
+            "minDomains: leave it away, or set whenUnsatisfiable to DoNotSchedule",
+        ),
+        (
+            pod(
+                "{topologySpreadConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: ScheduleAnyway}, {maxSkew: 2, topologyKey: z, whenUnsatisfiable: ScheduleAnyway}]}",
+            ),
+            "topologySpreadConstraints[1].topologyKey: \"z\" is there twice",
+        ),
+    ]);
+}
+
+#[test]
 fn what_no_filter_honours_yet_is_refused() {
     refused(&[
         (pod("{runtimeClassName: gvisor}"), "runtimeClassName: runtime classes are not supported yet"),
@@ -76,30 +171,6 @@ fn what_no_filter_honours_yet_is_refused() {
         (
             pod("{resources: {requests: {cpu: 1}}}"),
             "resources: resources of the whole pod are not supported yet",
-        ),
-        (
-            pod(
-                "{topologySpreadConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]}",
-            ),
-            "topologySpreadConstraints: spread constraints are not supported yet",
-        ),
-        (
-            pod(
-                "{affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: z}]}}}",
-            ),
-            "affinity.podAffinity: affinity to pods is not supported yet",
-        ),
-        (
-            pod(
-                "{affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: z}]}}}",
-            ),
-            "affinity.podAntiAffinity: anti-affinity to pods is not supported yet",
-        ),
-        (
-            pod(
-                "{affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {}}]}}}",
-            ),
-            "preferred node affinity is not supported yet",
         ),
         (
             pod("{securityContext: {sysctls: [{name: kernel.msgmax, value: '1'}]}}"),

@@ -108,6 +108,7 @@ fn pod(workload: &Arc<str>, node: &Arc<str>, requests: NamedAmounts, phase: PodP
         phase,
         requests,
         host_ports: Vec::new(),
+        neighbour: Default::default(),
         member: Some(MemberRef { workload: workload.clone(), index: 0, attempt: 0 }),
     }))
 }

@@ -120,6 +120,7 @@ impl Cluster {
             phase,
             requests: cpus(self.work[uid].0),
             host_ports: Vec::new(),
+            neighbour: Default::default(),
             member: Some(MemberRef { workload: Arc::clone(uid), index: 0, attempt }),
         }))
     }

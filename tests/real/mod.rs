@@ -10,3 +10,5 @@ pub mod cluster;
 mod faults;
 mod nodes;
 pub mod operator;
+mod probes;
+mod scheduler;

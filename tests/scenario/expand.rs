@@ -53,7 +53,7 @@ impl Key {
 
 /// Whether objects of a kind live in namespaces.
 pub fn is_namespaced(kind: &str) -> bool {
-    !matches!(kind, "Node" | "Namespace" | "ResourcePool" | "PriorityClass")
+    !matches!(kind, "Node" | "Namespace" | "ResourcePool" | "PriorityClass" | "PersistentVolume")
 }
 
 /// The manifests that a document stands for.

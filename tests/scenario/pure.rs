@@ -206,6 +206,10 @@ impl Pure {
                 self.catalog.priority_class(&serde_json::from_value::<PriorityClass>(object).unwrap())
             }
             ("PriorityClass", true) => self.catalog.priority_class_gone(&key.name),
+            ("PersistentVolumeClaim", false) => self.catalog.claim(&serde_json::from_value(object).unwrap()),
+            ("PersistentVolumeClaim", true) => self.catalog.claim_gone(&key.namespace, &key.name),
+            ("PersistentVolume", false) => self.catalog.volume(&serde_json::from_value(object).unwrap()),
+            ("PersistentVolume", true) => self.catalog.volume_gone(&key.name),
             _ => Vec::new(),
         };
         for delta in deltas {

@@ -91,6 +91,8 @@ fn collection(kind: &str, namespace: &str) -> String {
         "Node" => ("/api/v1", "nodes"),
         "Namespace" => ("/api/v1", "namespaces"),
         "ResourceQuota" => ("/api/v1", "resourcequotas"),
+        "PersistentVolume" => ("/api/v1", "persistentvolumes"),
+        "PersistentVolumeClaim" => ("/api/v1", "persistentvolumeclaims"),
         "ServiceAccount" => ("/api/v1", "serviceaccounts"),
         "Event" => ("/apis/events.k8s.io/v1", "events"),
         "PriorityClass" => ("/apis/scheduling.k8s.io/v1", "priorityclasses"),

@@ -45,6 +45,8 @@ impl Prefix {
             "PooledWorkload" => &["/spec/pool", "/spec/priorityClassName"],
             "ResourcePool" => &["/spec/parent"],
             "Pod" => &["/spec/nodeName"],
+            "PersistentVolumeClaim" => &["/spec/volumeName"],
+            "PersistentVolume" => &["/spec/claimRef/namespace"],
             "Node" => &["/metadata/labels/kubernetes.io~1hostname"],
             _ => &[],
         };

@@ -148,6 +148,7 @@ impl Company {
             // No pod asks for a licence.
             requests: amounts(&[("cpu", 1000), ("pods", 1)]),
             host_ports: Vec::new(),
+            neighbour: Default::default(),
             member: Some(MemberRef { workload: Arc::clone(uid), index: 0, attempt }),
         })));
     }

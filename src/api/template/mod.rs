@@ -9,6 +9,7 @@ mod derived;
 mod nodes;
 mod refused;
 mod resources;
+mod terms;
 mod volumes;
 
 use k8s_openapi::api::core::v1::PodSpec;
@@ -62,6 +63,7 @@ fn check(pod: &PodSpec, completion: Completion, problems: &mut Problems) {
     volumes::check(pod, problems);
     containers::check(pod, problems);
     nodes::check(pod, problems);
+    terms::check(pod, problems);
     let at = FieldPath::root();
     one_of(
         pod.dns_policy.as_deref(),

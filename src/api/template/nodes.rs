@@ -1,6 +1,6 @@
-//! What a template says about nodes: selector, required affinity, tolerations.
+//! What a template says about nodes: selector, affinity, tolerations.
 
-use k8s_openapi::api::core::v1::{NodeSelectorRequirement, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Toleration};
 
 use super::one_of;
 use crate::api::field::{FieldPath, Problems};
@@ -17,6 +17,7 @@ pub(super) fn check(pod: &PodSpec, problems: &mut Problems) {
         }
     }
     affinity(pod, problems);
+    preferred(pod, problems);
     for (index, toleration) in pod.tolerations.iter().flatten().enumerate() {
         tolerates(toleration, &FieldPath::of("tolerations").index(index), problems);
     }
@@ -37,14 +38,29 @@ fn affinity(pod: &PodSpec, problems: &mut Problems) {
     if required.node_selector_terms.is_empty() {
         problems.add(at.clone(), "write at least one term");
     }
-    for (index, term) in required.node_selector_terms.iter().enumerate() {
+    for (index, one) in required.node_selector_terms.iter().enumerate() {
+        term(one, &at.index(index), problems);
+    }
+}
+
+fn preferred(pod: &PodSpec, problems: &mut Problems) {
+    let affinity = pod.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let preferred =
+        affinity.and_then(|one| one.preferred_during_scheduling_ignored_during_execution.as_ref());
+    let at = FieldPath::of("affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution");
+    for (index, one) in preferred.into_iter().flatten().enumerate() {
         let at = at.index(index);
-        for (index, requirement) in term.match_expressions.iter().flatten().enumerate() {
-            expression(requirement, &at.key("matchExpressions").index(index), problems);
-        }
-        for (index, requirement) in term.match_fields.iter().flatten().enumerate() {
-            field(requirement, &at.key("matchFields").index(index), problems);
-        }
+        super::terms::weight(one.weight, &at, problems);
+        term(&one.preference, &at.key("preference"), problems);
+    }
+}
+
+fn term(term: &NodeSelectorTerm, at: &FieldPath, problems: &mut Problems) {
+    for (index, requirement) in term.match_expressions.iter().flatten().enumerate() {
+        expression(requirement, &at.key("matchExpressions").index(index), problems);
+    }
+    for (index, requirement) in term.match_fields.iter().flatten().enumerate() {
+        field(requirement, &at.key("matchFields").index(index), problems);
     }
 }
 

@@ -18,19 +18,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("overhead", "leave it away: it comes from a RuntimeClass, and these are not supported yet"),
     ("runtimeClassName", "runtime classes are not supported yet: leave it away"),
     ("resources", "resources of the whole pod are not supported yet: write them on the containers"),
-    (
-        "topologySpreadConstraints",
-        "spread constraints are not supported yet: leave them away; placement.strategy Spread spreads members",
-    ),
-    ("affinity.podAffinity", "affinity to pods is not supported yet: leave it away"),
-    (
-        "affinity.podAntiAffinity",
-        "anti-affinity to pods is not supported yet: leave it away; placement.strategy Spread spreads members",
-    ),
-    (
-        "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution",
-        "preferred node affinity is not supported yet: write requiredDuringSchedulingIgnoredDuringExecution or leave it away",
-    ),
 ];
 
 /// Sysctls that a kubelet allows without being told to.

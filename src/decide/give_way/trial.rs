@@ -1,6 +1,7 @@
 //! Trials: taking members out of the world and putting them back, to see what would fit without them.
 
-use crate::model::ids::{NodeId, PoolId, WorkloadId};
+use crate::model::ids::{NodeId, PeerId, PoolId, WorkloadId};
+use crate::model::peers::Part;
 use crate::model::pools::Use;
 use crate::model::resources::Amounts;
 use crate::model::spec::HostPort;
@@ -14,9 +15,18 @@ pub struct Lifted {
     pub workload: WorkloadId,
     pool: PoolId,
     charge: Amounts,
-    loads: Vec<(NodeId, Amounts, Vec<HostPort>)>,
+    loads: Vec<Load>,
     /// It is the whole workload, and not one member of it.
     whole: bool,
+}
+
+/// What one member takes of a node.
+#[derive(Debug)]
+struct Load {
+    node: NodeId,
+    requests: Amounts,
+    ports: Vec<HostPort>,
+    peer: Option<PeerId>,
 }
 
 /// Which members are lifted.
@@ -53,11 +63,21 @@ pub fn lift(world: &mut World, id: WorkloadId, which: Which) -> Option<Lifted> {
             charge.add(member.charge.as_deref().unwrap_or(&requests));
         }
         match member.slot {
-            Slot::Assumed(node) => loads.push((node, on_node.clone(), ports.clone())),
+            Slot::Assumed(node) => loads.push(Load {
+                node,
+                requests: on_node.clone(),
+                ports: ports.clone(),
+                peer: workload.peer,
+            }),
             Slot::Live => {
                 let pod = member.pod.as_ref().and_then(|uid| world.pods.get(uid));
                 if let Some((pod, node)) = pod.and_then(|pod| Some((pod, pod.node?))) {
-                    loads.push((node, pod.requests.clone(), pod.ports.clone()));
+                    loads.push(Load {
+                        node,
+                        requests: pod.requests.clone(),
+                        ports: pod.ports.clone(),
+                        peer: Some(pod.peer),
+                    });
                 }
             }
             Slot::Unplaced | Slot::Backoff(_) | Slot::Succeeded | Slot::Failed => {}
@@ -105,7 +125,10 @@ fn weigh(world: &mut World, lifted: &Lifted, add: bool) {
         }
     };
     world.change_use(lifted.pool, charge);
-    for (node, load, ports) in &lifted.loads {
+    for Load { node, requests: load, ports, peer } in &lifted.loads {
+        if let Some(peer) = peer {
+            world.peers.shift(*peer, *node, Part::All, add);
+        }
         world.change_node(*node, |node| {
             if add {
                 node.load.add(load);
@@ -124,10 +147,12 @@ fn weigh(world: &mut World, lifted: &Lifted, add: bool) {
 /// grown.
 pub fn without_trace<T>(world: &mut World, trial: impl FnOnce(&mut World) -> T) -> T {
     let (growth, changed, regrant) = (world.growth, world.changed_pools.clone(), world.regrant);
+    let turned = world.peers.turned.clone();
     let result = trial(world);
     world.growth = growth;
     world.changed_pools = changed;
     world.regrant = regrant;
+    world.peers.turned = turned;
     result
 }
 

@@ -52,6 +52,7 @@ impl Cluster {
             phase,
             requests: self.work[uid].shape.as_ref().unwrap().requests.clone(),
             host_ports: Vec::new(),
+            neighbour: Default::default(),
             member: Some(MemberRef { workload: Arc::clone(uid), index, attempt: 0 }),
         }))
     }

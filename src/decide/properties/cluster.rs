@@ -7,11 +7,12 @@ use crate::decide::decide;
 use crate::decide::decision::{Decided, Decision, Placement};
 use crate::decide::testing::{LICENCE, NAMESPACE};
 use crate::model::delta::{Delta, InFlight};
-use crate::model::refusal::{Bound, Refusal};
+use crate::model::refusal::{Bound, NodeRejection, NodeTally, Refusal};
 use crate::model::report::{MemberState, WorkloadPhase};
 use crate::model::spec::{
     MemberRef, NodeSpec, PodPhase, PodSpec, PoolSpec, StopReason, WorkloadRecord, WorkloadSpec,
 };
+use crate::model::terms::Neighbour;
 use crate::model::time::Time;
 use crate::model::world::{Tuning, World};
 
@@ -41,6 +42,18 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    fn note_around(&mut self, tally: &NodeTally) {
+        for (rejection, what) in [
+            (NodeRejection::PodAntiAffinity, "kept apart"),
+            (NodeRejection::ExistingAntiAffinity, "kept off"),
+            (NodeRejection::TopologySpread, "spread"),
+        ] {
+            if tally.rejected.contains_key(&rejection) {
+                self.note(what);
+            }
+        }
+    }
+
     pub(super) fn note(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
     }
@@ -183,7 +196,9 @@ impl Cluster {
         // What no node offers, the pod does not ask for.
         let mut requests = spec.shape.as_ref().unwrap().requests.clone();
         requests.remove(LICENCE);
+        let neighbour = Arc::new(self.world.as_neighbour(self.world.workload_ids[workload]));
         for placement in placements {
+            self.check_apart(&neighbour, &placement.node);
             let entry = InFlight {
                 workload: Arc::clone(workload),
                 pool: Arc::clone(pool),
@@ -206,12 +221,25 @@ impl Cluster {
                 phase: PodPhase::Pending,
                 requests: requests.clone(),
                 host_ports: Vec::new(),
+                neighbour: Arc::clone(&neighbour),
                 member: Some(MemberRef {
                     workload: Arc::clone(workload),
                     index: placement.index,
                     attempt: placement.attempt,
                 }),
             });
+        }
+    }
+
+    /// Whoever keeps others off, or is kept off, is alone of that name on its node.
+    fn check_apart(&self, who: &Neighbour, node: &Arc<str>) {
+        let beside = self.pods.values().filter(|pod| pod.node.as_ref() == Some(node) && !pod.phase.ended());
+        let called = |one: &Neighbour| one.labels.contains_key("app");
+        for other in beside.map(|pod| &pod.neighbour).filter(|other| called(other) && called(who)) {
+            assert!(
+                who.apart.is_empty() && other.apart.is_empty(),
+                "{who:?} is placed on {node} beside {other:?}"
+            );
         }
     }
 
@@ -277,7 +305,10 @@ impl Cluster {
                 }
                 match refusal {
                     Refusal::WaitingForQuota { .. } => self.seen.note("quota full"),
-                    Refusal::NoFittingNode(_) | Refusal::Fragmented { .. } => self.seen.note("no node"),
+                    Refusal::NoFittingNode(tally) | Refusal::Fragmented { tally, .. } => {
+                        self.seen.note("no node");
+                        self.seen.note_around(&tally);
+                    }
                     Refusal::RateLimited { .. } => self.seen.note("rate"),
                     Refusal::WouldDelay { .. } => self.seen.note("would delay"),
                     _ => {}

@@ -7,7 +7,7 @@ use proptest::strategy::Strategy as Random;
 
 use super::cluster::Cluster;
 use crate::decide::decision::Decision;
-use crate::decide::testing::{LICENCE, amounts, node, pool, with_licences, workload};
+use crate::decide::testing::{LICENCE, amounts, apart, called, node, pool, with_licences, workload};
 use crate::model::amount::{Amount, Limit};
 use crate::model::delta::Delta;
 use crate::model::spec::{
@@ -216,6 +216,13 @@ impl Cluster {
                     shape.requests.insert(LICENCE.into(), Amount::new(i64::from(least)));
                     spec.shape = Ok(Arc::new(shape));
                 }
+                // Some keep others off, some are kept off, some are spread.
+                let spec = match count % 6 {
+                    0 => apart(spec, "x"),
+                    1 => called(spec, "x"),
+                    2 => WorkloadSpec { spread: Some(("host".into(), 1)), ..spec },
+                    _ => spec,
+                };
                 self.see_workload(WorkloadSpec {
                     priority,
                     preemptible: how.preemptible,
@@ -273,6 +280,7 @@ impl Cluster {
                 phase: PodPhase::Running { ready_since: None },
                 requests: amounts(&[("cpu", cores * 1000), ("pods", 1)]),
                 host_ports: Vec::new(),
+                neighbour: Default::default(),
                 member: None,
             }),
             Step::Resize { node: at, cores } => self.see_node(node(&format!("n{at}"), cores)),
