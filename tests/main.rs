@@ -5,6 +5,7 @@
 mod api;
 mod check;
 mod docs;
+mod kubevirt;
 mod operate;
 mod policies;
 mod real;

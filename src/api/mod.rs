@@ -8,6 +8,7 @@ pub mod alerts;
 pub mod conditions;
 pub mod duration;
 pub mod field;
+pub mod kubevirt;
 pub mod labels;
 pub mod names;
 pub mod pool;

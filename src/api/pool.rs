@@ -100,6 +100,11 @@ pub struct ResourcePoolSpec {
     #[serde(default)]
     pub placement: PoolPlacement,
 
+    /// What virtual machines of the pool request where their template does not say. Absent: the parent's, at last the
+    /// settings of the cluster's KubeVirt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_machines: Option<PoolVirtualMachines>,
+
     /// Bounds on numbers of workloads and on the size of one. They bind the whole subtree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<PoolLimits>,
@@ -393,6 +398,34 @@ pub struct PoolAccess {
     /// The priorities that workloads may have.
     #[serde(default)]
     pub priority: PriorityRange,
+
+    /// What members of workloads may be: Pod, VirtualMachine. Absent: both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
+    pub runtimes: Option<Vec<Runtime>>,
+}
+
+/// What a member is.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Runtime {
+    /// A pod.
+    Pod,
+    /// A virtual machine of KubeVirt.
+    VirtualMachine,
+}
+
+/// What virtual machines request where their template does not say.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = rules::ratio("cpuOvercommit", "1", "10"), validation = rules::ratio("memoryOvercommit", "1", "1.2"))]
+#[serde(rename_all = "camelCase")]
+pub struct PoolVirtualMachines {
+    /// Virtual CPUs for each CPU that is requested: with 4, a machine of 8 requests 2. From 0.001 to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_overcommit: Option<Quantity>,
+
+    /// Guest memory for each byte that is requested, such as 1.2. From 0.001 to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_overcommit: Option<Quantity>,
 }
 
 /// The priorities that workloads of a pool may have.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::duration::Duration;
-use super::pool::Strategy;
+use super::pool::{Runtime, Strategy};
 use super::quantity::Quantity;
 use super::{rules, schema};
 
@@ -37,7 +37,7 @@ pub const MAX_NAME: usize = 50;
     validation = rules::dns_label("self.metadata.name", "metadata.name: ", MAX_NAME),
     validation = rules::fixed_while_admitted("template", false),
     validation = rules::fixed_while_admitted("pool", false),
-    validation = rules::fixed_while_admitted("completion", false),
+    validation = rules::fixed_while_admitted("completion", true),
     validation = rules::fixed_while_admitted("minReplicas", true),
     validation = rules::fixed_while_admitted("allocation", false),
     printcolumn(name = "Pool", type_ = "string", json_path = ".spec.pool", description = "The pool"),
@@ -47,7 +47,8 @@ pub const MAX_NAME: usize = 50;
     printcolumn(name = "Node", type_ = "string", json_path = ".status.summary.node", description = "The node, or how many nodes"),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Why it stands there"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created"),
-    printcolumn(name = "Position", type_ = "integer", json_path = ".status.queue.position", priority = "1", description = "Place in the queue")
+    printcolumn(name = "Position", type_ = "integer", json_path = ".status.queue.position", priority = "1", description = "Place in the queue"),
+    printcolumn(name = "Runtime", type_ = "string", json_path = ".status.summary.runtime", priority = "1", description = "Pod or VirtualMachine")
 )]
 #[x_kube(
     validation = Rule::new("!(has(self.priority) && has(self.priorityClassName))")
@@ -58,6 +59,17 @@ pub const MAX_NAME: usize = 50;
         .message("minReplicas: write the least size that allocation Dynamic may shrink to, such as 1"),
     validation = Rule::new("self.allocation != 'Dynamic' || self.onMemberFailure != 'RestartGang'")
         .message("allocation: write Static, or set onMemberFailure to RestartMember: a gang that restarts as a whole has one size"),
+    validation = Rule::new("!has(self.template.virtualMachine) || (has(self.completion) && self.completion == 'RunToCompletion') \
+            || !has(self.backoffLimit)")
+        .message("backoffLimit: leave it away, or set completion to RunToCompletion: a virtual machine that keeps running is \
+            restarted in place by KubeVirt, which does not count"),
+    validation = Rule::new("!has(self.template.virtualMachine) || (self.replicas == 1) == (oldSelf.replicas == 1)")
+        .message("replicas: keep it above 1, or at 1, as it was: the disks of virtual machines are named by it; make another \
+            workload instead"),
+    validation = Rule::new("!has(self.template.virtualMachine) || (has(self.completion) && self.completion == 'RunToCompletion') \
+            || self.onMemberFailure != 'RestartGang'")
+        .message("onMemberFailure: write RestartMember, or set completion to RunToCompletion: a virtual machine that keeps \
+            running is restarted in place, and no other with it"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PooledWorkloadSpec {
@@ -94,9 +106,10 @@ pub struct PooledWorkloadSpec {
     pub allocation: Allocation,
 
     /// RunToCompletion: a member that ends with success is done. KeepRunning: a member that ends is started
-    /// again. It cannot change while the workload is admitted.
-    #[serde(default)]
-    pub completion: Completion,
+    /// again. Absent: RunToCompletion for pods, KeepRunning for virtual machines. It cannot change while the
+    /// workload is admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<Completion>,
 
     /// How often a member may fail before the workload fails. Absent: 3 for RunToCompletion, no limit for
     /// KeepRunning. Refusals by the kubelet, lost nodes and evictions do not count.
@@ -164,9 +177,14 @@ impl PooledWorkloadSpec {
         self.min_replicas.unwrap_or(self.replicas)
     }
 
+    /// When a member is done.
+    pub fn effective_completion(&self) -> Completion {
+        self.completion.unwrap_or_else(|| Completion::default_of(self.template.virtual_machine.is_some()))
+    }
+
     /// Failures that a member may have; `None` is no limit.
     pub fn effective_backoff_limit(&self) -> Option<i32> {
-        self.backoff_limit.or(match self.completion {
+        self.backoff_limit.or(match self.effective_completion() {
             Completion::RunToCompletion => Some(DEFAULT_BACKOFF_LIMIT),
             Completion::KeepRunning => None,
         })
@@ -193,6 +211,13 @@ pub enum Completion {
     KeepRunning,
 }
 
+impl Completion {
+    /// Where nothing is said: a virtual machine keeps running, a pod runs to its end.
+    pub fn default_of(virtual_machine: bool) -> Self {
+        if virtual_machine { Self::KeepRunning } else { Self::RunToCompletion }
+    }
+}
+
 /// What is started again when a member fails.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnMemberFailure {
@@ -212,12 +237,33 @@ pub struct WorkloadPlacement {
     pub strategy: Option<Strategy>,
 }
 
-/// What each member is made from.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What each member is made from: a pod or a virtual machine.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("has(self.pod) != has(self.virtualMachine)")
+    .message("write exactly one of pod and virtualMachine"))]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadTemplate {
     /// Each member is a pod.
-    pub pod: PodTemplate,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodTemplate>,
+
+    /// Each member is a virtual machine of KubeVirt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_machine: Option<VirtualMachineTemplate>,
+}
+
+/// A virtual machine, as a member is made from it.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VirtualMachineTemplate {
+    /// Labels and annotations of each VirtualMachine. Those of its pod stand in spec.template.metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<TemplateMetadata>,
+
+    /// A kubevirt.io/v1 VirtualMachineSpec, stored as given and checked when it is read; `weir check` checks it
+    /// offline. running, runStrategy and template.spec.schedulerName are refused: Weir sets them.
+    #[schemars(schema_with = "schema::virtual_machine_spec")]
+    pub spec: Value,
 }
 
 /// A pod, as a member is made from it.
@@ -234,17 +280,17 @@ pub struct PodTemplate {
     pub spec: Value,
 }
 
-/// Labels and annotations of each pod.
+/// Labels and annotations of each member.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateMetadata {
-    /// Labels of each pod. Those under weir.dev/ are Weir's.
+    /// Labels of each member. Those under weir.dev/ are Weir's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
     #[x_kube(validation = rules::label_keys())]
     pub labels: BTreeMap<String, String>,
 
-    /// Annotations of each pod. Those under weir.dev/ are Weir's.
+    /// Annotations of each member. Those under weir.dev/ are Weir's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::annotations")]
     #[x_kube(validation = rules::label_keys())]
@@ -513,7 +559,7 @@ pub struct PlacementStatus {
     #[schemars(range(min = 0))]
     pub index: i32,
 
-    /// Name of its pod.
+    /// Name of its pod or virtual machine.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
@@ -563,6 +609,17 @@ pub struct WorkloadSummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub node: Option<String>,
+
+    /// What its members are: Pod or VirtualMachine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+}
+
+impl WorkloadTemplate {
+    /// What members are.
+    pub fn runtime(&self) -> Runtime {
+        if self.virtual_machine.is_some() { Runtime::VirtualMachine } else { Runtime::Pod }
+    }
 }
 
 fn first_attempt() -> i32 {

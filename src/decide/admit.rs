@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::ids::{NodeId, PoolId, WorkloadId};
 use crate::model::refusal::{Bound, NodeTally, Refusal};
-use crate::model::spec::Queueing;
+use crate::model::spec::{Queueing, Runtime};
 use crate::model::time::{Span, Time};
 use crate::model::workloads::{Member, Phase, Slot};
 use crate::model::world::World;
@@ -303,7 +303,11 @@ pub fn place_unplaced(
         .zip(&workload.members)
         .filter(|(index, member)| member.slot == Slot::Unplaced && !workload.sheds(*index))
         .map(|(index, _)| index)
+        .filter(|index| !world.still_runs(&workload.spec.uid, *index))
         .collect();
+    if workload.spec.runtime == Runtime::VirtualMachine && !world.kubevirt && !wanting.is_empty() {
+        return Err(Refusal::KubeVirtNotInstalled);
+    }
     let (uid, pool_name) = (Arc::clone(&workload.spec.uid), Arc::clone(&workload.spec.pool));
     let size = workload.size();
     let mut placements = Vec::new();

@@ -11,6 +11,7 @@ pub mod gate;
 pub mod give_way;
 pub mod grow;
 pub mod lifecycle;
+pub mod machines;
 pub mod nodes;
 pub mod order;
 pub mod place;
@@ -47,6 +48,7 @@ pub fn decide(world: &mut World, now: Time) -> Decided {
     let node_due = nodes::give_up_lost(world, now, out);
     let pod_due = nodes::drop_strays(world, now, out);
     lifecycle::attend(world, now, out);
+    machines::bind(world, out);
     world.grant_all();
     admit::replay(world, out);
     admit::replace_all(world, &mut desk, now, out);

@@ -57,6 +57,8 @@ pub enum Delta {
     },
     /// The API server was asked and has no such pod, though it was created or assumed.
     MemberVanished(MemberRef),
+    /// Whether the cluster has `KubeVirt`.
+    KubeVirt(bool),
 }
 
 /// One admission, or one placing of members anew, as the ledger records it before any pod is created.

@@ -34,6 +34,8 @@ pub struct Pod {
     pub created: Time,
     /// Its load counts as that of a member of its node's root.
     pub counted: bool,
+    /// It is one run of a virtual machine.
+    pub machine: bool,
 }
 
 impl Pod {
@@ -69,6 +71,7 @@ impl World {
             bound: spec.bound,
             created: spec.created,
             counted: known.is_some_and(|known| known.counted),
+            machine: spec.machine,
         };
         if known == Some(&pod) {
             return;
@@ -78,6 +81,7 @@ impl World {
             self.pod_gone(&uid, now);
         }
         self.watch_unbound(&uid, &pod);
+        self.watch_runs(&uid, &pod);
         match pod.member.clone().filter(|_| self.settled) {
             None => self.put_pod(&uid, Some(pod)),
             Some(member) => match self.find_member(&member) {
@@ -104,6 +108,8 @@ impl World {
         let Some(pod) = self.pods.get(uid) else { return };
         self.unbound.remove(&(pod.created + self.tuning.unbound_after, Arc::clone(uid)));
         self.strays.remove(uid);
+        self.forget_run(uid);
+        let Some(pod) = self.pods.get(uid) else { return };
         let member = pod.member.clone().and_then(|member| self.find_member(&member));
         let current = member.filter(|(id, index)| {
             self.workload(*id)
@@ -237,7 +243,9 @@ impl World {
             return;
         }
         let keeps_running = workload.spec.completion == Completion::KeepRunning;
-        if (keeps_running || matches!(pod.phase, PodPhase::Refused { .. })) && !pod.terminating {
+        // A machine that failed is told to stop, or it could not be started again.
+        let failed = pod.machine && matches!(pod.phase, PodPhase::Failed { .. });
+        if (keeps_running || failed || matches!(pod.phase, PodPhase::Refused { .. })) && !pod.terminating {
             self.leftovers.insert(Arc::clone(uid));
         }
         let given_up = stopping || pod.terminating;

@@ -27,6 +27,7 @@ impl World {
                 self.member_refused(&member, &message, name_taken, now);
             }
             Delta::MemberVanished(member) => self.member_vanished(&member, now),
+            Delta::KubeVirt(is_there) => self.kubevirt_seen(is_there),
         }
     }
 }

@@ -82,6 +82,12 @@ pub struct World {
     pub(crate) strays: BTreeSet<Arc<str>>,
     pub(crate) leftovers: BTreeSet<Arc<str>>,
     pub(crate) unbound: BTreeSet<(Time, Arc<str>)>,
+    /// Whether the cluster has `KubeVirt`.
+    pub(crate) kubevirt: bool,
+    /// Runs of machines by workload and index: a machine runs once at a time.
+    pub(crate) runs: BTreeMap<(Arc<str>, u32), BTreeSet<Arc<str>>>,
+    /// Runs whose pods want to be bound.
+    pub(crate) to_bind: BTreeSet<Arc<str>>,
     pub(crate) in_flight: BTreeMap<Arc<str>, Vec<super::delta::InFlight>>,
     pub(crate) records: BTreeMap<WorkloadId, WorkloadRecord>,
     pub(crate) replay: BTreeSet<WorkloadId>,

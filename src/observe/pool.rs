@@ -12,7 +12,8 @@ use crate::api::quantity;
 use crate::model::amount::{Amount, Limit};
 use crate::model::selector::LabelSelector;
 use crate::model::spec::{
-    Aging, Alerts, Entitlement, Policy, PoolSpec, Queueing, Rate, Reclaim, StopPolicy, Strategy, WithinPool,
+    Aging, Alerts, Entitlement, Policy, PoolSpec, Queueing, Rate, Reclaim, Runtime, StopPolicy, Strategy,
+    WithinPool,
 };
 use crate::model::time::Span;
 
@@ -52,7 +53,8 @@ fn read(object: &ResourcePool) -> PoolSpec {
         preemption: pool::PoolPreemption { within_pool, reclaim, min_runtime },
         placement: pool::PoolPlacement { strategy: placement },
         limits,
-        access: pool::PoolAccess { namespaces, priority: PriorityRange { min, max } },
+        virtual_machines: _,
+        access: pool::PoolAccess { namespaces, priority: PriorityRange { min, max }, runtimes },
         alerts,
         stop_policy,
         ttl_after_finished,
@@ -118,6 +120,10 @@ fn read(object: &ResourcePool) -> PoolSpec {
         namespaces: namespaces.as_ref().map(|one| problem.selector(one, "spec.access.namespaces")),
         priority_range: (*min, *max),
         alerts: alerts.as_ref().map(alerts_of).unwrap_or_default(),
+        runtimes: match runtimes {
+            Some(runtimes) => runtimes.iter().copied().map(runtime).collect(),
+            None => Runtime::ALL.into(),
+        },
         stop: match stop_policy {
             pool::StopPolicy::None => StopPolicy::None,
             pool::StopPolicy::Hold => StopPolicy::Hold,
@@ -126,6 +132,14 @@ fn read(object: &ResourcePool) -> PoolSpec {
         ttl_after_finished: ttl_after_finished.map(span),
         problem: problem.0.map(Arc::from),
         ..empty(&object.metadata)
+    }
+}
+
+/// A runtime of the API in the model's words.
+pub fn runtime(runtime: pool::Runtime) -> Runtime {
+    match runtime {
+        pool::Runtime::Pod => Runtime::Pod,
+        pool::Runtime::VirtualMachine => Runtime::VirtualMachine,
     }
 }
 
@@ -239,7 +253,7 @@ mod tests {
             "placement": {"strategy": "BinPack"},
             "limits": {"maxRunning": 5, "maxQueued": 6, "maxRunningPerNamespace": 7,
                        "admissionRate": {"count": 3, "period": "1m"}, "maxResourcesPerWorkload": {"cpu": "8"}},
-            "access": {"namespaces": {}, "priority": {"min": -5, "max": 5}},
+            "access": {"namespaces": {}, "priority": {"min": -5, "max": 5}, "runtimes": ["VirtualMachine"]},
             "alerts": {"utilizationPercent": 90, "pendingFor": "30m", "exhaustionWithin": "24h"},
             "stopPolicy": "Hold",
             "ttlAfterFinished": "1h",
@@ -272,6 +286,7 @@ mod tests {
             (Some(5), Some(6), Some(7))
         );
         assert_eq!(spec.namespaces, Some(LabelSelector::default()));
+        assert_eq!(spec.runtimes, [Runtime::VirtualMachine].into());
         assert_eq!(
             (spec.priority_range, spec.stop, spec.strategy),
             ((-5, 5), StopPolicy::Hold, Strategy::BinPack)

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::template::Template;
 use super::{arc, names, pool, time};
 use crate::api::workload::{self, PooledWorkload, PooledWorkloadStatus};
 use crate::api::{Duration, Reason, conditions};
@@ -18,8 +17,13 @@ use crate::model::time::{Span, Time};
 /// Most members that a workload may have.
 const MOST_MEMBERS: u32 = 10_000;
 
-/// What a workload says. `priority` is what its class or number comes to, or why it comes to nothing.
-pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template: &Template) -> WorkloadSpec {
+/// What a workload says. `priority` is what its class or number comes to, or why it comes to nothing; `shape` is what
+/// its template comes to.
+pub fn workload(
+    object: &PooledWorkload,
+    priority: Result<i32, String>,
+    shape: Result<Arc<ShapeSpec>, Arc<str>>,
+) -> WorkloadSpec {
     let metadata = &object.metadata;
     let spec = &object.spec;
     let workload::PooledWorkloadSpec {
@@ -29,7 +33,7 @@ pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template
         replicas,
         min_replicas: _,
         allocation,
-        completion,
+        completion: _,
         backoff_limit: _,
         on_member_failure,
         ttl_after_finished,
@@ -39,11 +43,11 @@ pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template
         max_duration,
         max_wait,
         placement,
-        template: _,
+        template,
     } = spec;
     let replicas = u32::try_from(*replicas).unwrap_or(1).clamp(1, MOST_MEMBERS);
     let (priority, shape) = match priority {
-        Ok(priority) => (priority, template.shape.clone()),
+        Ok(priority) => (priority, shape),
         Err(problem) => (0, Err(Arc::from(problem))),
     };
     WorkloadSpec {
@@ -56,7 +60,7 @@ pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template
         priority,
         replicas,
         min_replicas: u32::try_from(spec.effective_min_replicas()).unwrap_or(1).clamp(1, replicas),
-        completion: completion_of(*completion),
+        completion: completion_of(spec.effective_completion()),
         backoff_limit: spec.effective_backoff_limit().map(|limit| u32::try_from(limit).unwrap_or(0)),
         on_member_failure: match on_member_failure {
             workload::OnMemberFailure::RestartMember => OnMemberFailure::RestartMember,
@@ -69,6 +73,8 @@ pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template
         max_duration: max_duration.map(span),
         max_wait: max_wait.map(span),
         ttl_after_finished: ttl_after_finished.map(span),
+        runtime: pool::runtime(template.runtime()),
+        unchecked: false,
         strategy: placement.as_ref().and_then(|placement| placement.strategy).map(pool::strategy),
         shape,
         record: object.status.as_ref().map(record).unwrap_or_default(),

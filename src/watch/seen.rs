@@ -1,17 +1,38 @@
 //! All kinds that are followed, in one stream.
 
+use std::time::Duration;
+
 use kube::Client;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::follow::{Change, Follow, follow};
 use super::freshness::Freshness;
+use crate::api::kubevirt::{
+    ClusterInstancetype, Instancetype, KubeVirt, VirtualMachine, VirtualMachineInstance,
+};
 use crate::api::pruned::{Guarded, Namespace, Node, Pod, PriorityClass};
 use crate::api::{PooledWorkload, ResourcePool};
+use crate::observe::machines::is_of_machine;
 use crate::observe::pod::owner;
 
 /// The kinds, in the order of their marks.
-pub const KINDS: [&str; 6] = ["ResourcePool", "PooledWorkload", "Pod", "Node", "Namespace", "PriorityClass"];
+pub const KINDS: [&str; 11] = [
+    "ResourcePool",
+    "PooledWorkload",
+    "Pod",
+    "Node",
+    "Namespace",
+    "PriorityClass",
+    "VirtualMachine",
+    "VirtualMachineInstance",
+    "KubeVirt",
+    "VirtualMachineInstancetype",
+    "VirtualMachineClusterInstancetype",
+];
+
+/// How often a cluster without `KubeVirt` is asked whether it has it by now.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// One change of one object.
 #[derive(Debug)]
@@ -28,6 +49,16 @@ pub enum Seen {
     Namespace(Change<Namespace>),
     /// Of a priority class.
     PriorityClass(Change<PriorityClass>),
+    /// Of a virtual machine.
+    Machine(Change<VirtualMachine>),
+    /// Of what runs of a virtual machine.
+    Instance(Change<VirtualMachineInstance>),
+    /// Of `KubeVirt`'s settings.
+    KubeVirt(Change<KubeVirt>),
+    /// Of a size of machines in a namespace.
+    Size(Change<Instancetype>),
+    /// Of a size of machines in the cluster.
+    ClusterSize(Change<ClusterInstancetype>),
 }
 
 impl Seen {
@@ -40,6 +71,11 @@ impl Seen {
             Self::Node(_) => 3,
             Self::Namespace(_) => 4,
             Self::PriorityClass(_) => 5,
+            Self::Machine(_) => 6,
+            Self::Instance(_) => 7,
+            Self::KubeVirt(_) => 8,
+            Self::Size(_) => 9,
+            Self::ClusterSize(_) => 10,
         }
     }
 }
@@ -59,10 +95,18 @@ pub fn watch_all(
     watches.spawn(follow(client.clone(), how, mark(3), |_| true, Seen::Node, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(4), |_| true, Seen::Namespace, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(5), |_| true, Seen::PriorityClass, out.clone()));
+    let how = Follow { optional: Some(ASK_AGAIN), ..how };
+    watches.spawn(follow(client.clone(), how, mark(6), |_| true, Seen::Machine, out.clone()));
+    watches.spawn(follow(client.clone(), how, mark(7), |_| true, Seen::Instance, out.clone()));
+    watches.spawn(follow(client.clone(), how, mark(8), |_| true, Seen::KubeVirt, out.clone()));
+    watches.spawn(follow(client.clone(), how, mark(9), |_| true, Seen::Size, out.clone()));
+    watches.spawn(follow(client.clone(), how, mark(10), |_| true, Seen::ClusterSize, out.clone()));
     watches
 }
 
-/// Whether a pod takes something of a node, or is a member.
+/// Whether a pod takes something of a node, or is a member, or that of a virtual machine.
 fn concerns_us(pod: &Pod) -> bool {
-    pod.spec.node_name.as_deref().is_some_and(|node| !node.is_empty()) || owner(&pod.metadata).is_some()
+    pod.spec.node_name.as_deref().is_some_and(|node| !node.is_empty())
+        || owner(&pod.metadata).is_some()
+        || is_of_machine(&pod.metadata)
 }

@@ -6,10 +6,13 @@
 
 mod containers;
 mod derived;
+pub mod machine;
 mod nodes;
 mod refused;
 mod resources;
 mod volumes;
+
+pub use machine::check_machine_template;
 
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::Value;

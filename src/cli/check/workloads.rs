@@ -8,14 +8,25 @@ use super::{Severity, Verdicts};
 use crate::api::field::{FieldPath, Problems};
 use crate::api::quantity::{counted, shown_amount};
 use crate::api::requests::{Amounts, effective};
-use crate::api::template::{check_annotations, check_pod_template, derived};
+use crate::api::template::{check_annotations, check_machine_template, check_pod_template, derived};
 use crate::api::workload::Completion;
 use crate::api::{PooledWorkload, ResourcePool};
 
+const MACHINE_SPEC: &str = "spec.template.virtualMachine.spec";
 const POD_SPEC: &str = "spec.template.pod.spec";
 
 /// The template of a workload, which the schema stores as given. It is checked even where the rest is wrong.
 pub fn template(object: &Value, problems: &mut Problems) {
+    let at = "/spec/template/virtualMachine/spec";
+    if let Some(spec) = object.pointer(at).filter(|spec| spec.is_object())
+        && let Err(found) = check_machine_template(spec)
+    {
+        let at = FieldPath::of(MACHINE_SPEC);
+        problems.0.extend(found.into_iter().map(|mut problem| {
+            problem.path = at.join(&problem.path);
+            problem
+        }));
+    }
     // What is no map at all, the schema has said already.
     let Some(spec) = object.pointer("/spec/template/pod/spec").filter(|spec| spec.is_object()) else {
         return;
@@ -63,9 +74,10 @@ pub fn against_pools(
         return;
     };
     access(workload, pool, namespaces, verdicts);
-    let Ok(pod) = check_pod_template(&spec.template.pod.spec, spec.completion) else { return };
+    let Some(template) = &spec.template.pod else { return };
+    let Ok(pod) = check_pod_template(&template.spec, spec.effective_completion()) else { return };
     let Ok(mut requests) = effective(&pod) else { return };
-    let metadata = spec.template.pod.metadata.clone().unwrap_or_default();
+    let metadata = template.metadata.clone().unwrap_or_default();
     requests.extend(derived(&pod, &metadata.annotations).unwrap_or_default());
     requested(&spec.pool, &requests, pools, verdicts);
     size(workload, &requests, pools, verdicts);

@@ -153,6 +153,7 @@ impl Bench {
             }
             Write::EvictPod { name, .. } | Write::DeletePod { name, .. } => self.gone(&name),
             Write::SetPoolFinalizers { .. } | Write::DeleteWorkload { .. } | Write::Event(_) => {}
+            Write::Machine(write) => panic!("there are no machines here: {write:?}"),
         }
     }
 
@@ -234,6 +235,7 @@ pub(super) fn kinds(script: &Script) -> Vec<Vec<&'static str>> {
         Write::EvictPod { .. } => "evict pod",
         Write::DeletePod { .. } => "delete pod",
         Write::DeleteWorkload { .. } => "delete workload",
+        Write::Machine(_) => "machine",
         Write::Event(_) => "event",
     };
     script.steps.iter().map(|step| step.iter().map(kind).collect()).collect()
