@@ -18,6 +18,7 @@ pub mod quantity;
 pub mod reasons;
 pub mod requests;
 mod rules;
+pub mod runtime;
 mod schema;
 pub mod template;
 pub mod workload;

@@ -17,6 +17,7 @@ use super::alerts::PoolAlerts;
 use super::duration::Duration;
 pub use super::pool_status::{NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStatus, WorkloadCounts};
 use super::quantity::Quantity;
+use super::runtime::{PoolVirtualMachines, Runtime};
 use super::{rules, schema};
 
 /// What the pool is made of, who may use it, and how it shares.
@@ -403,29 +404,6 @@ pub struct PoolAccess {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
     pub runtimes: Option<Vec<Runtime>>,
-}
-
-/// What a member is.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Runtime {
-    /// A pod.
-    Pod,
-    /// A virtual machine of KubeVirt.
-    VirtualMachine,
-}
-
-/// What virtual machines request where their template does not say.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = rules::ratio("cpuOvercommit", "1", "10"), validation = rules::ratio("memoryOvercommit", "1", "1.2"))]
-#[serde(rename_all = "camelCase")]
-pub struct PoolVirtualMachines {
-    /// Virtual CPUs for each CPU that is requested: with 4, a machine of 8 requests 2. From 0.001 to 1000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_overcommit: Option<Quantity>,
-
-    /// Guest memory for each byte that is requested, such as 1.2. From 0.001 to 1000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_overcommit: Option<Quantity>,
 }
 
 /// The priorities that workloads of a pool may have.

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::duration::Duration;
-use super::pool::{Runtime, Strategy};
+use super::pool::Strategy;
 use super::quantity::Quantity;
+use super::runtime::{Runtime, WorkloadTemplate};
 use super::{rules, schema};
 
 /// The longest name of a workload: members are called after it, and their names are hostnames.
@@ -235,35 +236,6 @@ pub struct WorkloadPlacement {
     /// BinPack, Spread, Balanced or LeastFragmentation. Absent: the pool's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
-}
-
-/// What each member is made from: a pod or a virtual machine.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("has(self.pod) != has(self.virtualMachine)")
-    .message("write exactly one of pod and virtualMachine"))]
-#[serde(rename_all = "camelCase")]
-pub struct WorkloadTemplate {
-    /// Each member is a pod.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod: Option<PodTemplate>,
-
-    /// Each member is a virtual machine of KubeVirt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub virtual_machine: Option<VirtualMachineTemplate>,
-}
-
-/// A virtual machine, as a member is made from it.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct VirtualMachineTemplate {
-    /// Labels and annotations of each VirtualMachine. Those of its pod stand in spec.template.metadata.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<TemplateMetadata>,
-
-    /// A kubevirt.io/v1 VirtualMachineSpec, stored as given and checked when it is read; `weir check` checks it
-    /// offline. running, runStrategy and template.spec.schedulerName are refused: Weir sets them.
-    #[schemars(schema_with = "schema::virtual_machine_spec")]
-    pub spec: Value,
 }
 
 /// A pod, as a member is made from it.
@@ -613,13 +585,6 @@ pub struct WorkloadSummary {
     /// What its members are: Pod or VirtualMachine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
-}
-
-impl WorkloadTemplate {
-    /// What members are.
-    pub fn runtime(&self) -> Runtime {
-        if self.virtual_machine.is_some() { Runtime::VirtualMachine } else { Runtime::Pod }
-    }
 }
 
 fn first_attempt() -> i32 {

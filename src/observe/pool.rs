@@ -9,6 +9,7 @@ use crate::api::alerts::PoolAlerts;
 use crate::api::pool::{self, PoolLimits, PriorityRange};
 use crate::api::pruned::Poison;
 use crate::api::quantity;
+use crate::api::runtime;
 use crate::model::amount::{Amount, Limit};
 use crate::model::selector::LabelSelector;
 use crate::model::spec::{
@@ -136,10 +137,10 @@ fn read(object: &ResourcePool) -> PoolSpec {
 }
 
 /// A runtime of the API in the model's words.
-pub fn runtime(runtime: pool::Runtime) -> Runtime {
+pub fn runtime(runtime: runtime::Runtime) -> Runtime {
     match runtime {
-        pool::Runtime::Pod => Runtime::Pod,
-        pool::Runtime::VirtualMachine => Runtime::VirtualMachine,
+        runtime::Runtime::Pod => Runtime::Pod,
+        runtime::Runtime::VirtualMachine => Runtime::VirtualMachine,
     }
 }
 

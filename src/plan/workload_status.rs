@@ -12,9 +12,9 @@ use serde_json::Value;
 use super::reason::{self, Refused};
 use super::{Kstatus, meta_time, timestamp};
 use crate::api::conditions::{self, Wanted};
-use crate::api::pool;
 use crate::api::quantity::shown_amount;
 use crate::api::reasons::Reason;
+use crate::api::runtime;
 use crate::api::workload::{
     AllocationStatus, FailureStatus, MemberCounts, MemberState as ShownState, PendingStatus, Phase,
     PlacementStatus, PooledWorkloadStatus, QueueStatus, WorkloadSummary,
@@ -243,8 +243,8 @@ fn summary(report: &WorkloadReport, known: &Workload, next: &PooledWorkloadStatu
         several => Some(format!("{several} nodes")),
     };
     let runtime = match known.spec.runtime {
-        Runtime::Pod => pool::Runtime::Pod,
-        Runtime::VirtualMachine => pool::Runtime::VirtualMachine,
+        Runtime::Pod => runtime::Runtime::Pod,
+        Runtime::VirtualMachine => runtime::Runtime::VirtualMachine,
     };
     WorkloadSummary { members: Some(format!("{running}/{}", report.desired)), node, runtime: Some(runtime) }
 }
