@@ -7,7 +7,9 @@ use kube::Resource;
 use kube::core::ObjectMeta;
 use serde::Deserialize;
 
-use super::pruned::{Condition, or_default, own_meta, quantity, resource};
+use super::quantity::counted;
+
+use super::pruned::{Condition, Resources, or_default, own_meta, quantity, resource};
 
 /// Group of machines.
 pub const GROUP: &str = "kubevirt.io";
@@ -63,6 +65,46 @@ pub struct VirtualMachineSpec {
     /// What its runs are made from.
     #[serde(deserialize_with = "or_default")]
     pub template: MachineTemplate,
+    /// Volumes that are made with it.
+    #[serde(deserialize_with = "or_default")]
+    pub data_volume_templates: Vec<DataVolume>,
+}
+
+/// A volume that is made with a machine.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct DataVolume {
+    /// What it is made from.
+    #[serde(deserialize_with = "or_default")]
+    pub spec: DataVolumeSpec,
+}
+
+/// What a volume asks for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct DataVolumeSpec {
+    /// In one form.
+    pub storage: Option<Claim>,
+    /// Or in another.
+    pub pvc: Option<Claim>,
+}
+
+/// A claim.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Claim {
+    /// What it asks for.
+    #[serde(deserialize_with = "or_default")]
+    pub resources: Resources,
+}
+
+impl DataVolume {
+    /// What it asks for, in bytes; nothing where that cannot be read.
+    pub fn bytes(&self) -> i64 {
+        let claim = self.spec.pvc.as_ref().or(self.spec.storage.as_ref());
+        let asked = claim.and_then(|claim| claim.resources.requests.get("storage"));
+        asked.and_then(|asked| counted("requests.storage", asked).ok()).unwrap_or(0).max(0)
+    }
 }
 
 /// What runs of a machine are made from.

@@ -42,7 +42,7 @@ fn pod_of(workload: &Arc<str>, node: &Arc<str>, cores: i64, phase: PodPhase) -> 
         requests: spec.shape.unwrap().requests.clone(),
         host_ports: Vec::new(),
         member: Some(MemberRef { workload: Arc::clone(workload), index: 0, attempt: 0 }),
-        machine: false,
+        machine: None,
     }
 }
 

@@ -60,7 +60,7 @@ impl Cluster {
             requests,
             host_ports: Vec::new(),
             member: Some(MemberRef { workload: Arc::clone(workload), index: 0, attempt }),
-            machine: false,
+            machine: None,
         })));
     }
 

@@ -47,7 +47,7 @@ pub fn give_up_lost(world: &mut World, now: Time, out: &mut Vec<Decision>) -> Op
 /// Whether a pod on a lost node is surely not running: of a machine only the taint says so that administrators set on
 /// a node that they have switched off. Else what becomes of it is `KubeVirt`'s to tell.
 fn may_be_replaced(world: &World, node: NodeId, pod: &Arc<str>) -> bool {
-    let is_machine = world.pods.get(pod).is_some_and(|pod| pod.machine);
+    let is_machine = world.pods.get(pod).is_some_and(|pod| pod.machine.is_some());
     let is_off = |taint: &crate::model::selector::Taint| &*taint.key == OUT_OF_SERVICE;
     !is_machine
         || world

@@ -108,6 +108,17 @@ impl World {
                     expected.load_leaving.entry(node).or_default().add(&pod.requests);
                 }
             }
+            let disks = Self::disks_of(workload);
+            if workload.pool.is_some() && !disks.is_zero() {
+                let whose = (workload.pool, Arc::clone(&workload.spec.namespace));
+                expected.used_in.entry(whose).or_default().add(&disks);
+            }
+            for pool in path.iter().filter(|_| !disks.is_zero()) {
+                expected.used.entry(*pool).or_default().add(&disks);
+                if !workload.spec.preemptible {
+                    expected.firm.entry(*pool).or_default().add(&disks);
+                }
+            }
             for node in &workload.nominated {
                 expected.kept.entry(*node).or_default().add(&loads);
                 for pool in &path {

@@ -29,11 +29,13 @@ pub fn on_nodes<'a>(requests: &'a Amounts, off_nodes: &[ResourceId]) -> Cow<'a, 
 impl World {
     /// What a member charges its pool with, by its shape.
     pub(crate) fn requests(&self, workload: &Workload) -> Amounts {
-        workload
-            .shape
-            .and_then(|shape| self.shapes.get(shape))
-            .map(|shape| shape.requests.clone())
-            .unwrap_or_default()
+        let shape = workload.shape.and_then(|shape| self.shapes.get(shape));
+        let mut requests = shape.map(|shape| shape.requests.clone()).unwrap_or_default();
+        if workload.disks.covered {
+            // They are charged by themselves.
+            requests.set(ResourceId::STORAGE, Amount::ZERO);
+        }
+        requests
     }
 
     /// What a member loads its node with, by its shape.
@@ -109,7 +111,7 @@ impl World {
     }
 
     /// Finds anew what live members are charged by their pods.
-    fn recharge(&mut self, id: WorkloadId) {
+    pub(crate) fn recharge(&mut self, id: WorkloadId) {
         let Some(workload) = self.workload(id) else { return };
         let charges: Vec<Option<Box<Amounts>>> = workload
             .members

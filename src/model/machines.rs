@@ -3,12 +3,16 @@
 //! One run of a machine, from when it is told to run until all of it is gone, is a pod of the world. A machine keeps its
 //! name and its disks from run to run, so it must not be told to run again before its last run is over.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::amount::Amount;
 use super::ids::WorkloadId;
 use super::pods::Pod;
+use super::resources::{Amounts, ResourceId};
 use super::spec::Runtime;
-use super::world::World;
+use super::workloads::Workload;
+use super::world::{World, holds_quota};
 
 impl World {
     /// Whether the cluster has `KubeVirt`.
@@ -30,9 +34,106 @@ impl World {
         self.grow();
     }
 
+    /// The disks of a member's machine were seen, or are gone.
+    pub(crate) fn disks_seen(&mut self, workload: &Arc<str>, index: u32, bytes: Amount) {
+        let put = |disks: &mut BTreeMap<u32, Amount>| {
+            if bytes.is_zero() {
+                disks.remove(&index);
+            } else {
+                disks.insert(index, bytes);
+            }
+        };
+        let Some(id) = self.workload_ids.get(workload).copied() else {
+            let early = self.early_disks.entry(Arc::clone(workload)).or_default();
+            put(early);
+            if early.is_empty() {
+                self.early_disks.remove(workload);
+            }
+            return;
+        };
+        // What waits with disks asks for less than what waits without.
+        self.nominate(id, Vec::new());
+        self.dequeue(id);
+        self.with_members(id, |world| {
+            if let Some(workload) = world.workload_mut(id) {
+                put(&mut workload.disks.bytes);
+            }
+        });
+        self.grow();
+        self.attend(id);
+    }
+
+    /// A workload is seen after its machines.
+    pub(crate) fn take_early_disks(&mut self, id: WorkloadId) {
+        let Some(workload) = self.workload(id) else { return };
+        let uid = Arc::clone(&workload.spec.uid);
+        let Some(disks) = self.early_disks.remove(&uid) else { return };
+        self.with_members(id, |world| {
+            if let Some(workload) = world.workload_mut(id) {
+                workload.disks.bytes = disks;
+            }
+        });
+    }
+
+    /// Finds anew whether all machines of a workload have their disks. Its members are weighed off meanwhile.
+    pub(crate) fn cover(&mut self, id: WorkloadId) {
+        let Some(workload) =
+            self.workload_mut(id).filter(|one| !one.disks.bytes.is_empty() || one.disks.covered)
+        else {
+            return;
+        };
+        let size = if workload.members.is_empty() {
+            workload.spec.replicas
+        } else {
+            u32::try_from(workload.members.len()).unwrap_or(u32::MAX)
+        };
+        let covered = (0..size).all(|index| workload.disks.bytes.contains_key(&index));
+        if std::mem::replace(&mut workload.disks.covered, covered) != covered {
+            self.recharge(id);
+        }
+    }
+
+    /// What disks that are there are charged: all of them, save where members that are charged for theirs are waited for.
+    pub(crate) fn disks_of(workload: &Workload) -> Amounts {
+        let mut sum = Amounts::new();
+        if workload.disks.covered || !holds_quota(&workload.phase) {
+            sum.set(ResourceId::STORAGE, workload.disks.bytes.values().copied().sum());
+        }
+        sum
+    }
+
+    /// Charges the disks that are there, or that are not any more.
+    pub(crate) fn charge_disks(&mut self, id: WorkloadId) {
+        let Some(workload) = self.workload_mut(id) else { return };
+        if workload.disks.bytes.is_empty() && workload.disks.charged.is_none() {
+            return;
+        }
+        let amounts = Self::disks_of(workload);
+        let firm = !workload.spec.preemptible;
+        let wanted = workload.pool.filter(|_| !amounts.is_zero()).map(|pool| (pool, amounts, firm));
+        let before = std::mem::replace(&mut workload.disks.charged, wanted.clone());
+        if before == wanted {
+            return;
+        }
+        for (charge, add) in [(before, false), (wanted, true)] {
+            let Some((pool, amounts, firm)) = charge else { continue };
+            self.count_namespace(id, pool, &amounts, add);
+            self.change_use(pool, |sum| {
+                for used in [Some(&mut sum.used), firm.then_some(&mut sum.firm)].into_iter().flatten() {
+                    if add {
+                        used.add(&amounts);
+                    } else {
+                        used.take(&amounts);
+                    }
+                }
+            });
+        }
+        self.touch(id);
+    }
+
     /// Remembers a run, and that its pod wants to be bound.
     pub(crate) fn watch_runs(&mut self, uid: &Arc<str>, pod: &Pod) {
-        let Some(member) = pod.member.as_ref().filter(|_| pod.machine) else { return };
+        let Some(member) = pod.member.as_ref().filter(|_| pod.machine.is_some()) else { return };
         let whose = (Arc::clone(&member.workload), member.index);
         self.runs.entry(whose).or_default().insert(Arc::clone(uid));
         if !pod.bound && pod.loads() && !pod.terminating {
@@ -43,7 +144,8 @@ impl World {
     /// Forgets a run that is over.
     pub(crate) fn forget_run(&mut self, uid: &Arc<str>) {
         self.to_bind.remove(uid);
-        let Some(member) = self.pods.get(uid).filter(|pod| pod.machine).and_then(|pod| pod.member.as_ref())
+        let Some(member) =
+            self.pods.get(uid).filter(|pod| pod.machine.is_some()).and_then(|pod| pod.member.as_ref())
         else {
             return;
         };

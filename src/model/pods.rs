@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::charges::on_nodes;
 use super::ids::{NodeId, WorkloadId};
 use super::resources::Amounts;
 use super::shapes::intern;
-use super::spec::{Completion, HostPort, MemberRef, OnMemberFailure, PodPhase, PodSpec};
+use super::spec::{Completion, HostPort, MemberRef, OnMemberFailure, PodPhase, PodSpec, Run};
 use super::time::Time;
 use super::workloads::{Member, Phase, Slot};
 use super::world::{World, remove_ports};
@@ -35,7 +36,7 @@ pub struct Pod {
     /// Its load counts as that of a member of its node's root.
     pub counted: bool,
     /// It is one run of a virtual machine.
-    pub machine: bool,
+    pub machine: Option<Run>,
 }
 
 impl Pod {
@@ -59,10 +60,17 @@ impl World {
     pub(crate) fn pod_seen(&mut self, spec: PodSpec, now: Time) {
         let uid = Arc::clone(&spec.uid);
         let node = spec.node.as_ref().map(|name| self.node_named(name));
+        let mut requests = intern(&spec.requests, &mut self.resources);
+        if spec.machine.is_some() {
+            // Before its pod is seen, it is what its template asks for.
+            let owner = spec.member.as_ref().and_then(|member| self.workload_ids.get(&member.workload));
+            let pool = owner.and_then(|owner| self.workload(*owner)?.pool);
+            requests = on_nodes(&requests, self.off_nodes(pool)).into_owned();
+        }
         let known = self.pods.get(&uid);
         let pod = Pod {
             node,
-            requests: intern(&spec.requests, &mut self.resources),
+            requests,
             ports: spec.host_ports,
             member: spec.member,
             phase: spec.phase,
@@ -244,7 +252,7 @@ impl World {
         }
         let keeps_running = workload.spec.completion == Completion::KeepRunning;
         // A machine that failed is told to stop, or it could not be started again.
-        let failed = pod.machine && matches!(pod.phase, PodPhase::Failed { .. });
+        let failed = pod.machine.is_some() && matches!(pod.phase, PodPhase::Failed { .. });
         if (keeps_running || failed || matches!(pod.phase, PodPhase::Refused { .. })) && !pod.terminating {
             self.leftovers.insert(Arc::clone(uid));
         }

@@ -227,6 +227,7 @@ impl World {
         for member in workload.members.iter().filter(|member| member.slot.charged()) {
             charged.add(member.charge.as_deref().unwrap_or(&requests));
         }
+        charged.add(&Self::disks_of(workload));
         let has_unplaced = workload.members.iter().any(|member| member.slot == Slot::Unplaced);
         Some(WorkloadReport {
             phase,
@@ -234,6 +235,7 @@ impl World {
             priority: workload.spec.priority,
             desired: workload.size(),
             charged,
+            has_disks: !workload.disks.bytes.is_empty(),
             members: self.member_reports(workload),
             member_refusal: (has_unplaced && workload.refusal != Refusal::NotTried)
                 .then(|| workload.refusal.clone()),

@@ -587,7 +587,14 @@ pub struct PodSpec {
     pub member: Option<MemberRef>,
     /// It is one run of a virtual machine: the machine's pod, from when the machine is told to run until all of
     /// it is gone.
-    pub machine: bool,
+    pub machine: Option<Run>,
+}
+
+/// What is known of a run of a virtual machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// It can be moved to another node while it runs.
+    pub live_migratable: bool,
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::amount::Amount;
 use super::ids::{NodeId, PoolId, Slab, WorkloadId};
 use super::nodes::{Node, NodeSet};
 use super::pods::Pod;
@@ -84,6 +85,8 @@ pub struct World {
     pub(crate) unbound: BTreeSet<(Time, Arc<str>)>,
     /// Whether the cluster has `KubeVirt`.
     pub(crate) kubevirt: bool,
+    /// Disks of machines whose workload was not seen yet.
+    pub(crate) early_disks: BTreeMap<Arc<str>, BTreeMap<u32, Amount>>,
     /// Runs of machines by workload and index: a machine runs once at a time.
     pub(crate) runs: BTreeMap<(Arc<str>, u32), BTreeSet<Arc<str>>>,
     /// Runs whose pods want to be bound.
@@ -334,7 +337,7 @@ impl World {
     }
 
     /// Adds to what the workloads of one namespace use of a pool, or takes from it.
-    fn count_namespace(&mut self, id: WorkloadId, pool: PoolId, charge: &Amounts, add: bool) {
+    pub(crate) fn count_namespace(&mut self, id: WorkloadId, pool: PoolId, charge: &Amounts, add: bool) {
         let Some(workload) = self.workloads.get(id.0) else { return };
         let Some(pool) = self.pools.get_mut(pool.0) else { return };
         let used = pool.used_in.entry(Arc::clone(&workload.spec.namespace)).or_default();
@@ -403,7 +406,9 @@ impl World {
     pub(crate) fn with_members(&mut self, id: WorkloadId, change: impl FnOnce(&mut Self)) {
         self.weigh_all(&[id], false);
         change(self);
+        self.cover(id);
         self.weigh_all(&[id], true);
+        self.charge_disks(id);
     }
 
     /// Adds all that members of some workloads count for, or takes it off.

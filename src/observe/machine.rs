@@ -205,6 +205,7 @@ fn requests(ask: &Ask, cluster: Cluster, overcommitted: Option<i64>) -> Result<N
             named.insert(name.as_str().into(), Amount::new(amount));
         }
     }
+    named.insert("requests.storage".into(), Amount::new(ask.storage_bytes));
     named.retain(|_, amount| !amount.is_zero());
     Ok(named)
 }

@@ -14,8 +14,9 @@ use crate::api::kubevirt::{
 };
 use crate::api::labels;
 use crate::api::pruned::Pod;
+use crate::model::amount::Amount;
 use crate::model::delta::Delta;
-use crate::model::spec::{MemberRef, NamedAmounts, PodPhase, PodSpec};
+use crate::model::spec::{MemberRef, NamedAmounts, PodPhase, PodSpec, Run};
 use crate::model::time::Time;
 use kube::core::ObjectMeta;
 
@@ -40,6 +41,8 @@ struct Vm {
     strategy: Option<String>,
     deleting: bool,
     created: Time,
+    /// What its data volumes ask for.
+    disk_bytes: i64,
 }
 
 /// What runs of a machine, ours or not.
@@ -115,9 +118,20 @@ impl Machines {
             strategy: seen.spec.run_strategy.clone(),
             deleting: metadata.deletion_timestamp.is_some(),
             created: time(metadata.creation_timestamp.as_ref()),
+            disk_bytes: seen
+                .spec
+                .data_volume_templates
+                .iter()
+                .fold(0, |sum: i64, one| sum.saturating_add(one.bytes())),
         };
-        self.vms.insert(Arc::clone(&uid), vm);
-        self.retell(&uid, estimate)
+        let mut deltas = Vec::new();
+        let (workload, index, bytes) = (Arc::clone(&vm.workload), vm.index, vm.disk_bytes);
+        let before = self.vms.insert(Arc::clone(&uid), vm);
+        if before.map_or(0, |before| before.disk_bytes) != bytes {
+            deltas.push(Delta::Disks { workload, index, bytes: Amount::new(bytes) });
+        }
+        deltas.extend(self.retell(&uid, estimate));
+        deltas
     }
 
     /// The machines of a workload, of which more is known now.
@@ -129,7 +143,12 @@ impl Machines {
 
     /// A machine is gone.
     pub fn machine_gone(&mut self, uid: &Arc<str>, estimate: Estimate<'_>) -> Vec<Delta> {
-        if self.vms.remove(uid).is_none() { Vec::new() } else { self.retell(uid, estimate) }
+        let Some(vm) = self.vms.remove(uid) else { return Vec::new() };
+        let mut deltas = self.retell(uid, estimate);
+        if vm.disk_bytes > 0 {
+            deltas.push(Delta::Disks { workload: vm.workload, index: vm.index, bytes: Amount::ZERO });
+        }
+        deltas
     }
 
     /// What runs of a machine was seen.
@@ -338,7 +357,7 @@ impl Machines {
                 requests: asked,
                 host_ports: Vec::new(),
                 member: Some(member),
-                machine: true,
+                machine: Some(Run::default()),
             };
             runs.insert(current, spec);
         }
@@ -365,6 +384,8 @@ fn choose<'a>(pods: &[&'a Launcher], vmi: &Vmi) -> Option<&'a Launcher> {
 
 fn of_instance(vm: &Vm, vmi: &Vmi, attempt: u32, pod: Option<&Launcher>, asked: &NamedAmounts) -> PodSpec {
     let chosen = vmi.node.clone().or_else(|| vm.node.clone());
+    let movable =
+        vmi.status.conditions.iter().any(|one| one.kind == "LiveMigratable" && one.status == "True");
     let mut requests = pod.map_or_else(|| asked.clone(), |pod| pod.spec.requests.clone());
     if pod.is_some_and(|pod| pod.ephemeral) {
         // The place is kept for the pod that follows.
@@ -383,7 +404,7 @@ fn of_instance(vm: &Vm, vmi: &Vmi, attempt: u32, pod: Option<&Launcher>, asked: 
         requests,
         host_ports: Vec::new(),
         member: Some(MemberRef { workload: Arc::clone(&vm.workload), index: vm.index, attempt }),
-        machine: true,
+        machine: Some(Run { live_migratable: movable }),
     }
 }
 

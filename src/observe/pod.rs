@@ -56,7 +56,7 @@ pub fn read(pod: &Pod, notes: &mut Notes) -> PodSpec {
         requests: requests::effective(&pod.spec, &pod.status, &of_what, notes),
         host_ports: requests::host_ports(&pod.spec),
         member,
-        machine: false,
+        machine: None,
     }
 }
 

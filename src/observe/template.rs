@@ -11,7 +11,7 @@ use super::{constraints, machine};
 use crate::api::field::FieldProblem;
 use crate::api::runtime::{VirtualMachineTemplate, WorkloadTemplate};
 use crate::api::template::machine::Machine;
-use crate::api::runtime::{VirtualMachineTemplate, WorkloadTemplate};
+use crate::api::template::{check_machine_template, check_pod_template, derived};
 use crate::api::workload::{Completion, PodTemplate};
 use crate::model::amount::Amount;
 use crate::model::spec::ShapeSpec;

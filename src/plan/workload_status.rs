@@ -306,7 +306,12 @@ impl Standing {
                 admitted: false,
                 running: false,
                 reason: Reason::Suspended,
-                message: "spec.suspend is true: it holds nothing and does not wait".to_owned(),
+                message: if report.has_disks {
+                    "spec.suspend is true: it does not wait, and holds nothing but for the disks of its virtual machines"
+                        .to_owned()
+                } else {
+                    "spec.suspend is true: it holds nothing and does not wait".to_owned()
+                },
                 pending: None,
             },
             WorkloadPhase::Finished { reason, at: _ } => Self {

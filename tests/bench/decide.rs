@@ -109,6 +109,7 @@ fn pod(workload: &Arc<str>, node: &Arc<str>, requests: NamedAmounts, phase: PodP
         requests,
         host_ports: Vec::new(),
         member: Some(MemberRef { workload: workload.clone(), index: 0, attempt: 0 }),
+        machine: None,
     }))
 }
 

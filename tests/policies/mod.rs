@@ -121,7 +121,7 @@ impl Cluster {
             requests: cpus(self.work[uid].0),
             host_ports: Vec::new(),
             member: Some(MemberRef { workload: Arc::clone(uid), index: 0, attempt }),
-            machine: false,
+            machine: None,
         }))
     }
 

@@ -47,7 +47,7 @@ pub fn template(object: &Value, problems: &mut Problems) {
 /// Annotations of the template that Weir counts.
 pub fn annotations(workload: &PooledWorkload, problems: &mut Problems) {
     let at = FieldPath::of("spec.template.pod");
-    let metadata = workload.spec.template.pod.metadata.as_ref();
+    let metadata = workload.spec.template.pod.as_ref().and_then(|pod| pod.metadata.as_ref());
     let found = metadata.map(|metadata| check_annotations(&metadata.annotations)).unwrap_or_default();
     problems.0.extend(found.into_iter().map(|mut problem| {
         problem.path = at.join(&problem.path);

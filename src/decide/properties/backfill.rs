@@ -53,7 +53,7 @@ impl Cluster {
             requests: self.work[uid].shape.as_ref().unwrap().requests.clone(),
             host_ports: Vec::new(),
             member: Some(MemberRef { workload: Arc::clone(uid), index, attempt: 0 }),
-            machine: false,
+            machine: None,
         }))
     }
 

@@ -214,7 +214,7 @@ impl Cluster {
                     index: placement.index,
                     attempt: placement.attempt,
                 }),
-                machine: false,
+                machine: None,
             });
         }
     }

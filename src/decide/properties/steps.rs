@@ -274,7 +274,7 @@ impl Cluster {
                 requests: amounts(&[("cpu", cores * 1000), ("pods", 1)]),
                 host_ports: Vec::new(),
                 member: None,
-                machine: false,
+                machine: None,
             }),
             Step::Resize { node: at, cores } => self.see_node(node(&format!("n{at}"), cores)),
             Step::Cordon(at, unschedulable) => {

@@ -162,7 +162,7 @@ impl Bench {
         let object = self.pods.get_mut(pod).unwrap_or_else(|| panic!("there is no pod {pod}"));
         object["status"] = status;
         let seen = serde_json::from_value(object.clone()).unwrap();
-        let delta = self.catalog.pod(&seen).unwrap();
+        let delta = self.catalog.pod(&seen).remove(0);
         self.apply(vec![delta]);
     }
 
@@ -180,8 +180,8 @@ impl Bench {
 
     pub(super) fn gone(&mut self, pod: &str) {
         let Some(object) = self.pods.remove(pod) else { return };
-        let delta = self.catalog.pod_gone(&serde_json::from_value(object).unwrap());
-        self.apply(vec![delta]);
+        let deltas = self.catalog.pod_gone(&serde_json::from_value(object).unwrap());
+        self.apply(deltas);
     }
 
     /// How soon the workload's status must be written now, without writing it.
