@@ -65,8 +65,8 @@ pub const MAX_NAME: usize = 50;
         .message("backoffLimit: leave it away, or set completion to RunToCompletion: a virtual machine that keeps running is \
             restarted in place by KubeVirt, which does not count"),
     validation = Rule::new("!has(self.template.virtualMachine) || (self.replicas == 1) == (oldSelf.replicas == 1)")
-        .message("replicas: keep it above 1, or at 1, as it was: the disks of virtual machines are named by it; make another \
-            workload instead"),
+        .message("replicas: write 1 if it was 1, and more than 1 if it was more: the disks of virtual machines are named by it; \
+            or make another workload"),
     validation = Rule::new("!has(self.template.virtualMachine) || (has(self.completion) && self.completion == 'RunToCompletion') \
             || self.onMemberFailure != 'RestartGang'")
         .message("onMemberFailure: write RestartMember, or set completion to RunToCompletion: a virtual machine that keeps \

@@ -87,12 +87,11 @@ async fn insist(
     loop {
         let Ok(request) = request() else { return false };
         let wait = match hand.call(kind, request).await {
-            Outcome::Done(_) | Outcome::Missing(_) => return true,
             // KubeVirt writes the same objects all the time.
             Outcome::Conflict(status) if status.message.contains("the object has been modified") => {
                 hand.pauses().after(failures)
             }
-            Outcome::Conflict(_) => return true,
+            Outcome::Done(_) | Outcome::Missing(_) | Outcome::Conflict(_) => return true,
             Outcome::Refused(..) | Outcome::NotLeading => return false,
             Outcome::Later(after, _) => after.unwrap_or_else(|| hand.pauses().after(failures)),
             Outcome::Unclear(_) => hand.pauses().after(failures),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::model::nodes::Node;
 use crate::model::workloads::{Phase, Slot};
 use crate::model::world::World;
 
@@ -24,16 +23,15 @@ pub fn bind(world: &mut World, out: &mut Vec<Decision>) {
         if !stays || slot.slot != Slot::Live || slot.pod.as_ref() != Some(&uid) || slot.told {
             continue;
         }
-        match world.node(node).filter(|node| node.is_ready()).map(|node: &Node| Arc::clone(&node.name)) {
-            Some(node) => out.push(Decision::Bind { member, pod: uid, node }),
-            None => {
-                if let Some(slot) =
-                    world.workload_mut(id).and_then(|workload| workload.members.get_mut(index as usize))
-                {
-                    slot.shun(Some(node));
-                }
-                out.push(Decision::Drop { member, pod: uid, reason: DropReason::NodeLost });
-            }
+        if let Some(found) = world.node(node).filter(|node| node.is_ready()) {
+            out.push(Decision::Bind { member, pod: uid, node: Arc::clone(&found.name) });
+            continue;
         }
+        if let Some(slot) =
+            world.workload_mut(id).and_then(|workload| workload.members.get_mut(index as usize))
+        {
+            slot.shun(Some(node));
+        }
+        out.push(Decision::Drop { member, pod: uid, reason: DropReason::NodeLost });
     }
 }

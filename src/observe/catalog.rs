@@ -338,7 +338,7 @@ impl Catalog {
         let unchecked = known.check == Check::Wanted;
         let same =
             priority == known.spec.priority && shape == known.spec.shape && unchecked == known.spec.unchecked;
-        (!same).then(|| WorkloadSpec { priority, shape, unchecked, ..known.spec.clone() })
+        (!same).then(|| WorkloadSpec { priority, unchecked, shape, ..known.spec.clone() })
     }
 
     fn put_spec(&mut self, spec: WorkloadSpec) -> Option<Delta> {

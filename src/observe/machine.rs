@@ -157,7 +157,7 @@ fn requests(ask: &Ask, cluster: Cluster, overcommitted: Option<i64>) -> Result<N
     let vcpus = ask.vcpus.or_else(|| own("cpu").map(|milli| divided(milli, 1, 1000))).unwrap_or(1).max(1);
     let Some(guest) = ask.guest_bytes.or_else(|| own("memory")) else {
         return Err(format!(
-            "{FIELD}.template.spec.domain.memory.guest: write how much memory the guest has, such as 4Gi"
+            "{FIELD}.template.spec.domain.memory.guest: write how much memory the guest has"
         ));
     };
     let cpu = own("cpu").unwrap_or_else(|| match ask.dedicated {

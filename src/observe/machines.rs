@@ -96,6 +96,17 @@ pub struct Machines {
     plain: BTreeSet<Arc<str>>,
 }
 
+/// What a machine comes to.
+#[derive(Default)]
+struct Found {
+    /// Its runs, by their UIDs.
+    runs: BTreeMap<Arc<str>, PodSpec>,
+    /// Pods of it that count for themselves.
+    others: Vec<Arc<str>>,
+    /// Pods that its runs stand for.
+    own: Vec<Arc<str>>,
+}
+
 /// What a member asks for before its pod is seen.
 pub type Estimate<'a> = &'a dyn Fn(&str) -> NamedAmounts;
 
@@ -278,13 +289,13 @@ impl Machines {
     /// Tells what has changed of a machine's runs.
     fn retell(&mut self, machine: &Arc<str>, estimate: Estimate<'_>) -> Vec<Delta> {
         let mut deltas = Vec::new();
-        let (runs, other_pods, own_pods) = self.runs(machine, estimate);
-        for uid in own_pods {
+        let Found { runs, others, own } = self.runs(machine, estimate);
+        for uid in own {
             if self.plain.remove(&uid) {
                 deltas.push(Delta::PodGone(uid));
             }
         }
-        for uid in other_pods {
+        for uid in others {
             deltas.extend(self.tell_plain(&uid));
         }
         let before = self.told.remove(machine).unwrap_or_default();
@@ -302,19 +313,15 @@ impl Machines {
         deltas
     }
 
-    /// The runs of a machine; further pods of it, and the pods that the runs stand for.
-    fn runs(
-        &self,
-        machine: &Arc<str>,
-        estimate: Estimate<'_>,
-    ) -> (BTreeMap<Arc<str>, PodSpec>, Vec<Arc<str>>, Vec<Arc<str>>) {
-        let (mut runs, mut others, mut own) = (BTreeMap::new(), Vec::new(), Vec::new());
+    /// What a machine comes to, as things are.
+    fn runs(&self, machine: &Arc<str>, estimate: Estimate<'_>) -> Found {
+        let Found { mut runs, mut others, mut own } = Found::default();
         let vmis = || self.runs_of.get(machine).into_iter().flatten();
         let Some(vm) = self.vms.get(machine) else {
             for uid in vmis() {
                 others.extend(self.pods_of.get(uid).into_iter().flatten().cloned());
             }
-            return (runs, others, own);
+            return Found { runs, others, own };
         };
         let started = vm.strategy.as_deref() != Some(HALTED);
         let asked = estimate(&vm.workload);
@@ -361,7 +368,7 @@ impl Machines {
             };
             runs.insert(current, spec);
         }
-        (runs, others, own)
+        Found { runs, others, own }
     }
 }
 

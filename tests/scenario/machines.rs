@@ -70,7 +70,9 @@ impl Pure {
         if !is_there {
             for kind in [MACHINE, INSTANCE] {
                 let all: Vec<Key> = self.store.of_kind(kind).map(|(key, _)| key.clone()).collect();
-                all.iter().for_each(|key| self.store.remove(key));
+                for key in &all {
+                    self.store.remove(key);
+                }
             }
         }
         for delta in self.catalog.kubevirt(is_there) {

@@ -173,6 +173,16 @@ fn ask(written: &Written, problems: &mut Problems) -> Ask {
         instancetype: instancetype.as_ref().and_then(|one| one.read(problems)),
         ..Ask::default()
     };
+    if found.instancetype.is_none()
+        && instancetype.is_none()
+        && memory.guest.is_none()
+        && !found.requests.contains_key("memory")
+    {
+        problems.add(
+            at.key("memory").key("guest"),
+            "write how much memory the guest has, such as 4Gi, or name an instancetype",
+        );
+    }
     let pod_network = devices.autoattach_pod_interface != Some(false);
     found.tun = !devices.interfaces.is_empty() || pod_network;
     found.vhost = if devices.interfaces.is_empty() {
@@ -300,7 +310,7 @@ impl DataVolume {
                     problems.add(at.key("metadata").key(field), DISKS_HINT);
                 }
                 "generateName" => {
-                    problems.add(at.key("metadata").key(field), "write a name: volumes refer to it")
+                    problems.add(at.key("metadata").key(field), "write a name: volumes refer to it");
                 }
                 _ => {}
             }
@@ -345,6 +355,7 @@ macro_rules! written {
             $(#[$doc])*
             #[derive(Clone, Debug, Default, Deserialize)]
             #[serde(rename_all = "camelCase", default)]
+            #[allow(clippy::struct_field_names, reason = "the names are those of the API")]
             struct $name {
                 $(#[serde(deserialize_with = "or_default")] $field: $type,)*
             }
