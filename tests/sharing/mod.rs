@@ -149,6 +149,7 @@ impl Company {
             requests: amounts(&[("cpu", 1000), ("pods", 1)]),
             host_ports: Vec::new(),
             member: Some(MemberRef { workload: Arc::clone(uid), index: 0, attempt }),
+            machine: None,
         })));
     }
 
