@@ -186,7 +186,7 @@ pub fn find_places(
     };
     let Some(shape) = workload.shape else { return Err(Refusal::NotTried) };
     let (least, most) = gate::members_wanted(workload);
-    let request = world.requests(workload);
+    let request = world.asks(workload);
     quota::counts(world, pool, workload)?;
     let most = match size {
         Size::Least => least,
@@ -348,7 +348,7 @@ fn find_one(world: &World, desk: &mut Desk, id: WorkloadId, index: u32) -> Resul
     let (Some(shape), Some(set)) = (workload.shape, pool.nodes) else {
         return Err(Refusal::NoFittingNode(NodeTally { needed: 1, ..NodeTally::default() }));
     };
-    let request = world.requests(workload);
+    let request = world.asks_for(workload, index);
     let reserved = !workload.spec.preemptible;
     let ask = Ask { request: &request, least: 1, most: 1, horizon: Horizon::Now, reserved };
     quota::room(world, pool, ask)?;

@@ -55,7 +55,7 @@ pub fn gate(world: &World, id: WorkloadId, now: Time) -> Result<Place, Refusal> 
         strategy: workload.spec.strategy.unwrap_or(pool.spec.strategy),
         namespace: per_namespace.then(|| Arc::clone(&workload.spec.namespace)),
         preemptible: workload.spec.preemptible,
-        has_disks: workload.disks.covered,
+        has_disks: workload.has_all_disks(),
     };
     let duration = workload.spec.expected_duration.filter(|_| pool.spec.queueing == Queueing::Backfill);
     Ok(Place { pool: pool_id, class, rank: rank(pool, workload, now), duration, overflow: false })

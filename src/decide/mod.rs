@@ -24,6 +24,8 @@ mod eviction;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod runs;
+#[cfg(test)]
 mod testing;
 
 use crate::model::time::Time;

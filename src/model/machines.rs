@@ -12,7 +12,7 @@ use super::pods::Pod;
 use super::resources::{Amounts, ResourceId};
 use super::spec::Runtime;
 use super::workloads::Workload;
-use super::world::{World, holds_quota};
+use super::world::World;
 
 impl World {
     /// Whether the cluster has `KubeVirt`.
@@ -75,30 +75,10 @@ impl World {
         });
     }
 
-    /// Finds anew whether all machines of a workload have their disks. Its members are weighed off meanwhile.
-    pub(crate) fn cover(&mut self, id: WorkloadId) {
-        let Some(workload) =
-            self.workload_mut(id).filter(|one| !one.disks.bytes.is_empty() || one.disks.covered)
-        else {
-            return;
-        };
-        let size = if workload.members.is_empty() {
-            workload.spec.replicas
-        } else {
-            u32::try_from(workload.members.len()).unwrap_or(u32::MAX)
-        };
-        let covered = (0..size).all(|index| workload.disks.bytes.contains_key(&index));
-        if std::mem::replace(&mut workload.disks.covered, covered) != covered {
-            self.recharge(id);
-        }
-    }
-
-    /// What disks that are there are charged: all of them, save where members that are charged for theirs are waited for.
+    /// What the disks that are there are charged.
     pub(crate) fn disks_of(workload: &Workload) -> Amounts {
         let mut sum = Amounts::new();
-        if workload.disks.covered || !holds_quota(&workload.phase) {
-            sum.set(ResourceId::STORAGE, workload.disks.bytes.values().copied().sum());
-        }
+        sum.set(ResourceId::STORAGE, workload.disks.bytes.values().copied().sum());
         sum
     }
 

@@ -153,8 +153,6 @@ pub struct Place {
 pub struct Disks {
     /// In bytes, by index.
     pub bytes: BTreeMap<u32, Amount>,
-    /// All its machines have theirs: members are not charged for them again.
-    pub covered: bool,
     /// What is charged for them: where, how much, and whether of what is not preemptible.
     pub charged: Option<(PoolId, Amounts, bool)>,
 }
@@ -244,6 +242,12 @@ impl Workload {
             let size = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
             self.shrink_to.map_or(size, |to| size.min(to))
         }
+    }
+
+    /// Whether the disks of all machines that it wants are there.
+    pub fn has_all_disks(&self) -> bool {
+        !self.disks.bytes.is_empty()
+            && (0..self.spec.replicas).all(|index| self.disks.bytes.contains_key(&index))
     }
 
     /// Whether the member with that index is told to leave although its workload goes on.

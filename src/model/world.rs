@@ -265,7 +265,7 @@ impl World {
         let told = matches!(workload.phase, Phase::Stopping { .. }) || workload.sheds(index);
         let mut effect = Effect {
             pool: workload.pool,
-            charge: member.charge.as_ref().map_or_else(|| requests.clone(), |charge| (**charge).clone()),
+            charge: Self::charge_of(workload, index, member, &requests).into_owned(),
             leaving: (member.terminating || (told && !workload.stubborn))
                 && !matches!(member.slot, Slot::Backoff(_)),
             ..Effect::default()
@@ -406,7 +406,6 @@ impl World {
     pub(crate) fn with_members(&mut self, id: WorkloadId, change: impl FnOnce(&mut Self)) {
         self.weigh_all(&[id], false);
         change(self);
-        self.cover(id);
         self.weigh_all(&[id], true);
         self.charge_disks(id);
     }
@@ -462,7 +461,7 @@ impl World {
     /// Sets or clears the places that are kept for a workload.
     pub(crate) fn nominate(&mut self, id: WorkloadId, places: Vec<NodeId>) {
         let Some(workload) = self.workload(id) else { return };
-        let wanted = (self.requests(workload), self.loads(workload));
+        let wanted = (self.asks(workload), self.loads(workload));
         let pool = workload.pool;
         let before = workload.nominated.clone();
         let firm = !workload.spec.preemptible;
