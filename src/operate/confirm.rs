@@ -7,8 +7,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::term::Term;
 use crate::apply::Child;
-use crate::model::spec::MemberRef;
+use crate::model::delta::InFlight;
+use crate::model::spec::{MemberRef, Runtime};
+use crate::observe::catalog::Catalog;
+use crate::observe::names;
 
 /// A pod whose create was answered is shown by the watch long before that.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
@@ -86,6 +90,27 @@ impl Assumptions {
         if let Some(assumed) = self.members.get_mut(member) {
             assumed.due = now + LOOK_AFTER;
             self.next = Some(self.next.map_or(assumed.due, |next| next.min(assumed.due)));
+        }
+    }
+}
+
+impl Term {
+    /// What an older leader has placed may have been created or not, or be gone again: what no list shows is looked for,
+    /// unless it is created now.
+    pub(super) fn look_for(&mut self, flight: &InFlight) {
+        let Some(known) = self.catalog.get(&flight.workload) else { return };
+        for (index, (attempt, node)) in &flight.placements {
+            let placements = [(*index, (*attempt, node.clone()))].into();
+            if !self.ledgers.covers(&InFlight { placements, ..flight.clone() }) {
+                // A list has shown it.
+                continue;
+            }
+            let member = MemberRef { workload: flight.workload.clone(), index: *index, attempt: *attempt };
+            let child = match known.spec.runtime {
+                Runtime::Pod => Child::pod(&names::member(&known.spec.name, *index, *attempt)),
+                Runtime::VirtualMachine => Child::Machine(Catalog::machine_name(known, &member)),
+            };
+            self.assumed.unknown(member, known.spec.namespace.clone(), child);
         }
     }
 }

@@ -302,6 +302,7 @@ impl Term {
         }
         let now = now();
         for flight in std::mem::take(&mut self.in_flight) {
+            self.look_for(&flight);
             self.world.apply(Delta::InFlight(Box::new(flight)), now);
         }
         self.apply(Delta::Settled, now);

@@ -8,5 +8,6 @@ mod api;
 mod auditor;
 mod cluster;
 mod faults;
+mod machines;
 mod nodes;
 mod operator;
