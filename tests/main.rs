@@ -6,6 +6,7 @@ mod api;
 mod chart;
 mod check;
 mod docs;
+mod kubevirt;
 mod operate;
 mod policies;
 mod real;

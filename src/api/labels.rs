@@ -20,5 +20,9 @@ pub const ENV_INDEX: &str = "WEIR_INDEX";
 /// In the environment of every container: how many members the workload has.
 pub const ENV_REPLICAS: &str = "WEIR_REPLICAS";
 
-/// An annotation on a pod that is left to the default scheduler: the only node that it may be bound to.
+/// An annotation on a machine: its spec as it was written last.
+pub const APPLIED: &str = "weir.dev/applied";
+
+/// An annotation on a pod that is left to the default scheduler, and on what runs of a machine: the only node that it may
+/// be bound to.
 pub const NODE: &str = "weir.dev/node";

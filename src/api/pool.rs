@@ -17,6 +17,7 @@ use super::alerts::PoolAlerts;
 use super::duration::Duration;
 pub use super::pool_status::{NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStatus, WorkloadCounts};
 use super::quantity::Quantity;
+use super::runtime::{PoolVirtualMachines, Runtime};
 use super::{rules, schema};
 
 /// What the pool is made of, who may use it, and how it shares.
@@ -99,6 +100,11 @@ pub struct ResourcePoolSpec {
     /// Which of the nodes that fit is chosen.
     #[serde(default)]
     pub placement: PoolPlacement,
+
+    /// What virtual machines of the pool request where their template does not say. Absent: the parent's, at last the
+    /// settings of the cluster's KubeVirt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_machines: Option<PoolVirtualMachines>,
 
     /// Bounds on numbers of workloads and on the size of one. They bind the whole subtree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -400,6 +406,11 @@ pub struct PoolAccess {
     /// The priorities that workloads may have.
     #[serde(default)]
     pub priority: PriorityRange,
+
+    /// What members of workloads may be: Pod, VirtualMachine. Absent: both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
+    pub runtimes: Option<Vec<Runtime>>,
 }
 
 /// The priorities that workloads of a pool may have.

@@ -19,7 +19,7 @@ use serde::{Deserialize, de};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::labels;
+use super::{kubevirt, labels};
 
 macro_rules! resource {
     ($type:ty, $scope:ty, $group:literal, $version:literal, $kind:literal, $plural:literal) => {
@@ -48,6 +48,8 @@ macro_rules! resource {
         }
     };
 }
+
+pub(super) use resource;
 
 /// A pod: what it takes of its node, where it is in its life, and whose it is.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -436,13 +438,27 @@ struct OwnLabels {
     index: Option<String>,
     #[serde(rename = "weir.dev/attempt")]
     attempt: Option<String>,
+    #[serde(rename = "kubevirt.io/migrationJobUID")]
+    migration: Option<String>,
 }
 
-/// The only annotation that is read; `labels` holds the same word.
+/// The annotations that are read; `labels` and `kubevirt` hold the same words.
 #[derive(Default, Deserialize)]
 struct OwnAnnotations {
     #[serde(rename = "weir.dev/node")]
     node: Option<String>,
+    #[serde(rename = "kubevirt.io/ephemeral-provisioning")]
+    ephemeral: Option<String>,
+}
+
+impl From<OwnAnnotations> for BTreeMap<String, String> {
+    fn from(own: OwnAnnotations) -> Self {
+        let OwnAnnotations { node, ephemeral } = own;
+        [(labels::NODE, node), (kubevirt::EPHEMERAL, ephemeral)]
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect()
+    }
 }
 
 impl From<AllLabels> for BTreeMap<String, String> {
@@ -453,8 +469,8 @@ impl From<AllLabels> for BTreeMap<String, String> {
 
 impl From<OwnLabels> for BTreeMap<String, String> {
     fn from(own: OwnLabels) -> Self {
-        let OwnLabels { index, attempt } = own;
-        [(labels::INDEX, index), (labels::ATTEMPT, attempt)]
+        let OwnLabels { index, attempt, migration } = own;
+        [(labels::INDEX, index), (labels::ATTEMPT, attempt), (kubevirt::MIGRATION, migration)]
             .into_iter()
             .filter_map(|(key, value)| Some((key.to_owned(), value?)))
             .collect()
@@ -463,7 +479,6 @@ impl From<OwnLabels> for BTreeMap<String, String> {
 
 impl<L: Into<BTreeMap<String, String>>> Meta<L> {
     fn into_meta(self) -> ObjectMeta {
-        let node = self.annotations.and_then(|annotations| annotations.node);
         ObjectMeta {
             name: self.name,
             namespace: self.namespace,
@@ -475,13 +490,13 @@ impl<L: Into<BTreeMap<String, String>>> Meta<L> {
             finalizers: self.finalizers,
             owner_references: self.owner_references,
             labels: self.labels.map(Into::into).filter(|labels| !labels.is_empty()),
-            annotations: node.map(|node| [(labels::NODE.to_owned(), node)].into()),
+            annotations: self.annotations.map(Into::into).filter(|own: &BTreeMap<_, _>| !own.is_empty()),
             ..ObjectMeta::default()
         }
     }
 }
 
-fn own_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+pub(super) fn own_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     Ok(Meta::<OwnLabels>::deserialize(deserializer)?.into_meta())
 }
 
@@ -490,7 +505,7 @@ fn labelled_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
 }
 
 /// `null` as if the field were absent.
-fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
+pub(super) fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
@@ -499,6 +514,10 @@ fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
 fn quantities<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     let written = Option::<BTreeMap<String, Written>>::deserialize(deserializer)?.unwrap_or_default();
     Ok(written.into_iter().map(|(name, Written(text))| (name, text)).collect())
+}
+
+pub(super) fn quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<Written>::deserialize(deserializer)?.map(|Written(text)| text))
 }
 
 /// A quantity as the API server takes it: a string, or a number such as `2` or `0.5`.

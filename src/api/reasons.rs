@@ -67,6 +67,10 @@ reasons! {
         "Write the name of another pool in spec.pool.";
     NamespaceNotAllowed: "The namespace is not selected by access.namespaces of the pool.",
         "Ask the pool's owner to select the namespace, or use a pool that does.";
+    RuntimeNotAllowed: "access.runtimes of the pool does not have what the members are: Pod or VirtualMachine.",
+        "Use a pool that lets them in, or ask the pool's owner.";
+    KubeVirtNotInstalled: "The members are virtual machines, and the cluster has no KubeVirt.",
+        "Install KubeVirt: the workload goes on by itself then.";
     PriorityNotAllowed: "The priority is outside access.priority of the pool.",
         "Choose a priority between access.priority.min and max of the pool.";
     PriorityClassNotFound: "No PriorityClass of the name in spec.priorityClassName exists.",
@@ -79,8 +83,8 @@ reasons! {
     // Impossible: somebody must change something.
     ExceedsLimit: "It asks for more than the declared limits could ever give, even in an empty pool.",
         "Ask for less, or raise the limit that the message names.";
-    InvalidTemplate: "The pod template cannot be used; the message names each field.",
-        "Correct the fields; `weir check -f FILE` shows the same problems offline.";
+    InvalidTemplate: "The template cannot be used; the message names each field, or says what KubeVirt says of it.",
+        "Correct the fields; `weir check -f FILE` shows what can be known without a cluster.";
     RequestMissing: "The pool meters cpu or memory, and the template requests none of it.",
         "Write resources.requests of cpu and memory on the containers.";
     InvalidSpec: "The spec holds a value that the schema let pass and that cannot be used; the message names the field.",

@@ -106,6 +106,16 @@ pub(super) fn countable_values() -> Rule {
         .message(COUNTABLE)
 }
 
+/// The field is a ratio of two amounts: a quantity above 0.
+pub(super) fn ratio(field: &str, one: &str, other: &str) -> Rule {
+    let value = format!("string(self.{field})");
+    Rule::new(format!(
+        "!has(self.{field}) || (isQuantity({value}) && quantity({value}).compareTo(quantity('1m')) >= 0 \
+         && quantity({value}).compareTo(quantity('1k')) <= 0)"
+    ))
+    .message(&*format!("{field}: write a ratio from 0.001 to 1000, such as {one} or {other}"))
+}
+
 /// A duration of a second or more. What is no duration is left to the type's own rule.
 pub(super) fn at_least_a_second() -> Rule {
     Rule::new(format!("!self.matches('{}') || duration(self) >= duration('1s')", super::duration::PATTERN))

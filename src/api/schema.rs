@@ -116,6 +116,11 @@ pub(super) fn pod_spec(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
+/// A kubevirt.io/v1 `VirtualMachineSpec`, stored as given.
+pub(super) fn virtual_machine_spec(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
 /// Labels of a pod.
 pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

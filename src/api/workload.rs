@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::duration::Duration;
 pub use super::placement::{MemberSpread, WorkloadPlacement};
 use super::quantity::Quantity;
+use super::runtime::{Runtime, WorkloadTemplate};
 use super::{rules, schema};
 
 /// The longest name of a workload: members are called after it, and their names are hostnames.
@@ -37,7 +38,7 @@ pub const MAX_NAME: usize = 50;
     validation = rules::dns_label("self.metadata.name", "metadata.name: ", MAX_NAME),
     validation = rules::fixed_while_admitted("template", false),
     validation = rules::fixed_while_admitted("pool", false),
-    validation = rules::fixed_while_admitted("completion", false),
+    validation = rules::fixed_while_admitted("completion", true),
     validation = rules::fixed_while_admitted("minReplicas", true),
     validation = rules::fixed_while_admitted("allocation", false),
     printcolumn(name = "Pool", type_ = "string", json_path = ".spec.pool", description = "The pool"),
@@ -47,7 +48,8 @@ pub const MAX_NAME: usize = 50;
     printcolumn(name = "Node", type_ = "string", json_path = ".status.summary.node", description = "The node, or how many nodes"),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Why it stands there"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created"),
-    printcolumn(name = "Position", type_ = "integer", json_path = ".status.queue.position", priority = "1", description = "Place in the queue")
+    printcolumn(name = "Position", type_ = "integer", json_path = ".status.queue.position", priority = "1", description = "Place in the queue"),
+    printcolumn(name = "Runtime", type_ = "string", json_path = ".status.summary.runtime", priority = "1", description = "Pod or VirtualMachine")
 )]
 #[x_kube(
     validation = Rule::new("!(has(self.priority) && has(self.priorityClassName))")
@@ -58,6 +60,17 @@ pub const MAX_NAME: usize = 50;
         .message("minReplicas: write the least size that allocation Dynamic may shrink to, such as 1"),
     validation = Rule::new("self.allocation != 'Dynamic' || self.onMemberFailure != 'RestartGang'")
         .message("allocation: write Static, or set onMemberFailure to RestartMember: a gang that restarts as a whole has one size"),
+    validation = Rule::new("!has(self.template.virtualMachine) || (has(self.completion) && self.completion == 'RunToCompletion') \
+            || !has(self.backoffLimit)")
+        .message("backoffLimit: leave it away, or set completion to RunToCompletion: a virtual machine that keeps running is \
+            restarted in place by KubeVirt, which does not count"),
+    validation = Rule::new("!has(self.template.virtualMachine) || (self.replicas == 1) == (oldSelf.replicas == 1)")
+        .message("replicas: write 1 if it was 1, and more than 1 if it was more: the disks of virtual machines are named by it; \
+            or make another workload"),
+    validation = Rule::new("!has(self.template.virtualMachine) || (has(self.completion) && self.completion == 'RunToCompletion') \
+            || self.onMemberFailure != 'RestartGang'")
+        .message("onMemberFailure: write RestartMember, or set completion to RunToCompletion: a virtual machine that keeps \
+            running is restarted in place, and no other with it"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PooledWorkloadSpec {
@@ -94,9 +107,10 @@ pub struct PooledWorkloadSpec {
     pub allocation: Allocation,
 
     /// RunToCompletion: a member that ends with success is done. KeepRunning: a member that ends is started
-    /// again. It cannot change while the workload is admitted.
-    #[serde(default)]
-    pub completion: Completion,
+    /// again. Absent: RunToCompletion for pods, KeepRunning for virtual machines. It cannot change while the
+    /// workload is admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<Completion>,
 
     /// How often a member may fail before the workload fails. Absent: 3 for RunToCompletion, no limit for
     /// KeepRunning. Refusals by the kubelet, lost nodes and evictions do not count.
@@ -164,9 +178,14 @@ impl PooledWorkloadSpec {
         self.min_replicas.unwrap_or(self.replicas)
     }
 
+    /// When a member is done.
+    pub fn effective_completion(&self) -> Completion {
+        self.completion.unwrap_or_else(|| Completion::default_of(self.template.virtual_machine.is_some()))
+    }
+
     /// Failures that a member may have; `None` is no limit.
     pub fn effective_backoff_limit(&self) -> Option<i32> {
-        self.backoff_limit.or(match self.completion {
+        self.backoff_limit.or(match self.effective_completion() {
             Completion::RunToCompletion => Some(DEFAULT_BACKOFF_LIMIT),
             Completion::KeepRunning => None,
         })
@@ -193,6 +212,13 @@ pub enum Completion {
     KeepRunning,
 }
 
+impl Completion {
+    /// Where nothing is said: a virtual machine keeps running, a pod runs to its end.
+    pub fn default_of(virtual_machine: bool) -> Self {
+        if virtual_machine { Self::KeepRunning } else { Self::RunToCompletion }
+    }
+}
+
 /// What is started again when a member fails.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnMemberFailure {
@@ -201,14 +227,6 @@ pub enum OnMemberFailure {
     RestartMember,
     /// All members.
     RestartGang,
-}
-
-/// What each member is made from.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WorkloadTemplate {
-    /// Each member is a pod.
-    pub pod: PodTemplate,
 }
 
 /// A pod, as a member is made from it.
@@ -225,17 +243,17 @@ pub struct PodTemplate {
     pub spec: Value,
 }
 
-/// Labels and annotations of each pod.
+/// Labels and annotations of each member.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateMetadata {
-    /// Labels of each pod. Those under weir.dev/ are Weir's.
+    /// Labels of each member. Those under weir.dev/ are Weir's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
     #[x_kube(validation = rules::label_keys())]
     pub labels: BTreeMap<String, String>,
 
-    /// Annotations of each pod. Those under weir.dev/ are Weir's.
+    /// Annotations of each member. Those under weir.dev/ are Weir's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::annotations")]
     #[x_kube(validation = rules::label_keys())]
@@ -504,7 +522,7 @@ pub struct PlacementStatus {
     #[schemars(range(min = 0))]
     pub index: i32,
 
-    /// Name of its pod.
+    /// Name of its pod or virtual machine.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
@@ -554,6 +572,10 @@ pub struct WorkloadSummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub node: Option<String>,
+
+    /// What its members are: Pod or VirtualMachine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
 }
 
 fn first_attempt() -> i32 {

@@ -7,6 +7,27 @@ use serde_json::Value;
 use crate::model::delta::Delta;
 use crate::model::spec::MemberRef;
 
+/// The object of a member, by its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Child {
+    /// A pod.
+    Pod(Arc<str>),
+    /// A virtual machine.
+    Machine(Arc<str>),
+}
+
+impl Child {
+    /// The pod of that name.
+    pub fn pod(name: &str) -> Self {
+        Self::Pod(name.into())
+    }
+
+    /// The machine of that name.
+    pub fn machine(name: &str) -> Self {
+        Self::Machine(name.into())
+    }
+}
+
 /// One answer, or the end of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -18,8 +39,17 @@ pub enum Answer {
         member: MemberRef,
         /// Namespace of the pod.
         namespace: Arc<str>,
-        /// Name of the pod.
-        name: Arc<str>,
+        /// The pod, or the machine that it would be.
+        child: Child,
+    },
+    /// `KubeVirt` was asked whether it takes the template of a workload.
+    Checked {
+        /// UID of the workload.
+        workload: Arc<str>,
+        /// The generation that was asked about.
+        generation: i64,
+        /// It does, or why not; none: it could not be asked.
+        answer: Option<Result<(), Arc<str>>>,
     },
     /// A status or a list of finalizers was written.
     Written {

@@ -9,7 +9,7 @@ use kube::Resource as _;
 use tokio::time::sleep;
 use tracing::debug;
 
-use super::answer::Answer;
+use super::answer::{Answer, Child};
 use super::call::{JSON, Outcome, Written, WrittenMeta, request};
 use super::writer::Hand;
 use crate::api::PooledWorkload;
@@ -30,13 +30,19 @@ pub struct Create<'a> {
     pub pod: &'a Pod,
 }
 
-/// What the name of the pod holds.
-enum Look {
+/// What the name of a member's object holds.
+pub enum Look {
+    /// That object, with this UID.
     Ours(Arc<str>),
+    /// Nothing.
     Nothing,
+    /// One that will be gone soon.
     Leaving,
+    /// One of somebody else.
     Foreign,
+    /// It cannot be told at present.
     Unclear,
+    /// This process may not ask any more.
     NotLeading,
 }
 
@@ -98,39 +104,14 @@ impl Create<'_> {
     }
 
     async fn look(&self, hand: &Hand<'_>) -> Look {
-        match self.read(hand, &pod_path(self.namespace, self.name())).await {
+        match find(hand, &pod_path(self.namespace, self.name())).await {
             Err(look) => look,
             Ok(None) => Look::Nothing,
             Ok(Some(pod)) if pod.owner_references.iter().any(|owner| *owner.uid == *self.member.workload) => {
                 Look::Ours(pod.uid.into())
             }
-            Ok(Some(pod)) => self.whose(hand, pod).await,
+            Ok(Some(pod)) => whose(hand, self.namespace, pod).await,
         }
-    }
-
-    /// Whether a pod that is not of this workload will be gone soon: it is being deleted, or its owner is a
-    /// workload (of the same name, before this one) that is gone or going.
-    async fn whose(&self, hand: &Hand<'_>, pod: WrittenMeta) -> Look {
-        if pod.deletion_timestamp.is_some() {
-            return Look::Leaving;
-        }
-        let kind = PooledWorkload::kind(&());
-        let Some(owner) = pod.owner_references.into_iter().find(|owner| owner.kind == kind) else {
-            return Look::Foreign;
-        };
-        let path = format!("{}/{}", PooledWorkload::url_path(&(), Some(self.namespace)), owner.name);
-        match self.read(hand, &path).await {
-            Err(look) => look,
-            Ok(Some(there)) if there.uid == owner.uid && there.deletion_timestamp.is_none() => Look::Foreign,
-            Ok(_) => Look::Leaving,
-        }
-    }
-
-    async fn read(&self, hand: &Hand<'_>, path: &str) -> Result<Option<WrittenMeta>, Look> {
-        read(hand, path).await.map_err(|outcome| match outcome {
-            Outcome::NotLeading => Look::NotLeading,
-            _ => Look::Unclear,
-        })
     }
 
     fn created(&self, pod: Arc<str>) -> (bool, Answer) {
@@ -143,9 +124,35 @@ impl Create<'_> {
     }
 
     fn unknown(&self) -> (bool, Answer) {
-        let (member, namespace, name) = (self.member.clone(), self.namespace.clone(), self.name().into());
-        (false, Answer::Unknown { member, namespace, name })
+        let (member, namespace, child) =
+            (self.member.clone(), self.namespace.clone(), Child::pod(self.name()));
+        (false, Answer::Unknown { member, namespace, child })
     }
+}
+
+/// Whether an object that is not of this workload will be gone soon: it is being deleted, or its owner is a workload (of
+/// the same name, before this one) that is gone or going.
+pub async fn whose(hand: &Hand<'_>, namespace: &str, there: WrittenMeta) -> Look {
+    if there.deletion_timestamp.is_some() {
+        return Look::Leaving;
+    }
+    let kind = PooledWorkload::kind(&());
+    let Some(owner) = there.owner_references.into_iter().find(|owner| owner.kind == kind) else {
+        return Look::Foreign;
+    };
+    let path = format!("{}/{}", PooledWorkload::url_path(&(), Some(namespace)), owner.name);
+    match find(hand, &path).await {
+        Err(look) => look,
+        Ok(Some(there)) if there.uid == owner.uid && there.deletion_timestamp.is_none() => Look::Foreign,
+        Ok(_) => Look::Leaving,
+    }
+}
+
+async fn find(hand: &Hand<'_>, path: &str) -> Result<Option<WrittenMeta>, Look> {
+    read(hand, path).await.map_err(|outcome| match outcome {
+        Outcome::NotLeading => Look::NotLeading,
+        _ => Look::Unclear,
+    })
 }
 
 /// Where a pod is.

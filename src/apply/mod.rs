@@ -8,9 +8,10 @@ pub mod answer;
 pub mod call;
 pub mod create;
 pub mod events;
+pub mod machine;
 pub mod remove;
 pub mod status;
 pub mod writer;
 
-pub use answer::Answer;
+pub use answer::{Answer, Child};
 pub use writer::{Limits, Writer};

@@ -15,10 +15,11 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
-use super::answer::Answer;
+use super::answer::{Answer, Child};
 use super::call::{Caller, Outcome, Pauses};
 use super::create::{Create, pod_path, read};
 use super::events;
+use super::machine;
 use super::remove::{Remove, Removed};
 use super::status::Patch;
 use crate::model::delta::Delta;
@@ -107,8 +108,8 @@ impl Writer {
     }
 
     /// Looks whether the pod of a member is there, and answers with what was found.
-    pub fn look(&self, member: MemberRef, namespace: Arc<str>, name: Arc<str>) {
-        tokio::spawn(self.shared.clone().look(member, namespace, name));
+    pub fn look(&self, member: MemberRef, namespace: Arc<str>, child: Child) {
+        tokio::spawn(self.shared.clone().look(member, namespace, child));
     }
 
     /// What sends requests for this term.
@@ -271,6 +272,7 @@ impl Shared {
             Write::DeleteWorkload { namespace, name, uid } => {
                 (self.remove(Remove::workload(&namespace, &name, &uid), &hand).await, None)
             }
+            Write::Machine(write) => machine::carry_out(write, &hand).await,
             Write::Event(event) => {
                 self.event(event);
                 (true, None)
@@ -298,15 +300,24 @@ impl Shared {
         }
     }
 
-    async fn look(self: Arc<Self>, member: MemberRef, namespace: Arc<str>, name: Arc<str>) {
+    async fn look(self: Arc<Self>, member: MemberRef, namespace: Arc<str>, child: Child) {
         let hand = Hand { shared: &self, lane: None };
+        let name = match child {
+            Child::Pod(name) => name,
+            Child::Machine(name) => {
+                if let Some(answer) = machine::look(&hand, member, namespace, name).await {
+                    self.tell(answer);
+                }
+                return;
+            }
+        };
         let answer = match read(&hand, &pod_path(&namespace, &name)).await {
             Ok(Some(pod)) if pod.owner_references.iter().any(|owner| *owner.uid == *member.workload) => {
                 Answer::Member(Delta::MemberCreated { member, pod: pod.uid.into() })
             }
             Ok(_) => Answer::Member(Delta::MemberVanished(member)),
             Err(Outcome::NotLeading) => return,
-            Err(_) => Answer::Unknown { member, namespace, name },
+            Err(_) => Answer::Unknown { member, namespace, child: Child::Pod(name) },
         };
         self.tell(answer);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::ids::{NodeId, PoolId, WorkloadId};
 use crate::model::refusal::{Bound, NodeTally, Refusal};
-use crate::model::spec::Queueing;
+use crate::model::spec::{Queueing, Runtime};
 use crate::model::time::{Span, Time};
 use crate::model::workloads::{Member, Phase, Slot};
 use crate::model::world::World;
@@ -191,7 +191,7 @@ pub fn find_places(
     };
     let Some(shape) = workload.shape else { return Err(Refusal::NotTried) };
     let (least, most) = gate::members_wanted(workload);
-    let request = world.requests(workload);
+    let request = world.asks(workload);
     quota::counts(world, pool, workload)?;
     let most = match size {
         Size::Least => least,
@@ -312,7 +312,11 @@ pub fn place_unplaced(
         .zip(&workload.members)
         .filter(|(index, member)| member.slot == Slot::Unplaced && !workload.sheds(*index))
         .map(|(index, _)| index)
+        .filter(|index| !world.still_runs(&workload.spec.uid, *index))
         .collect();
+    if workload.spec.runtime == Runtime::VirtualMachine && !world.kubevirt && !wanting.is_empty() {
+        return Err(Refusal::KubeVirtNotInstalled);
+    }
     let (uid, pool_name) = (Arc::clone(&workload.spec.uid), Arc::clone(&workload.spec.pool));
     let size = workload.size();
     let mut placements = Vec::new();
@@ -353,7 +357,7 @@ fn find_one(world: &World, desk: &mut Desk, id: WorkloadId, index: u32) -> Resul
     let (Some(shape), Some(set)) = (workload.shape, pool.nodes) else {
         return Err(Refusal::NoFittingNode(NodeTally { needed: 1, ..NodeTally::default() }));
     };
-    let request = world.requests(workload);
+    let request = world.asks_for(workload, index);
     let reserved = !workload.spec.preemptible;
     let ask = Ask { request: &request, least: 1, most: 1, horizon: Horizon::Now, reserved };
     quota::room(world, pool, ask)?;

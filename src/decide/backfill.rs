@@ -159,7 +159,7 @@ fn make(world: &mut World, desk: &mut Desk, pool: PoolId, head: WorkloadId, now:
 /// What is left beside the head at its places and in its pools, as the world stands.
 fn spare(world: &World, head: WorkloadId, places: &[NodeId], promise: &mut Promise) {
     let Some(workload) = world.workload(head) else { return };
-    let (request, load) = (world.requests(workload), world.loads(workload));
+    let (request, load) = (world.asks(workload), world.loads(workload));
     for id in places {
         let Some(node) = world.node(*id) else { continue };
         let spare = promise.nodes.entry(*id).or_insert_with(|| {
@@ -239,7 +239,7 @@ fn release(world: &mut World, kept: &Kept) {
 fn note(world: &World, desk: &mut Desk, entry: &Entry, places: &[NodeId]) {
     let Some(promise) = desk.promises.get_mut(&entry.pool) else { return };
     let Some(workload) = world.workload(entry.workload) else { return };
-    let (request, load) = (world.requests(workload), world.loads(workload));
+    let (request, load) = (world.asks(workload), world.loads(workload));
     for id in places {
         if let Some(spare) = promise.nodes.get_mut(id) {
             spare.take(&load);

@@ -76,6 +76,15 @@ pub enum Decision {
         /// On whose behalf (`namespace/name`).
         for_whom: Option<Arc<str>>,
     },
+    /// Bind the pod of a machine that runs to the node that was chosen for it.
+    Bind {
+        /// Whose.
+        member: MemberRef,
+        /// The run.
+        pod: Arc<str>,
+        /// Name of the node.
+        node: Arc<str>,
+    },
     /// Delete one pod.
     Drop {
         /// Whose.

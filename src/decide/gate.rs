@@ -7,7 +7,7 @@ use crate::model::pools::Pool;
 use crate::model::queue::{Class, Rank};
 use crate::model::refusal::Refusal;
 use crate::model::resources::ResourceId;
-use crate::model::spec::{Policy, Queueing, StopPolicy};
+use crate::model::spec::{Policy, Queueing, Runtime, StopPolicy};
 use crate::model::time::Time;
 use crate::model::workloads::{Place, Workload};
 use crate::model::world::World;
@@ -20,6 +20,10 @@ use super::quota;
 /// Why it may have none.
 pub fn gate(world: &World, id: WorkloadId, now: Time) -> Result<Place, Refusal> {
     let Some(workload) = world.workload(id) else { return Err(Refusal::NotTried) };
+    // Without KubeVirt nobody knows what its machines are made of.
+    if workload.spec.runtime == Runtime::VirtualMachine && !world.kubevirt {
+        return Err(Refusal::KubeVirtNotInstalled);
+    }
     if let Err(problem) = &workload.spec.shape {
         return Err(Refusal::InvalidTemplate(Arc::clone(problem)));
     }
@@ -38,6 +42,9 @@ pub fn gate(world: &World, id: WorkloadId, now: Time) -> Result<Place, Refusal> 
         return Err(Refusal::CreateRefused { message, retry_at, name_taken: *name_taken });
     }
     check_held(world, pool)?;
+    if workload.spec.unchecked || world.any_still_runs(&workload.spec.uid) {
+        return Err(Refusal::NotTried);
+    }
     let by_namespace = |above: &Pool| above.spec.max_running_per_namespace.is_some();
     let per_namespace = pool.spec.policy == Policy::FairShare
         || pool.path.iter().filter_map(|above| world.pool(*above)).any(by_namespace);
@@ -50,6 +57,7 @@ pub fn gate(world: &World, id: WorkloadId, now: Time) -> Result<Place, Refusal> 
         guards: world.guards_of(id),
         namespace: per_namespace.then(|| Arc::clone(&workload.spec.namespace)),
         preemptible: workload.spec.preemptible,
+        has_disks: workload.has_all_disks(),
     };
     let duration = workload.spec.expected_duration.filter(|_| pool.spec.queueing == Queueing::Backfill);
     Ok(Place { pool: pool_id, class, rank: rank(pool, workload, now), duration, overflow: false })
@@ -122,6 +130,9 @@ fn check_access(world: &World, pool: &Pool, workload: &Workload) -> Result<(), R
         pool.spec.namespaces.as_ref().is_some_and(|by| labels.is_some_and(|labels| by.matches(labels)));
     if !allowed {
         return Err(Refusal::NamespaceNotAllowed);
+    }
+    if !pool.spec.runtimes.contains(&workload.spec.runtime) {
+        return Err(Refusal::RuntimeNotAllowed(workload.spec.runtime));
     }
     let (least, greatest) = pool.spec.priority_range;
     if workload.spec.priority < least || workload.spec.priority > greatest {

@@ -51,7 +51,7 @@ fn grow(world: &mut World, desk: &mut Desk, id: WorkloadId, now: Time, out: &mut
     if done {
         member.slot = Slot::Succeeded;
     }
-    let request = world.requests(workload);
+    let request = world.asks_for(workload, index);
     let Some(pool) = world.pool(pool_id) else { return false };
     let borrows = quota::within_reservation(world, pool, &request) != Some(pool.path.len());
     let most = quota::most_members(world, pool, &request);

@@ -12,6 +12,7 @@ pub mod gate;
 pub mod give_way;
 pub mod grow;
 pub mod lifecycle;
+pub mod machines;
 pub mod nodes;
 pub mod order;
 pub mod place;
@@ -23,6 +24,8 @@ mod counts;
 mod eviction;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod runs;
 #[cfg(test)]
 mod testing;
 
@@ -50,6 +53,7 @@ pub fn decide(world: &mut World, now: Time) -> Decided {
     let node_due = nodes::give_up_lost(world, now, out);
     let pod_due = nodes::drop_strays(world, now, out);
     lifecycle::attend(world, now, out);
+    machines::bind(world, out);
     world.grant_all();
     admit::replay(world, out);
     admit::replace_all(world, &mut desk, now, out);

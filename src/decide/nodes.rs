@@ -31,6 +31,10 @@ pub fn give_up_lost(world: &mut World, now: Time, out: &mut Vec<Decision>) -> Op
         }
         let pods: Vec<Arc<str>> = node.pods.iter().cloned().collect();
         for uid in pods {
+            // A machine on a node that fell silent may still run and write to its disks.
+            if !may_be_replaced(world, id, &uid) {
+                continue;
+            }
             if let Some(member) = world.pod_lost(&uid, now) {
                 out.push(Decision::Drop { member, pod: uid, reason: DropReason::NodeLost });
             }
@@ -39,6 +43,21 @@ pub fn give_up_lost(world: &mut World, now: Time, out: &mut Vec<Decision>) -> Op
     }
     next
 }
+
+/// Whether a pod on a lost node is surely not running: of a machine only the taint says so that administrators set on
+/// a node that they have switched off. Else what becomes of it is `KubeVirt`'s to tell.
+fn may_be_replaced(world: &World, node: NodeId, pod: &Arc<str>) -> bool {
+    let is_machine = world.pods.get(pod).is_some_and(|pod| pod.machine.is_some());
+    let is_off = |taint: &crate::model::selector::Taint| &*taint.key == OUT_OF_SERVICE;
+    !is_machine
+        || world
+            .node(node)
+            .and_then(|node| node.spec.as_ref())
+            .is_some_and(|spec| spec.taints.iter().any(is_off))
+}
+
+/// The taint of a node that is surely off.
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// Drops pods of ours that are nobody's member any more, and those that no scheduler bound in time.
 pub fn drop_strays(world: &mut World, now: Time, out: &mut Vec<Decision>) -> Option<Time> {

@@ -76,7 +76,11 @@ impl World {
             let requests = self.requests(workload);
             let loads = self.loads(workload);
             for (index, member) in workload.members.iter().enumerate() {
-                let charge = member.charge.as_deref().unwrap_or(&requests);
+                let mut charge = member.charge.as_deref().unwrap_or(&requests).clone();
+                if workload.disks.bytes.keys().any(|one| *one as usize == index) {
+                    charge.set(ResourceId::STORAGE, super::amount::Amount::ZERO);
+                }
+                let charge = &charge;
                 let shed = workload.shrink_to.is_some_and(|to| index >= to as usize);
                 let told = (stopping || shed) && !workload.stubborn;
                 let leaving =
@@ -109,12 +113,24 @@ impl World {
                     expected.load_leaving.entry(node).or_default().add(&pod.requests);
                 }
             }
+            let disks = Self::disks_of(workload);
+            if workload.pool.is_some() && !disks.is_zero() {
+                let whose = (workload.pool, Arc::clone(&workload.spec.namespace));
+                expected.used_in.entry(whose).or_default().add(&disks);
+            }
+            for pool in path.iter().filter(|_| !disks.is_zero()) {
+                expected.used.entry(*pool).or_default().add(&disks);
+                if !workload.spec.preemptible {
+                    expected.firm.entry(*pool).or_default().add(&disks);
+                }
+            }
+            let asked = self.asks(workload);
             for node in &workload.nominated {
                 expected.kept.entry(*node).or_default().add(&loads);
                 for pool in &path {
-                    expected.nominated.entry(*pool).or_default().add(&requests);
+                    expected.nominated.entry(*pool).or_default().add(&asked);
                     if !workload.spec.preemptible {
-                        expected.firm.entry(*pool).or_default().add(&requests);
+                        expected.firm.entry(*pool).or_default().add(&asked);
                     }
                 }
             }

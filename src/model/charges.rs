@@ -11,7 +11,7 @@ use super::amount::Amount;
 use super::ids::{NodeSetId, PoolId, WorkloadId};
 use super::pools::Pool;
 use super::resources::{Amounts, ResourceId};
-use super::workloads::{Slot, Workload};
+use super::workloads::{Member, Slot, Workload};
 use super::world::World;
 
 /// The part of `requests` that nodes must have.
@@ -34,6 +34,41 @@ impl World {
             .and_then(|shape| self.shapes.get(shape))
             .map(|shape| shape.requests.clone())
             .unwrap_or_default()
+    }
+
+    /// What a member would add to the charges of its pool if its workload was admitted: disks that are there are charged
+    /// already.
+    pub(crate) fn asks(&self, workload: &Workload) -> Amounts {
+        let mut requests = self.requests(workload);
+        if workload.has_all_disks() {
+            requests.set(ResourceId::STORAGE, Amount::ZERO);
+        }
+        requests
+    }
+
+    /// The same for one member of an admitted workload.
+    pub(crate) fn asks_for(&self, workload: &Workload, index: u32) -> Amounts {
+        let mut requests = self.requests(workload);
+        if workload.disks.bytes.contains_key(&index) {
+            requests.set(ResourceId::STORAGE, Amount::ZERO);
+        }
+        requests
+    }
+
+    /// What a member of an admitted workload is charged while it has a place, beside its disks that are there. `requests`
+    /// are those of its workload.
+    pub(crate) fn charge_of<'a>(
+        workload: &'a Workload,
+        index: u32,
+        member: &'a Member,
+        requests: &'a Amounts,
+    ) -> Cow<'a, Amounts> {
+        let charge = member.charge.as_deref().unwrap_or(requests);
+        if workload.disks.bytes.contains_key(&index) {
+            on_nodes(charge, &[ResourceId::STORAGE])
+        } else {
+            Cow::Borrowed(charge)
+        }
     }
 
     /// What a member loads its node with, by its shape.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::amount::Amount;
 use super::selector::{Labels, NodeTerm};
 use super::spec::{MemberRef, NodeSpec, PodSpec, PoolSpec, WorkloadSpec};
 use super::time::Time;
@@ -65,6 +66,17 @@ pub enum Delta {
     },
     /// The API server was asked and has no such pod, though it was created or assumed.
     MemberVanished(MemberRef),
+    /// Whether the cluster has `KubeVirt`.
+    KubeVirt(bool),
+    /// The disks of a member's machine: they are charged for as long as they are there.
+    Disks {
+        /// UID of the workload.
+        workload: Arc<str>,
+        /// Index of the member.
+        index: u32,
+        /// What they ask for, in bytes; nothing: they are gone.
+        bytes: Amount,
+    },
 }
 
 /// One admission, or one placing of members anew, as the ledger records it before any pod is created.

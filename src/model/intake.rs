@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use super::selector::Labels;
 use super::spec::{StopReason, WorkloadRecord, WorkloadSpec};
 use super::time::Time;
-use super::workloads::{Phase, Place, Workload};
+use super::workloads::{Disks, Phase, Place, Workload};
 use super::world::World;
 
 impl World {
@@ -93,6 +93,7 @@ impl World {
             aged_from: spec.created,
             turn: None,
             evicted: None,
+            disks: Disks::default(),
             timer: None,
             tried_at: None,
             spec,
@@ -105,6 +106,7 @@ impl World {
         self.by_pool.entry(pool_name).or_default().insert(id);
         self.by_namespace.entry(namespace).or_default().insert(id);
         self.changed_pools.extend(pool);
+        self.take_early_disks(id);
         if self.settled {
             self.resume(id, &record);
         } else {
@@ -135,6 +137,7 @@ impl World {
         self.with_members(id, |world| {
             if let Some(workload) = world.workload_mut(id) {
                 workload.members.clear();
+                workload.disks.bytes.clear();
             }
         });
         self.forget_peer(id);

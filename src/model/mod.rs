@@ -13,6 +13,7 @@ pub mod intake;
 pub mod join;
 pub mod lending;
 pub mod link;
+pub mod machines;
 pub mod nodes;
 pub mod peers;
 pub mod pods;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::charges::on_nodes;
 use super::ids::{NodeId, PeerId, WorkloadId};
 use super::peers::Part;
 use super::resources::Amounts;
 use super::shapes::intern;
-use super::spec::{Completion, HostPort, MemberRef, OnMemberFailure, PodPhase, PodSpec};
+use super::spec::{Completion, HostPort, MemberRef, OnMemberFailure, PodPhase, PodSpec, Run};
 use super::time::Time;
 use super::workloads::{Member, Phase, Slot};
 use super::world::{World, remove_ports};
@@ -37,6 +38,8 @@ pub struct Pod {
     pub created: Time,
     /// Its load counts as that of a member of its node's root.
     pub counted: bool,
+    /// It is one run of a virtual machine.
+    pub machine: Option<Run>,
 }
 
 impl Pod {
@@ -74,10 +77,17 @@ impl World {
     fn pod_seen_as(&mut self, spec: PodSpec, peer: PeerId, now: Time) {
         let uid = Arc::clone(&spec.uid);
         let node = spec.node.as_ref().map(|name| self.node_named(name));
+        let mut requests = intern(&spec.requests, &mut self.resources);
+        if spec.machine.is_some() {
+            // Before its pod is seen, it is what its template asks for.
+            let owner = spec.member.as_ref().and_then(|member| self.workload_ids.get(&member.workload));
+            let pool = owner.and_then(|owner| self.workload(*owner)?.pool);
+            requests = on_nodes(&requests, self.off_nodes(pool)).into_owned();
+        }
         let known = self.pods.get(&uid);
         let pod = Pod {
             node,
-            requests: intern(&spec.requests, &mut self.resources),
+            requests,
             ports: spec.host_ports,
             peer,
             member: spec.member,
@@ -87,6 +97,7 @@ impl World {
             bound: spec.bound,
             created: spec.created,
             counted: known.is_some_and(|known| known.counted),
+            machine: spec.machine,
         };
         if known == Some(&pod) {
             return;
@@ -96,6 +107,7 @@ impl World {
             self.pod_gone(&uid, now);
         }
         self.watch_unbound(&uid, &pod);
+        self.watch_runs(&uid, &pod);
         match pod.member.clone().filter(|_| self.settled) {
             None => self.put_pod(&uid, Some(pod)),
             Some(member) => match self.find_member(&member) {
@@ -122,6 +134,8 @@ impl World {
         let Some(pod) = self.pods.get(uid) else { return };
         self.unbound.remove(&(pod.created + self.tuning.unbound_after, Arc::clone(uid)));
         self.strays.remove(uid);
+        self.forget_run(uid);
+        let Some(pod) = self.pods.get(uid) else { return };
         let member = pod.member.clone().and_then(|member| self.find_member(&member));
         let current = member.filter(|(id, index)| {
             self.workload(*id)
@@ -277,7 +291,9 @@ impl World {
             return;
         }
         let keeps_running = workload.spec.completion == Completion::KeepRunning;
-        if (keeps_running || matches!(pod.phase, PodPhase::Refused { .. })) && !pod.terminating {
+        // A machine that failed is told to stop, or it could not be started again.
+        let failed = pod.machine.is_some() && matches!(pod.phase, PodPhase::Failed { .. });
+        if (keeps_running || failed || matches!(pod.phase, PodPhase::Refused { .. })) && !pod.terminating {
             self.leftovers.insert(Arc::clone(uid));
         }
         let given_up = stopping || pod.terminating;

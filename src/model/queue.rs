@@ -33,6 +33,8 @@ pub struct Class {
     pub namespace: Option<Arc<str>>,
     /// Whether it may be evicted, and so be admitted on borrowed quota.
     pub preemptible: bool,
+    /// Its disks are there, and are not asked for again.
+    pub has_disks: bool,
 }
 
 /// Place in the order of a queue; it ends in the UID and so is total.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::amount::Amount;
 use super::resources::ResourceId;
-use super::spec::StopReason;
+use super::spec::{Runtime, StopReason};
 use super::time::Time;
 
 /// Why a node does not take a member. Ordered as the filters run.
@@ -120,6 +120,10 @@ pub enum Refusal {
     NamespaceNotAllowed,
     /// Outside `access.priority`: least and greatest.
     PriorityNotAllowed(i32, i32),
+    /// `access.runtimes` of the pool does not have what its members are.
+    RuntimeNotAllowed(Runtime),
+    /// Its members are virtual machines, and the cluster has no `KubeVirt`.
+    KubeVirtNotInstalled,
     /// The template cannot be used: fields and what to write.
     InvalidTemplate(Arc<str>),
     /// A resource that the pool limits is not requested in the template.
@@ -209,10 +213,12 @@ impl Refusal {
             | Self::PoolStalled(_)
             | Self::NamespaceNotAllowed
             | Self::PriorityNotAllowed(..)
+            | Self::RuntimeNotAllowed(_)
             | Self::InvalidTemplate(_)
             | Self::RequestMissing(_)
             | Self::ExceedsLimit { .. } => true,
             Self::NotTried
+            | Self::KubeVirtNotInstalled
             | Self::PoolDeleting(_)
             | Self::PoolHeld(_)
             | Self::QueueFull { .. }
@@ -240,6 +246,8 @@ impl Refusal {
             | Self::PoolHeld(_)
             | Self::NamespaceNotAllowed
             | Self::PriorityNotAllowed(..)
+            | Self::RuntimeNotAllowed(_)
+            | Self::KubeVirtNotInstalled
             | Self::InvalidTemplate(_)
             | Self::RequestMissing(_)
             | Self::ExceedsLimit { .. }

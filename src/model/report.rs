@@ -168,6 +168,8 @@ pub struct WorkloadReport {
     pub desired: u32,
     /// Charged to the pool at present.
     pub charged: Amounts,
+    /// Disks of its machines are there, and are charged though it does not run.
+    pub has_disks: bool,
     /// Members by index, the admitted ones (none while queued).
     pub members: Vec<MemberReport>,
     /// Why a member that has no place has none.

@@ -224,9 +224,10 @@ impl World {
         };
         let requests = self.requests(workload);
         let mut charged = Amounts::new();
-        for member in workload.members.iter().filter(|member| member.slot.charged()) {
-            charged.add(member.charge.as_deref().unwrap_or(&requests));
+        for (index, member) in (0_u32..).zip(&workload.members).filter(|(_, member)| member.slot.charged()) {
+            charged.add(&Self::charge_of(workload, index, member, &requests));
         }
+        charged.add(&Self::disks_of(workload));
         let has_unplaced = workload.members.iter().any(|member| member.slot == Slot::Unplaced);
         Some(WorkloadReport {
             phase,
@@ -234,6 +235,7 @@ impl World {
             priority: workload.spec.priority,
             desired: workload.size(),
             charged,
+            has_disks: !workload.disks.bytes.is_empty(),
             members: self.member_reports(workload),
             member_refusal: (has_unplaced && workload.refusal != Refusal::NotTried)
                 .then(|| workload.refusal.clone()),

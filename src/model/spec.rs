@@ -2,7 +2,7 @@
 //!
 //! `observe/` makes these of Kubernetes objects; scenarios and the simulator make them directly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::amount::{Amount, Limit};
@@ -166,6 +166,21 @@ pub struct Alerts {
     pub exhaustion_within: Option<Span>,
 }
 
+/// What the members of a workload are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Runtime {
+    /// Pods.
+    #[default]
+    Pod,
+    /// Virtual machines.
+    VirtualMachine,
+}
+
+impl Runtime {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Pod, Self::VirtualMachine];
+}
+
 /// What a pool is promised and bounded to, of one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entitlement {
@@ -238,6 +253,8 @@ pub struct PoolSpec {
     pub priority_range: (i32, i32),
     /// What it tells of by itself.
     pub alerts: Alerts,
+    /// What members may be.
+    pub runtimes: BTreeSet<Runtime>,
     /// Whether it admits.
     pub stop: StopPolicy,
     /// How long finished workloads stay where they say nothing of it.
@@ -277,6 +294,7 @@ impl Default for PoolSpec {
             namespaces: None,
             priority_range: (-1000, 1000),
             alerts: Alerts::default(),
+            runtimes: Runtime::ALL.into(),
             stop: StopPolicy::default(),
             ttl_after_finished: None,
             problem: None,
@@ -475,6 +493,10 @@ pub struct WorkloadSpec {
     pub spread: Option<(Arc<str>, u32)>,
     /// Labels of the template.
     pub labels: Arc<Labels>,
+    /// What its members are.
+    pub runtime: Runtime,
+    /// `KubeVirt` was not asked yet whether it takes the template; nothing is admitted before.
+    pub unchecked: bool,
     /// What each member asks for, or what is wrong with the template (fields and what to write).
     pub shape: Result<Arc<ShapeSpec>, Arc<str>>,
     /// What its status said when it was read.
@@ -508,6 +530,8 @@ impl Default for WorkloadSpec {
             topology_key: None,
             spread: None,
             labels: Arc::default(),
+            runtime: Runtime::default(),
+            unchecked: false,
             shape: Ok(Arc::default()),
             record: WorkloadRecord::default(),
         }
@@ -582,6 +606,16 @@ pub struct PodSpec {
     pub neighbour: Arc<Neighbour>,
     /// Set if a workload owns it.
     pub member: Option<MemberRef>,
+    /// It is one run of a virtual machine: the machine's pod, from when the machine is told to run until all of
+    /// it is gone.
+    pub machine: Option<Run>,
+}
+
+/// What is known of a run of a virtual machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// It can be moved to another node while it runs.
+    pub live_migratable: bool,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::amount::Amount;
 use super::ids::{NodeId, PeerId, PoolId, ShapeId};
 use super::indexes::IndexSet;
 use super::queue::{Class, Rank};
@@ -147,6 +148,15 @@ pub struct Place {
     pub overflow: bool,
 }
 
+/// The disks of the machines of a workload. They outlive its runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Disks {
+    /// In bytes, by index.
+    pub bytes: BTreeMap<u32, Amount>,
+    /// What is charged for them: where, how much, and whether of what is not preemptible.
+    pub charged: Option<(PoolId, Amounts, bool)>,
+}
+
 /// A workload.
 #[allow(clippy::struct_excessive_bools, reason = "each is one fact of the object, and they are independent")]
 #[derive(Clone, Debug)]
@@ -207,6 +217,8 @@ pub struct Workload {
     pub turn: Option<Time>,
     /// Last eviction, until it runs again.
     pub evicted: Option<(StopReason, Option<Arc<str>>, Time)>,
+    /// Disks of its machines.
+    pub disks: Disks,
     /// The timer that is set for it.
     pub timer: Option<Time>,
     /// The growth at which its unplaced members were last tried in vain.
@@ -232,6 +244,12 @@ impl Workload {
             let size = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
             self.shrink_to.map_or(size, |to| size.min(to))
         }
+    }
+
+    /// Whether the disks of all machines that it wants are there.
+    pub fn has_all_disks(&self) -> bool {
+        !self.disks.bytes.is_empty()
+            && (0..self.spec.replicas).all(|index| self.disks.bytes.contains_key(&index))
     }
 
     /// Whether the member with that index is told to leave although its workload goes on.

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::amount::Amount;
 use super::ids::{NodeId, PeerId, PoolId, Slab, WorkloadId};
 use super::nodes::{Node, NodeSet};
 use super::peers::{Moved, Part, Peers};
@@ -86,6 +87,14 @@ pub struct World {
     pub(crate) strays: BTreeSet<Arc<str>>,
     pub(crate) leftovers: BTreeSet<Arc<str>>,
     pub(crate) unbound: BTreeSet<(Time, Arc<str>)>,
+    /// Whether the cluster has `KubeVirt`.
+    pub(crate) kubevirt: bool,
+    /// Disks of machines whose workload was not seen yet.
+    pub(crate) early_disks: BTreeMap<Arc<str>, BTreeMap<u32, Amount>>,
+    /// Runs of machines by workload and index: a machine runs once at a time.
+    pub(crate) runs: BTreeMap<(Arc<str>, u32), BTreeSet<Arc<str>>>,
+    /// Runs whose pods want to be bound.
+    pub(crate) to_bind: BTreeSet<Arc<str>>,
     pub(crate) in_flight: BTreeMap<Arc<str>, Vec<super::delta::InFlight>>,
     pub(crate) records: BTreeMap<WorkloadId, WorkloadRecord>,
     pub(crate) replay: BTreeSet<WorkloadId>,
@@ -261,7 +270,7 @@ impl World {
         let told = matches!(workload.phase, Phase::Stopping { .. }) || workload.sheds(index);
         let mut effect = Effect {
             pool: workload.pool,
-            charge: member.charge.as_ref().map_or_else(|| requests.clone(), |charge| (**charge).clone()),
+            charge: Self::charge_of(workload, index, member, &requests).into_owned(),
             leaving: (member.terminating || (told && !workload.stubborn))
                 && !matches!(member.slot, Slot::Backoff(_)),
             ..Effect::default()
@@ -349,7 +358,7 @@ impl World {
     }
 
     /// Adds to what the workloads of one namespace use of a pool, or takes from it.
-    fn count_namespace(&mut self, id: WorkloadId, pool: PoolId, charge: &Amounts, add: bool) {
+    pub(crate) fn count_namespace(&mut self, id: WorkloadId, pool: PoolId, charge: &Amounts, add: bool) {
         let Some(workload) = self.workloads.get(id.0) else { return };
         let Some(pool) = self.pools.get_mut(pool.0) else { return };
         let used = pool.used_in.entry(Arc::clone(&workload.spec.namespace)).or_default();
@@ -419,6 +428,7 @@ impl World {
         self.weigh_all(&[id], false);
         change(self);
         self.weigh_all(&[id], true);
+        self.charge_disks(id);
     }
 
     /// Adds all that members of some workloads count for, or takes it off.
@@ -475,7 +485,7 @@ impl World {
     /// Sets or clears the places that are kept for a workload.
     pub(crate) fn nominate(&mut self, id: WorkloadId, places: Vec<NodeId>) {
         let Some(workload) = self.workload(id) else { return };
-        let wanted = (self.requests(workload), self.loads(workload));
+        let wanted = (self.asks(workload), self.loads(workload));
         let pool = workload.pool;
         let before = workload.nominated.clone();
         let firm = !workload.spec.preemptible;

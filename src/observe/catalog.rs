@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::kubevirt::{Check, KubeVirt, overcommit};
+use super::machine::Overcommit;
 use super::template::{Owner, Template, Templates};
 use super::volume::Volumes;
 use super::{Notes, arc, names, patch, pod, pool, workload};
@@ -30,6 +32,8 @@ pub struct Workload {
     pub generation: i64,
     /// The template; none if the object cannot be read.
     pub template: Option<Arc<Template>>,
+    /// Whether `KubeVirt` takes the template, of machines.
+    pub(super) check: Check,
     priority: Option<i32>,
     class: Option<Arc<str>>,
     /// As JSON: a hundred thousand may wait.
@@ -56,21 +60,24 @@ pub struct Pool {
     pub finalizers: Vec<String>,
     /// The status as last read or written.
     pub status: ResourcePoolStatus,
+    /// How far its machines are overcommitted, as far as it says.
+    pub(super) overcommit: Overcommit,
 }
 
 /// What is known of objects beside the world.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    workloads: BTreeMap<Arc<str>, Workload>,
-    pools: BTreeMap<Arc<str>, Pool>,
+    pub(super) workloads: BTreeMap<Arc<str>, Workload>,
+    pub(super) pools: BTreeMap<Arc<str>, Pool>,
     /// Value and whether it is the default, by name.
     classes: BTreeMap<Arc<str>, (i32, bool)>,
     templates: Templates,
     volumes: Volumes,
+    pub(super) kubevirt: KubeVirt,
     /// Names of members' pods, by UID, where they are not what the member's name would be.
     odd_names: BTreeMap<Arc<str>, Arc<str>>,
-    touched: Touched,
-    notes: Notes,
+    pub(super) touched: Touched,
+    pub(super) notes: Notes,
 }
 
 /// Objects whose status must be looked at again though the world may not have changed: their generation is
@@ -150,11 +157,23 @@ impl Catalog {
             }
             self.touched.workloads.insert(Arc::clone(&uid));
         }
-        let template = self.templates.intern(&object.spec.template.pod, object.spec.completion);
+        let template = self.templates.intern(&object.spec.template, object.spec.effective_completion());
+        let check = self.check_of(&uid, &template);
         let class = object.spec.priority_class_name.as_deref().map(Arc::from);
         let priority = object.spec.priority;
-        let spec = workload::workload(object, self.priority(priority, class.as_ref()), &template);
-        let (resource_version, status) = match self.workloads.remove(&uid) {
+        let owner = Owner {
+            namespace: object.metadata.namespace.as_deref().unwrap_or_default(),
+            name: object.metadata.name.as_deref().unwrap_or_default(),
+            uid: &uid,
+            pool: &object.spec.pool,
+        };
+        let shape = self.shape(&template, &check, owner);
+        let mut spec = workload::workload(object, self.priority(priority, class.as_ref()), shape);
+        spec.unchecked = check == Check::Wanted;
+        spec.labels = Arc::clone(&template.model_labels);
+        let before = self.workloads.remove(&uid);
+        let is_new = before.is_none();
+        let (resource_version, status) = match before {
             Some(known) => (known.resource_version, known.status),
             None => (version, status),
         };
@@ -164,12 +183,18 @@ impl Catalog {
             resource_version,
             generation,
             template: Some(template),
+            check,
             priority,
             class,
             status,
         };
-        self.workloads.insert(uid, kept);
-        vec![Delta::Workload(Box::new(spec))]
+        let of_machines = kept.check != Check::Unneeded;
+        self.workloads.insert(Arc::clone(&uid), kept);
+        let mut deltas = vec![Delta::Workload(Box::new(spec))];
+        if of_machines && is_new {
+            deltas.extend(self.machines_of(&uid));
+        }
+        deltas
     }
 
     /// What was known of it stays, save that nothing more is made of it.
@@ -183,6 +208,7 @@ impl Catalog {
             resource_version: "".into(),
             generation: 0,
             template: None,
+            check: Check::Unneeded,
             priority: None,
             class: None,
             status: "".into(),
@@ -202,6 +228,7 @@ impl Catalog {
     /// A workload is gone.
     pub fn workload_gone(&mut self, uid: &str) -> Vec<Delta> {
         self.touched.workloads.remove(uid);
+        self.kubevirt.to_check.remove(uid);
         match self.workloads.remove_entry(uid) {
             Some((uid, _)) => vec![Delta::WorkloadGone(uid)],
             None => Vec::new(),
@@ -220,7 +247,17 @@ impl Catalog {
 
     /// A pool was seen.
     pub fn pool(&mut self, seen: &Result<ResourcePool, Poison>) -> Vec<Delta> {
+        let overcommits = self.overcommits();
+        let mut deltas = self.pool_seen(seen);
+        if overcommits != self.overcommits() {
+            deltas.extend(self.reshape());
+        }
+        deltas
+    }
+
+    fn pool_seen(&mut self, seen: &Result<ResourcePool, Poison>) -> Vec<Delta> {
         let spec = pool::pool(seen);
+        let overcommit = seen.as_ref().map(overcommit).unwrap_or_default();
         let (metadata, status) = match seen {
             Ok(object) => (&object.metadata, object.status.clone().unwrap_or_default()),
             Err(poison) => {
@@ -232,7 +269,7 @@ impl Catalog {
         let generation = metadata.generation.unwrap_or_default();
         let resource_version = arc(metadata.resource_version.as_ref());
         let finalizers = metadata.finalizers.clone().unwrap_or_default();
-        let seen = Pool { spec, resource_version, generation, finalizers, status };
+        let seen = Pool { spec, resource_version, generation, finalizers, status, overcommit };
         let Some(known) = self.pools.get_mut(&name) else {
             let delta = Delta::Pool(Box::new(seen.spec.clone()));
             self.pools.insert(name, seen);
@@ -275,38 +312,49 @@ impl Catalog {
     pub fn priority_class(&mut self, class: &PriorityClass) -> Vec<Delta> {
         let name = arc(class.metadata.name.as_ref());
         let value = (class.value, class.global_default);
-        if self.classes.insert(name, value) == Some(value) { Vec::new() } else { self.reprioritise() }
+        if self.classes.insert(name, value) == Some(value) { Vec::new() } else { self.reshape() }
     }
 
     /// A priority class is gone.
     pub fn priority_class_gone(&mut self, name: &str) -> Vec<Delta> {
-        if self.classes.remove(name).is_some() { self.reprioritise() } else { Vec::new() }
+        if self.classes.remove(name).is_some() { self.reshape() } else { Vec::new() }
     }
 
-    /// Classes change seldom, so all workloads are looked at.
-    fn reprioritise(&mut self) -> Vec<Delta> {
-        let mut changed = Vec::new();
-        for (uid, known) in &self.workloads {
-            let Some(template) = &known.template else { continue };
-            let (priority, shape) = match self.priority(known.priority, known.class.as_ref()) {
-                Ok(priority) => (priority, template.shape_for(owner_of(&known.spec))),
-                // What runs keeps the priority that it has.
-                Err(problem) => (known.spec.priority, Err(Arc::from(problem))),
-            };
-            if priority != known.spec.priority || shape != known.spec.shape {
-                changed.push((Arc::clone(uid), priority, shape));
-            }
-        }
-        let mut deltas = Vec::with_capacity(changed.len());
-        for (uid, priority, shape) in changed {
-            let Some(known) = self.workloads.get_mut(&uid) else { continue };
-            known.spec.priority = priority;
-            known.spec.shape = shape;
-            let record = workload::record(&known.status());
-            deltas.push(Delta::Workload(Box::new(WorkloadSpec { record, ..known.spec.clone() })));
-            self.touched.workloads.insert(uid);
-        }
-        deltas
+    /// Classes, and what machines are made of, change seldom, so all workloads are looked at.
+    pub(super) fn reshape(&mut self) -> Vec<Delta> {
+        let changed: Vec<WorkloadSpec> =
+            self.workloads.values().filter_map(|known| self.reshaped(known)).collect();
+        changed.into_iter().filter_map(|spec| self.put_spec(spec)).collect()
+    }
+
+    /// The same for one workload.
+    pub(super) fn reshape_one(&mut self, uid: &str) -> Vec<Delta> {
+        let changed = self.workloads.get(uid).and_then(|known| self.reshaped(known));
+        changed.and_then(|spec| self.put_spec(spec)).into_iter().collect()
+    }
+
+    /// What a workload says now, if that is something else than before.
+    fn reshaped(&self, known: &Workload) -> Option<WorkloadSpec> {
+        let template = known.template.as_ref()?;
+        let (priority, shape) = match self.priority(known.priority, known.class.as_ref()) {
+            Ok(priority) => (priority, self.shape(template, &known.check, owner_of(&known.spec))),
+            // What runs keeps the priority that it has.
+            Err(problem) => (known.spec.priority, Err(Arc::from(problem))),
+        };
+        let unchecked = known.check == Check::Wanted;
+        let same =
+            priority == known.spec.priority && shape == known.spec.shape && unchecked == known.spec.unchecked;
+        (!same).then(|| WorkloadSpec { priority, unchecked, shape, ..known.spec.clone() })
+    }
+
+    fn put_spec(&mut self, spec: WorkloadSpec) -> Option<Delta> {
+        let uid = Arc::clone(&spec.uid);
+        let known = self.workloads.get_mut(&uid)?;
+        known.spec = spec;
+        let record = workload::record(&known.status());
+        let delta = Delta::Workload(Box::new(WorkloadSpec { record, ..known.spec.clone() }));
+        self.touched.workloads.insert(uid);
+        Some(delta)
     }
 
     /// The number, else that of the class, else that of the cluster's default class, else 0.
@@ -348,7 +396,14 @@ impl Catalog {
     }
 
     /// A pod was seen; nothing comes of one that is on no node and nobody's member.
-    pub fn pod(&mut self, seen: &Pod) -> Option<Delta> {
+    pub fn pod(&mut self, seen: &Pod) -> Vec<Delta> {
+        if let Some(deltas) = self.machine_pod(seen) {
+            return deltas;
+        }
+        self.member_pod(seen).into_iter().collect()
+    }
+
+    fn member_pod(&mut self, seen: &Pod) -> Option<Delta> {
         let delta = pod::pod(seen, &mut self.notes)?;
         if let Delta::Pod(spec) = &delta
             && let Some(member) = &spec.member
@@ -361,12 +416,15 @@ impl Catalog {
     }
 
     /// A pod is gone.
-    pub fn pod_gone(&mut self, seen: &Pod) -> Delta {
+    pub fn pod_gone(&mut self, seen: &Pod) -> Vec<Delta> {
+        if let Some(deltas) = self.machine_pod_gone(seen) {
+            return deltas;
+        }
         let delta = pod::pod_gone(seen);
         if let Delta::PodGone(uid) = &delta {
             self.odd_names.remove(uid);
         }
-        delta
+        vec![delta]
     }
 }
 

@@ -6,6 +6,9 @@
 pub mod amounts;
 pub mod catalog;
 pub mod constraints;
+pub mod kubevirt;
+pub mod machine;
+pub mod machines;
 pub mod names;
 pub mod namespace;
 pub mod node;

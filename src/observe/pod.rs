@@ -28,21 +28,24 @@ const NOT_TO_BLAME: [&str; 12] = [
 
 /// A pod that was seen; none if it is on no node and nobody's member.
 pub fn pod(pod: &Pod, notes: &mut Notes) -> Option<Delta> {
+    let spec = read(pod, notes);
+    (spec.node.is_some() || spec.member.is_some()).then(|| Delta::Pod(Box::new(spec)))
+}
+
+/// A pod, wherever it is and whosever.
+pub fn read(pod: &Pod, notes: &mut Notes) -> PodSpec {
     let metadata = &pod.metadata;
     let member = member(metadata);
     let pinned = metadata.annotations.as_ref().and_then(|annotations| annotations.get(labels::NODE));
     let bound = pod.spec.node_name.as_deref().filter(|node| !node.is_empty());
     // Anybody may write the annotation; it counts for members alone.
     let node = bound.or(pinned.filter(|_| member.is_some()).map(String::as_str));
-    if node.is_none() && member.is_none() {
-        return None;
-    }
     let of_what = format!(
         "pod {}/{}",
         metadata.namespace.as_deref().unwrap_or_default(),
         metadata.name.as_deref().unwrap_or_default()
     );
-    Some(Delta::Pod(Box::new(PodSpec {
+    PodSpec {
         uid: arc(metadata.uid.as_ref()),
         node: node.map(Arc::from),
         bound: bound.is_some(),
@@ -53,7 +56,8 @@ pub fn pod(pod: &Pod, notes: &mut Notes) -> Option<Delta> {
         host_ports: requests::host_ports(&pod.spec),
         neighbour: Arc::new(terms::neighbour(pod)),
         member,
-    })))
+        machine: None,
+    }
 }
 
 /// A pod that is gone.

@@ -9,10 +9,12 @@ use crate::api::alerts::PoolAlerts;
 use crate::api::pool::{self, PoolLimits, PriorityRange};
 use crate::api::pruned::Poison;
 use crate::api::quantity;
+use crate::api::runtime;
 use crate::model::amount::{Amount, Limit};
 use crate::model::selector::LabelSelector;
 use crate::model::spec::{
-    Aging, Alerts, Entitlement, Policy, PoolSpec, Queueing, Rate, Reclaim, StopPolicy, Strategy, WithinPool,
+    Aging, Alerts, Entitlement, Policy, PoolSpec, Queueing, Rate, Reclaim, Runtime, StopPolicy, Strategy,
+    WithinPool,
 };
 use crate::model::time::Span;
 
@@ -52,7 +54,8 @@ fn read(object: &ResourcePool) -> PoolSpec {
         preemption: pool::PoolPreemption { within_pool, reclaim, min_runtime },
         placement: pool::PoolPlacement { strategy: placement, topology_key },
         limits,
-        access: pool::PoolAccess { namespaces, priority: PriorityRange { min, max } },
+        virtual_machines: _,
+        access: pool::PoolAccess { namespaces, priority: PriorityRange { min, max }, runtimes },
         alerts,
         stop_policy,
         ttl_after_finished,
@@ -119,6 +122,10 @@ fn read(object: &ResourcePool) -> PoolSpec {
         namespaces: namespaces.as_ref().map(|one| problem.selector(one, "spec.access.namespaces")),
         priority_range: (*min, *max),
         alerts: alerts.as_ref().map(alerts_of).unwrap_or_default(),
+        runtimes: match runtimes {
+            Some(runtimes) => runtimes.iter().copied().map(runtime).collect(),
+            None => Runtime::ALL.into(),
+        },
         stop: match stop_policy {
             pool::StopPolicy::None => StopPolicy::None,
             pool::StopPolicy::Hold => StopPolicy::Hold,
@@ -127,6 +134,14 @@ fn read(object: &ResourcePool) -> PoolSpec {
         ttl_after_finished: ttl_after_finished.map(span),
         problem: problem.0.map(Arc::from),
         ..empty(&object.metadata)
+    }
+}
+
+/// A runtime of the API in the model's words.
+pub fn runtime(runtime: runtime::Runtime) -> Runtime {
+    match runtime {
+        runtime::Runtime::Pod => Runtime::Pod,
+        runtime::Runtime::VirtualMachine => Runtime::VirtualMachine,
     }
 }
 
@@ -240,7 +255,7 @@ mod tests {
             "placement": {"strategy": "BinPack"},
             "limits": {"maxRunning": 5, "maxQueued": 6, "maxRunningPerNamespace": 7,
                        "admissionRate": {"count": 3, "period": "1m"}, "maxResourcesPerWorkload": {"cpu": "8"}},
-            "access": {"namespaces": {}, "priority": {"min": -5, "max": 5}},
+            "access": {"namespaces": {}, "priority": {"min": -5, "max": 5}, "runtimes": ["VirtualMachine"]},
             "alerts": {"utilizationPercent": 90, "pendingFor": "30m", "exhaustionWithin": "24h"},
             "stopPolicy": "Hold",
             "ttlAfterFinished": "1h",
@@ -273,6 +288,7 @@ mod tests {
             (Some(5), Some(6), Some(7))
         );
         assert_eq!(spec.namespaces, Some(LabelSelector::default()));
+        assert_eq!(spec.runtimes, [Runtime::VirtualMachine].into());
         assert_eq!(
             (spec.priority_range, spec.stop, spec.strategy),
             ((-5, 5), StopPolicy::Hold, Strategy::BinPack)

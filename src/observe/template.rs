@@ -5,11 +5,16 @@ use std::sync::{Arc, Weak};
 
 use k8s_openapi::api::core::v1::PodSpec;
 
-use super::constraints;
+use serde_json::Value;
+
 use super::terms::Whose;
+use super::{constraints, machine};
+use crate::api::field::FieldProblem;
 use crate::api::labels;
-use crate::api::template::{check_pod_template, derived};
-use crate::api::workload::{Completion, PodTemplate};
+use crate::api::runtime::{VirtualMachineTemplate, WorkloadTemplate};
+use crate::api::template::machine::Machine;
+use crate::api::template::{check_machine_template, check_pod_template, derived};
+use crate::api::workload::{Completion, PodTemplate, TemplateMetadata};
 use crate::model::amount::Amount;
 use crate::model::selector::Labels;
 use crate::model::spec::ShapeSpec;
@@ -17,21 +22,24 @@ use crate::model::spec::ShapeSpec;
 /// Where the template of a pod stands in a workload.
 const POD: &str = "spec.template.pod";
 
-/// A template as it is kept: the pod as compact JSON, since thousands of different ones may wait.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A template as it is kept: the pod or machine as compact JSON, since thousands of different ones may wait.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Template {
-    /// Labels of each pod.
+    /// Labels of each member.
     pub labels: BTreeMap<String, String>,
-    /// Annotations of each pod.
+    /// Annotations of each member.
     pub annotations: BTreeMap<String, String>,
     /// The labels, as the world keeps them.
     pub model_labels: Arc<Labels>,
     /// Whether the shape hangs on whose pods they are.
     personal: bool,
-    /// The shape of each pod, or what is wrong with the template; without what hangs on whose pods they are.
+    /// The shape of each pod, or what is wrong with the template; without what hangs on whose pods they are, and of
+    /// a machine without what hangs on its pool.
     shape: Result<Arc<ShapeSpec>, Arc<str>>,
-    /// The checked pod spec; empty if something is wrong with it.
-    pod: Box<str>,
+    /// What a machine says, if it is one and sound.
+    pub machine: Option<Box<Machine>>,
+    /// The checked spec; empty if something is wrong with it.
+    spec: Box<str>,
 }
 
 /// Whose pods are made of a template.
@@ -50,7 +58,10 @@ pub struct Owner<'a> {
 impl Template {
     /// The checked pod spec; none if something is wrong with it, which [`Template::shape`] says.
     pub fn pod(&self) -> Option<PodSpec> {
-        serde_json::from_str(&self.pod).ok()
+        if self.machine.is_some() {
+            return None;
+        }
+        serde_json::from_str(&self.spec).ok()
     }
 
     /// The shape of the pods of one workload.
@@ -71,20 +82,45 @@ impl Template {
         personal.map(Arc::new).map_err(Arc::from)
     }
 
-    fn check(template: &PodTemplate, completion: Completion) -> Self {
+    /// The spec of a machine as it was given, if it is one and sound.
+    pub fn machine_spec(&self) -> Option<(&Machine, Value)> {
+        Some((self.machine.as_deref()?, serde_json::from_str(&self.spec).ok()?))
+    }
+
+    fn check(template: &WorkloadTemplate, completion: Completion) -> Self {
+        match template {
+            WorkloadTemplate { pod: None, virtual_machine: Some(machine) } => Self::check_machine(machine),
+            WorkloadTemplate { pod: Some(pod), virtual_machine: None } => Self::check_pod(pod, completion),
+            WorkloadTemplate { pod: Some(_), .. } | WorkloadTemplate { virtual_machine: None, .. } => Self {
+                labels: BTreeMap::new(),
+                annotations: BTreeMap::new(),
+                model_labels: Arc::default(),
+                personal: false,
+                shape: Err("spec.template: write exactly one of pod and virtualMachine".into()),
+                machine: None,
+                spec: "".into(),
+            },
+        }
+    }
+
+    fn check_machine(template: &VirtualMachineTemplate) -> Self {
+        let VirtualMachineTemplate { metadata, spec } = template;
+        let metadata = metadata.clone().unwrap_or_default();
+        let checked = check_machine_template(spec).map_err(|problems| joined(machine::FIELD, &problems));
+        let (shape, machine, spec) = match checked {
+            Ok(machine) => (Ok(Arc::default()), Some(Box::new(machine)), spec.to_string()),
+            Err(problem) => (Err(Arc::from(problem)), None, String::new()),
+        };
+        let TemplateMetadata { labels, annotations } = metadata;
+        let model_labels = model_labels(&labels);
+        Self { labels, annotations, model_labels, personal: false, shape, machine, spec: spec.into() }
+    }
+
+    fn check_pod(template: &PodTemplate, completion: Completion) -> Self {
         let PodTemplate { metadata, spec } = template;
         let metadata = metadata.clone().unwrap_or_default();
-        let checked = check_pod_template(spec, completion).map_err(|problems| {
-            let problems = problems.iter().map(|problem| {
-                let whole = problem.path.0.is_empty();
-                if whole {
-                    format!("{}: {problem}", constraints::FIELD)
-                } else {
-                    format!("{}.{problem}", constraints::FIELD)
-                }
-            });
-            problems.collect::<Vec<_>>().join("; ")
-        });
+        let checked =
+            check_pod_template(spec, completion).map_err(|problems| joined(constraints::FIELD, &problems));
         let checked = checked.and_then(|pod| {
             let json =
                 serde_json::to_string(&pod).map_err(|error| format!("{}: {error}", constraints::FIELD))?;
@@ -98,21 +134,29 @@ impl Template {
                 .extend(more.iter().map(|(name, units)| (Arc::from(name.as_str()), Amount::new(*units))));
             Ok((shape, json, constraints::is_personal(&pod)))
         });
-        let (shape, pod, personal) = match checked {
+        let (shape, spec, personal) = match checked {
             Ok((shape, json, personal)) => (Ok(Arc::new(shape)), json, personal),
             Err(problem) => (Err(Arc::from(problem)), String::new(), false),
         };
-        let own = metadata.labels.iter();
-        let own = own.map(|(key, value)| (Arc::from(key.as_str()), Arc::from(value.as_str()))).collect();
-        Self {
-            labels: metadata.labels,
-            annotations: metadata.annotations,
-            model_labels: Arc::new(own),
-            personal,
-            shape,
-            pod: pod.into(),
-        }
+        let TemplateMetadata { labels, annotations } = metadata;
+        let model_labels = model_labels(&labels);
+        Self { labels, annotations, model_labels, personal, shape, machine: None, spec: spec.into() }
     }
+}
+
+/// Labels as the world keeps them.
+fn model_labels(labels: &BTreeMap<String, String>) -> Arc<Labels> {
+    let own = labels.iter().map(|(key, value)| (Arc::from(key.as_str()), Arc::from(value.as_str())));
+    Arc::new(own.collect())
+}
+
+/// All problems in one sentence, each with its field.
+fn joined(field: &str, problems: &[FieldProblem]) -> String {
+    let problems = problems.iter().map(|problem| {
+        let whole = problem.path.0.is_empty();
+        if whole { format!("{field}: {problem}") } else { format!("{field}.{problem}") }
+    });
+    problems.collect::<Vec<_>>().join("; ")
 }
 
 /// The templates in use, each once.
@@ -125,7 +169,7 @@ pub struct Templates {
 
 impl Templates {
     /// The template, checked now if it was not met.
-    pub fn intern(&mut self, template: &PodTemplate, completion: Completion) -> Arc<Template> {
+    pub fn intern(&mut self, template: &WorkloadTemplate, completion: Completion) -> Arc<Template> {
         let text = serde_json::to_string(template).unwrap_or_default();
         let key = (completion == Completion::KeepRunning, text.into_boxed_str());
         if let Some(known) = self.by_text.get(&key).and_then(Weak::upgrade) {
@@ -156,8 +200,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn template(image: &str) -> PodTemplate {
-        PodTemplate { metadata: None, spec: json!({"containers": [{"name": "main", "image": image}]}) }
+    fn of(spec: Value) -> WorkloadTemplate {
+        WorkloadTemplate { pod: Some(PodTemplate { metadata: None, spec }), virtual_machine: None }
+    }
+
+    fn template(image: &str) -> WorkloadTemplate {
+        of(json!({"containers": [{"name": "main", "image": image}]}))
     }
 
     #[test]
@@ -182,8 +230,7 @@ mod tests {
 
     #[test]
     fn all_problems_are_said_with_their_fields() {
-        let bad =
-            PodTemplate { metadata: None, spec: json!({"nodeName": "n", "containers": [{"name": "main"}]}) };
+        let bad = of(json!({"nodeName": "n", "containers": [{"name": "main"}]}));
         let bad = Templates::default().intern(&bad, Completion::RunToCompletion);
         let problem = bad.shape.clone().unwrap_err();
         assert!(problem.contains("spec.template.pod.spec.nodeName: "), "{problem}");

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::template::{Owner, Template};
 use super::{arc, names, pool, time};
 use crate::api::workload::{self, PooledWorkload, PooledWorkloadStatus};
 use crate::api::{Duration, Reason, conditions};
@@ -18,8 +17,13 @@ use crate::model::time::{Span, Time};
 /// Most members that a workload may have.
 const MOST_MEMBERS: u32 = 10_000;
 
-/// What a workload says. `priority` is what its class or number comes to, or why it comes to nothing.
-pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template: &Template) -> WorkloadSpec {
+/// What a workload says. `priority` is what its class or number comes to, or why it comes to nothing; `shape` is what
+/// its template comes to.
+pub fn workload(
+    object: &PooledWorkload,
+    priority: Result<i32, String>,
+    shape: Result<Arc<ShapeSpec>, Arc<str>>,
+) -> WorkloadSpec {
     let metadata = &object.metadata;
     let spec = &object.spec;
     let workload::PooledWorkloadSpec {
@@ -29,7 +33,7 @@ pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template
         replicas,
         min_replicas: _,
         allocation,
-        completion,
+        completion: _,
         backoff_limit: _,
         on_member_failure,
         ttl_after_finished,
@@ -39,21 +43,13 @@ pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template
         max_duration,
         max_wait,
         placement,
-        template: _,
+        template,
     } = spec;
     let workload::WorkloadPlacement { strategy, topology_key, spread } =
         placement.clone().unwrap_or_default();
     let replicas = u32::try_from(*replicas).unwrap_or(1).clamp(1, MOST_MEMBERS);
     let (priority, shape) = match priority {
-        Ok(priority) => {
-            let owner = Owner {
-                namespace: metadata.namespace.as_deref().unwrap_or_default(),
-                name: metadata.name.as_deref().unwrap_or_default(),
-                uid: metadata.uid.as_deref().unwrap_or_default(),
-                pool,
-            };
-            (priority, template.shape_for(owner))
-        }
+        Ok(priority) => (priority, shape),
         Err(problem) => (0, Err(Arc::from(problem))),
     };
     WorkloadSpec {
@@ -66,7 +62,7 @@ pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template
         priority,
         replicas,
         min_replicas: u32::try_from(spec.effective_min_replicas()).unwrap_or(1).clamp(1, replicas),
-        completion: completion_of(*completion),
+        completion: completion_of(spec.effective_completion()),
         backoff_limit: spec.effective_backoff_limit().map(|limit| u32::try_from(limit).unwrap_or(0)),
         on_member_failure: match on_member_failure {
             workload::OnMemberFailure::RestartMember => OnMemberFailure::RestartMember,
@@ -85,7 +81,9 @@ pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template
             let max_skew = u32::try_from(spread.max_skew).unwrap_or(1).max(1);
             (Arc::from(spread.topology_key.as_str()), max_skew)
         }),
-        labels: Arc::clone(&template.model_labels),
+        labels: Arc::default(),
+        runtime: pool::runtime(template.runtime()),
+        unchecked: false,
         shape,
         record: object.status.as_ref().map(record).unwrap_or_default(),
     }

@@ -7,11 +7,13 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::term::{Term, now};
+use crate::apply::Child;
 use crate::decide::decision::Decision;
 use crate::model::delta::Delta;
 use crate::model::spec::MemberRef;
 use crate::model::time::Time;
 use crate::plan::Desk;
+use crate::plan::machine::MachineWrite;
 use crate::plan::write::{Script, Write};
 
 /// A decision whose script was not carried out whole is planned again after that long: by then the watch has
@@ -27,7 +29,7 @@ fn workload_of(decision: &Decision) -> &Arc<str> {
         | Decision::Shrink { workload, .. }
         | Decision::Finish { workload, .. }
         | Decision::Expire { workload } => workload,
-        Decision::Drop { member, .. } => &member.workload,
+        Decision::Bind { member, .. } | Decision::Drop { member, .. } => &member.workload,
     }
 }
 
@@ -37,6 +39,7 @@ fn word(decision: &Decision) -> &'static str {
         Decision::Place { .. } => "place",
         Decision::Stop { .. } => "stop",
         Decision::Shrink { .. } => "shrink",
+        Decision::Bind { .. } => "bind",
         Decision::Drop { .. } => "drop",
         Decision::Finish { .. } => "finish",
         Decision::Expire { .. } => "expire",
@@ -47,7 +50,9 @@ fn word(decision: &Decision) -> &'static str {
 /// deltas, ends are written as any status is, and a workload that is to be deleted comes up again by itself.
 fn is_repeated(decision: &Decision) -> bool {
     match decision {
-        Decision::Stop { .. } | Decision::Shrink { .. } | Decision::Drop { .. } => true,
+        Decision::Stop { .. } | Decision::Shrink { .. } | Decision::Bind { .. } | Decision::Drop { .. } => {
+            true
+        }
         Decision::Admit { .. }
         | Decision::Place { .. }
         | Decision::Finish { .. }
@@ -65,7 +70,9 @@ impl Term {
                 log(self, &decision);
             }
             let scripts = self.desk(now).plan(std::slice::from_ref(&decision));
-            let creates = |write: &Write| matches!(write, Write::CreatePod { .. });
+            let creates = |write: &Write| {
+                matches!(write, Write::CreatePod { .. } | Write::Machine(MachineWrite::Start { .. }))
+            };
             if !scripts.iter().any(|script| script.steps.iter().flatten().any(creates)) {
                 self.give_up_places(&decision, now);
             }
@@ -84,9 +91,15 @@ impl Term {
     pub(super) fn submit(&mut self, script: Script, carried: Option<Decision>) {
         let at = Instant::now();
         for write in script.steps.iter().flatten() {
-            if let Write::CreatePod { member, namespace, pod } = write {
-                let name = pod.metadata.name.as_deref().unwrap_or_default();
-                self.assumed.assume(member.clone(), namespace.clone(), name.into(), at);
+            match write {
+                Write::CreatePod { member, namespace, pod } => {
+                    let name = pod.metadata.name.as_deref().unwrap_or_default();
+                    self.assumed.assume(member.clone(), namespace.clone(), Child::pod(name), at);
+                }
+                Write::Machine(MachineWrite::Start { member, namespace, name, .. }) => {
+                    self.assumed.assume(member.clone(), namespace.clone(), Child::machine(name), at);
+                }
+                _ => {}
             }
         }
         self.carried.entry(script.object.clone()).or_default().push_back(carried);
@@ -166,6 +179,9 @@ fn log(term: &Term, decision: &Decision) {
         }
         Decision::Stop { reason, for_whom, .. } => info!(%namespace, %name, ?reason, ?for_whom, "stops"),
         Decision::Shrink { to, for_whom, .. } => info!(%namespace, %name, to, ?for_whom, "shrinks"),
+        Decision::Bind { member, node, .. } => {
+            info!(%namespace, %name, index = member.index, %node, "binds the pod of a machine");
+        }
         Decision::Drop { member, reason, .. } => {
             info!(%namespace, %name, index = member.index, attempt = member.attempt, ?reason, "drops a pod");
         }

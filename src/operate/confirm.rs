@@ -7,7 +7,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::spec::MemberRef;
+use super::term::Term;
+use crate::apply::Child;
+use crate::model::delta::InFlight;
+use crate::model::spec::{MemberRef, Runtime};
+use crate::observe::catalog::Catalog;
+use crate::observe::names;
 
 /// A pod whose create was answered is shown by the watch long before that.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
@@ -17,7 +22,7 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Assumed {
     namespace: Arc<str>,
-    name: Arc<str>,
+    child: Child,
     due: Instant,
 }
 
@@ -30,17 +35,17 @@ pub struct Assumptions {
 
 impl Assumptions {
     /// A create is sent.
-    pub fn assume(&mut self, member: MemberRef, namespace: Arc<str>, name: Arc<str>, now: Instant) {
-        self.await_until(member, namespace, name, now + SHOWN_WITHIN);
+    pub fn assume(&mut self, member: MemberRef, namespace: Arc<str>, child: Child, now: Instant) {
+        self.await_until(member, namespace, child, now + SHOWN_WITHIN);
     }
 
     /// Nobody knows whether it was created.
-    pub fn unknown(&mut self, member: MemberRef, namespace: Arc<str>, name: Arc<str>) {
-        self.await_until(member, namespace, name, Instant::now() + LOOK_AFTER);
+    pub fn unknown(&mut self, member: MemberRef, namespace: Arc<str>, child: Child) {
+        self.await_until(member, namespace, child, Instant::now() + LOOK_AFTER);
     }
 
-    fn await_until(&mut self, member: MemberRef, namespace: Arc<str>, name: Arc<str>, due: Instant) {
-        self.members.insert(member, Assumed { namespace, name, due });
+    fn await_until(&mut self, member: MemberRef, namespace: Arc<str>, child: Child, due: Instant) {
+        self.members.insert(member, Assumed { namespace, child, due });
         self.next = Some(self.next.map_or(due, |next| next.min(due)));
     }
 
@@ -62,7 +67,7 @@ impl Assumptions {
     }
 
     /// Those that are to be looked for now; each is due again later.
-    pub fn take_due(&mut self, now: Instant) -> Vec<(MemberRef, Arc<str>, Arc<str>)> {
+    pub fn take_due(&mut self, now: Instant) -> Vec<(MemberRef, Arc<str>, Child)> {
         if self.next.is_none_or(|next| next > now) {
             return Vec::new();
         }
@@ -72,7 +77,7 @@ impl Assumptions {
             .filter(|(_, assumed)| assumed.due <= now)
             .map(|(member, assumed)| {
                 assumed.due = now + SHOWN_WITHIN;
-                (member.clone(), assumed.namespace.clone(), assumed.name.clone())
+                (member.clone(), assumed.namespace.clone(), assumed.child.clone())
             })
             .collect();
         due.sort();
@@ -89,6 +94,27 @@ impl Assumptions {
     }
 }
 
+impl Term {
+    /// What an older leader has placed may have been created or not, or be gone again: what no list shows is looked for,
+    /// unless it is created now.
+    pub(super) fn look_for(&mut self, flight: &InFlight) {
+        let Some(known) = self.catalog.get(&flight.workload) else { return };
+        for (index, (attempt, node)) in &flight.placements {
+            let placements = [(*index, (*attempt, node.clone()))].into();
+            if !self.ledgers.covers(&InFlight { placements, ..flight.clone() }) {
+                // A list has shown it.
+                continue;
+            }
+            let member = MemberRef { workload: flight.workload.clone(), index: *index, attempt: *attempt };
+            let child = match known.spec.runtime {
+                Runtime::Pod => Child::pod(&names::member(&known.spec.name, *index, *attempt)),
+                Runtime::VirtualMachine => Child::Machine(Catalog::machine_name(known, &member)),
+            };
+            self.assumed.unknown(member, known.spec.namespace.clone(), child);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,12 +127,12 @@ mod tests {
     fn what_is_not_shown_in_time_is_looked_for() {
         let now = Instant::now();
         let mut assumptions = Assumptions::default();
-        assumptions.assume(member(0), "n".into(), "w-0".into(), now);
-        assumptions.assume(member(1), "n".into(), "w-1".into(), now);
+        assumptions.assume(member(0), "n".into(), Child::pod("w-0"), now);
+        assumptions.assume(member(1), "n".into(), Child::pod("w-1"), now);
         assert!(assumptions.take_due(now + Duration::from_secs(29)).is_empty());
         assumptions.seen(&member(0));
         let due = assumptions.take_due(now + Duration::from_secs(30));
-        assert_eq!(due, [(member(1), Arc::from("n"), Arc::from("w-1"))]);
+        assert_eq!(due, [(member(1), Arc::from("n"), Child::pod("w-1"))]);
         assert!(assumptions.take_due(now + Duration::from_secs(31)).is_empty());
         assert_eq!(assumptions.next(), Some(now + Duration::from_mins(1)));
         assumptions.seen(&member(1));

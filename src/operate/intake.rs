@@ -4,6 +4,7 @@ use kube::core::ObjectMeta;
 use tracing::warn;
 
 use super::term::{Ended, Term};
+use crate::api::kubevirt::{InstancetypeSpec, VirtualMachine};
 use crate::api::pruned::{Guarded, Node, PersistentVolume, PersistentVolumeClaim, Pod, PriorityClass};
 use crate::apply::Answer;
 use crate::model::delta::Delta;
@@ -29,10 +30,37 @@ impl Term {
             Seen::PriorityClass(change) => self.priority_class(change),
             Seen::Claim(change) => self.claim(change),
             Seen::Volume(change) => self.volume(change),
+            Seen::Machine(change) => self.machine(change),
+            Seen::Instance(change) => match change {
+                Change::Applied(seen) => Shown::Deltas(self.catalog.instance(&seen)),
+                Change::Gone(key) => Shown::Deltas(self.catalog.instance_gone(&key.uid)),
+                other => rest(other),
+            },
+            Seen::KubeVirt(change) => match change {
+                Change::Applied(seen) => Shown::Deltas(self.catalog.kubevirt_settings(Some(&seen))),
+                Change::Gone(_) => Shown::Deltas(self.catalog.kubevirt_settings(None)),
+                other => rest(other),
+            },
+            Seen::Size(change) => match change {
+                Change::Applied(seen) => Shown::Deltas(self.size(&seen.metadata, Some(&seen.spec))),
+                Change::Gone(key) => Shown::Deltas(self.catalog.size(Some(&key.namespace), &key.name, None)),
+                other => rest(other),
+            },
+            Seen::ClusterSize(change) => match change {
+                Change::Applied(seen) => Shown::Deltas(self.size(&seen.metadata, Some(&seen.spec))),
+                Change::Gone(key) => Shown::Deltas(self.catalog.size(None, &key.name, None)),
+                other => rest(other),
+            },
         };
         match deltas {
             Shown::Listed => {
                 self.listed.insert(kind);
+            }
+            Shown::Machines(is_there) => {
+                self.listed.insert(kind);
+                for delta in self.catalog.kubevirt(is_there) {
+                    self.apply(delta, now);
+                }
             }
             Shown::Deltas(deltas) => {
                 for delta in deltas {
@@ -81,11 +109,19 @@ impl Term {
     pub(super) fn answered(&mut self, answer: Answer, now: Time) -> Result<(), Ended> {
         match answer {
             Answer::Member(delta) => self.apply(delta, now),
-            Answer::Unknown { member, namespace, name } => {
+            Answer::Unknown { member, namespace, child } => {
                 if !self.leadership.holds() {
                     return Err(Ended::Lost);
                 }
-                self.assumed.unknown(member, namespace, name);
+                self.assumed.unknown(member, namespace, child);
+            }
+            Answer::Checked { workload, generation, answer } => {
+                if answer.is_none() {
+                    self.ask_later();
+                }
+                for delta in self.catalog.checked(&workload, generation, answer) {
+                    self.apply(delta, now);
+                }
             }
             Answer::Written { object, resource_version, status } => {
                 self.written(&object, &resource_version, &status);
@@ -101,7 +137,7 @@ impl Term {
             Change::Applied(seen) => Shown::Deltas(self.catalog.pool(&seen.0)),
             Change::Gone(key) => Shown::Deltas(self.catalog.pool_gone(&key.name)),
             Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
-            Change::Listed => Shown::Listed,
+            Change::Listed | Change::Absent => Shown::Listed,
         }
     }
 
@@ -110,19 +146,19 @@ impl Term {
             Change::Applied(seen) => Shown::Deltas(self.catalog.workload(&seen.0)),
             Change::Gone(key) => Shown::Deltas(self.catalog.workload_gone(&key.uid)),
             Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
-            Change::Listed => Shown::Listed,
+            Change::Listed | Change::Absent => Shown::Listed,
         }
     }
 
     fn pod(&mut self, change: Change<Pod>) -> Shown {
         match change {
-            Change::Applied(pod) => Shown::Deltas(self.catalog.pod(&pod).into_iter().collect()),
+            Change::Applied(pod) => Shown::Deltas(self.catalog.pod(&pod)),
             Change::Gone(Key { uid, .. }) => {
                 let metadata = ObjectMeta { uid: Some(uid), ..ObjectMeta::default() };
-                Shown::Deltas(vec![self.catalog.pod_gone(&Pod { metadata, ..Pod::default() })])
+                Shown::Deltas(self.catalog.pod_gone(&Pod { metadata, ..Pod::default() }))
             }
             Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
-            Change::Listed => Shown::Listed,
+            Change::Listed | Change::Absent => Shown::Listed,
         }
     }
 
@@ -130,8 +166,7 @@ impl Term {
         match change {
             Change::Applied(seen) => Shown::Deltas(self.catalog.claim(&seen)),
             Change::Gone(key) => Shown::Deltas(self.catalog.claim_gone(&key.namespace, &key.name)),
-            Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
-            Change::Listed => Shown::Listed,
+            other => rest(other),
         }
     }
 
@@ -139,9 +174,22 @@ impl Term {
         match change {
             Change::Applied(seen) => Shown::Deltas(self.catalog.volume(&seen)),
             Change::Gone(key) => Shown::Deltas(self.catalog.volume_gone(&key.name)),
-            Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
-            Change::Listed => Shown::Listed,
+            other => rest(other),
         }
+    }
+
+    fn machine(&mut self, change: Change<VirtualMachine>) -> Shown {
+        match change {
+            Change::Applied(seen) => Shown::Deltas(self.catalog.machine(&seen)),
+            Change::Gone(key) => Shown::Deltas(self.catalog.machine_gone(&key.uid)),
+            Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
+            Change::Listed => Shown::Machines(true),
+            Change::Absent => Shown::Machines(false),
+        }
+    }
+
+    fn size(&mut self, metadata: &ObjectMeta, size: Option<&InstancetypeSpec>) -> Vec<Delta> {
+        self.catalog.size(metadata.namespace.as_deref(), metadata.name.as_deref().unwrap_or_default(), size)
     }
 
     fn priority_class(&mut self, change: Change<PriorityClass>) -> Shown {
@@ -149,7 +197,7 @@ impl Term {
             Change::Applied(seen) => Shown::Deltas(self.catalog.priority_class(&seen)),
             Change::Gone(key) => Shown::Deltas(self.catalog.priority_class_gone(&key.name)),
             Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
-            Change::Listed => Shown::Listed,
+            Change::Listed | Change::Absent => Shown::Listed,
         }
     }
 }
@@ -158,6 +206,17 @@ impl Term {
 enum Shown {
     Deltas(Vec<Delta>),
     Listed,
+    /// All machines were shown, or there can be none.
+    Machines(bool),
+}
+
+/// What comes of a change that tells of no object.
+fn rest<K>(change: Change<K>) -> Shown {
+    match change {
+        Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
+        Change::Applied(_) | Change::Gone(_) => Shown::Deltas(Vec::new()),
+        Change::Listed | Change::Absent => Shown::Listed,
+    }
 }
 
 fn one<K>(change: Change<K>, seen: impl FnOnce(Box<K>) -> Delta, gone: impl FnOnce(Key) -> Delta) -> Shown {
@@ -165,7 +224,7 @@ fn one<K>(change: Change<K>, seen: impl FnOnce(Box<K>) -> Delta, gone: impl FnOn
         Change::Applied(object) => Shown::Deltas(vec![seen(object)]),
         Change::Gone(key) => Shown::Deltas(vec![gone(key)]),
         Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
-        Change::Listed => Shown::Listed,
+        Change::Listed | Change::Absent => Shown::Listed,
     }
 }
 

@@ -41,6 +41,7 @@ fn in_flight(decision: &Decision) -> Option<InFlight> {
         }
         Decision::Stop { .. }
         | Decision::Shrink { .. }
+        | Decision::Bind { .. }
         | Decision::Drop { .. }
         | Decision::Finish { .. }
         | Decision::Expire { .. } => return None,

@@ -51,7 +51,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let told = Told::default();
     let address = args.http_addr;
     http::serve(address, told.clone()).await.with_context(|| format!("cannot listen on {address}"))?;
-    operate(args, config, told, stopped).await
+    Box::pin(operate(args, config, told, stopped)).await
 }
 
 /// Runs the operator until `stop` says so.

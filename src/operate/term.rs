@@ -40,6 +40,11 @@ const QUIET: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(5);
 /// Events that wait for the cycle; watches are held back beyond that.
 const WAITING: usize = 8192;
+/// `KubeVirt` is asked about so many templates at once, and then not for that long.
+const CHECKS_AT_ONCE: usize = 8;
+const BETWEEN_CHECKS: Duration = Duration::from_millis(250);
+/// Where it could not be asked, it is not for that long.
+const ASK_LATER: Duration = Duration::from_secs(5);
 /// Writes that are in flight when the process is told to end may take that long.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -83,6 +88,8 @@ pub struct Term {
     came: Vec<Seen>,
     came_back: Vec<Answer>,
     wake_at: Option<Time>,
+    /// Before then `KubeVirt` is not asked about templates.
+    check_at: Instant,
     /// Something happened that may be decided on.
     stirred: bool,
     told: Told,
@@ -142,6 +149,7 @@ impl Term {
             came: Vec::new(),
             came_back: Vec::new(),
             wake_at: None,
+            check_at: Instant::now(),
             stirred: true,
             told,
             _watches: watches,
@@ -198,6 +206,9 @@ impl Term {
         if self.ledgers.stale() {
             due = due.min(self.quiet_at());
         }
+        if self.catalog.wants_checks() && self.world.has_kubevirt() {
+            due = due.min(self.check_at.max(now));
+        }
         let again = self.again.iter().map(|(at, _)| *at);
         let others = self.records.next().into_iter().chain(self.assumed.next()).chain(again);
         others.fold(due, Instant::min)
@@ -236,6 +247,7 @@ impl Term {
             self.carry_out(go, now());
         }
         self.repeat();
+        self.check_machines();
         self.record(now());
         self.confirm();
         self.flush().await?;
@@ -290,6 +302,7 @@ impl Term {
         }
         let now = now();
         for flight in std::mem::take(&mut self.in_flight) {
+            self.look_for(&flight);
             self.world.apply(Delta::InFlight(Box::new(flight)), now);
         }
         self.apply(Delta::Settled, now);
@@ -308,15 +321,38 @@ impl Term {
         self.told.ready.store(true, Ordering::Relaxed);
     }
 
+    /// Asks `KubeVirt` about templates that it was not asked about yet, a few at a time.
+    fn check_machines(&mut self) {
+        let at = Instant::now();
+        if !self.world.is_settled() || !self.world.has_kubevirt() || at < self.check_at {
+            return;
+        }
+        let due = self.catalog.take_checks(CHECKS_AT_ONCE);
+        if due.is_empty() {
+            return;
+        }
+        self.check_at = at + BETWEEN_CHECKS;
+        for uid in due {
+            if let Some(script) = self.desk(now()).check(&uid) {
+                self.submit(script, None);
+            }
+        }
+    }
+
+    /// `KubeVirt` could not be asked: not again at once.
+    pub(super) fn ask_later(&mut self) {
+        self.check_at = Instant::now() + ASK_LATER;
+    }
+
     /// Looks for pods that were not shown.
     fn confirm(&mut self) {
         let now = Instant::now();
-        for (member, namespace, name) in self.assumed.take_due(now) {
+        for (member, namespace, child) in self.assumed.take_due(now) {
             if self.writer.busy(&member.workload) {
                 self.assumed.later(&member, now);
             } else {
-                debug!(%namespace, %name, "is looked for");
-                self.writer.look(member, namespace, name);
+                debug!(%namespace, ?child, "is looked for");
+                self.writer.look(member, namespace, child);
             }
         }
     }

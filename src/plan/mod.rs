@@ -5,6 +5,7 @@
 pub mod alerts;
 pub mod event;
 pub mod ledger;
+pub mod machine;
 pub mod pod;
 pub mod pool_status;
 pub mod reason;

@@ -7,7 +7,7 @@ use crate::api::workload::{PendingNodes, PendingResource, PendingStatus, Rejecte
 use crate::model::amount::Amount;
 use crate::model::refusal::{Bound, NodeRejection, NodeTally, Refusal, Shortage};
 use crate::model::resources::{ResourceId, ResourceTable};
-use crate::model::spec::{FinishReason, StopReason};
+use crate::model::spec::{FinishReason, Runtime, StopReason};
 use crate::model::time::Time;
 use crate::observe::catalog::CLASS_PROBLEM;
 
@@ -63,6 +63,8 @@ pub fn of_refusal(refusal: &Refusal) -> Reason {
         Refusal::PoolHeld(_) => Reason::PoolHeld,
         Refusal::NamespaceNotAllowed => Reason::NamespaceNotAllowed,
         Refusal::PriorityNotAllowed(..) => Reason::PriorityNotAllowed,
+        Refusal::RuntimeNotAllowed(_) => Reason::RuntimeNotAllowed,
+        Refusal::KubeVirtNotInstalled => Reason::KubeVirtNotInstalled,
         Refusal::InvalidTemplate(problem) if problem.starts_with(CLASS_PROBLEM) => {
             Reason::PriorityClassNotFound
         }
@@ -151,6 +153,15 @@ pub fn message(refusal: &Refusal, of: Refused<'_>, table: &ResourceTable) -> Str
             format!(
                 "priority {priority} is outside {min} to {max}, which access.priority of pool {own:?} allows"
             )
+        }
+        Refusal::RuntimeNotAllowed(Runtime::VirtualMachine) => {
+            format!("pool {own:?} takes no virtual machines: access.runtimes does not have VirtualMachine")
+        }
+        Refusal::RuntimeNotAllowed(Runtime::Pod) => {
+            format!("pool {own:?} takes no pods: access.runtimes does not have Pod")
+        }
+        Refusal::KubeVirtNotInstalled => {
+            "its members are virtual machines, and the cluster has no KubeVirt: it goes on when it is installed".to_owned()
         }
         Refusal::InvalidTemplate(problem) => problem.to_string(),
         Refusal::RequestMissing(resource) => {

@@ -6,6 +6,7 @@ use k8s_openapi::api::events::v1::Event;
 use serde_json::Value;
 
 use super::event::{self, Action, Told};
+use super::machine::{self, MachineWrite};
 use super::pod::{self, pods};
 use super::workload_status::{self, Urgency};
 use super::write::{Script, Write};
@@ -15,10 +16,11 @@ use crate::api::pool::ResourcePoolStatus;
 use crate::api::workload::PooledWorkloadStatus;
 use crate::decide::decision::{Decision, Placement};
 use crate::model::report::{MemberReport, MemberState, PoolReport, WorkloadReport};
-use crate::model::spec::{FinishReason, MemberRef, StopReason};
+use crate::model::spec::{FinishReason, MemberRef, Runtime, StopReason};
 use crate::model::time::Time;
 use crate::model::world::World;
 use crate::observe::catalog::{Catalog, Pool, Workload};
+use crate::observe::machines::{Unbound, parse_run};
 
 /// All that planning looks at.
 #[derive(Clone, Copy)]
@@ -79,6 +81,13 @@ impl Desk<'_> {
                 self.stop(workload, *reason, for_whom.as_deref())
             }
             Decision::Shrink { workload, to, for_whom } => self.shrink(workload, *to, for_whom.as_deref()),
+            Decision::Bind { member, pod, node } => {
+                let binds = self.catalog.unbound(pod).into_iter().map(|Unbound { namespace, name, uid }| {
+                    let node = Arc::clone(node);
+                    Write::Machine(MachineWrite::Bind { namespace, name, uid, node })
+                });
+                script(&member.workload, vec![binds.collect()])
+            }
             Decision::Drop { member, pod, reason: _ } => self.drop(member, pod),
             Decision::Finish { workload, reason } => self.finish(workload, *reason),
             Decision::Expire { workload } => {
@@ -132,10 +141,13 @@ impl Desk<'_> {
         };
         let status = report.and_then(|report| self.patch(known, &report));
         let status = status.filter(|(_, next)| !remembers(&known.status(), next)).map(|(write, _)| write);
-        let delete = Write::DeletePod {
-            namespace: Arc::clone(&known.spec.namespace),
-            name: self.catalog.pod_name(known, member, pod),
-            uid: Arc::clone(pod),
+        let delete = match known.spec.runtime {
+            Runtime::Pod => Write::DeletePod {
+                namespace: Arc::clone(&known.spec.namespace),
+                name: self.catalog.pod_name(known, member, pod),
+                uid: Arc::clone(pod),
+            },
+            Runtime::VirtualMachine => self.end_run(known, member, pod)?,
         };
         script(&member.workload, vec![status.into_iter().collect(), vec![delete]])
     }
@@ -154,7 +166,78 @@ impl Desk<'_> {
         script(workload, vec![status.into_iter().collect(), rest])
     }
 
+    /// Tells a machine to stop; where it runs again already, only what is left of its earlier run is taken away.
+    fn end_run(&self, known: &Workload, member: &MemberRef, run: &str) -> Option<Write> {
+        Some(Write::Machine(match self.catalog.stale_instance(run) {
+            Some((namespace, name, uid)) => MachineWrite::DeleteInstance { namespace, name, uid },
+            None => MachineWrite::Halt {
+                namespace: Arc::clone(&known.spec.namespace),
+                name: Catalog::machine_name(known, member),
+                uid: parse_run(run)?.0.into(),
+            },
+        }))
+    }
+
+    /// Asks whether `KubeVirt` takes the template of a workload.
+    pub fn check(&self, uid: &str) -> Option<Script> {
+        let known = self.catalog.get(uid)?;
+        // Where it goes is not known, and does not matter.
+        let placement = Placement { index: 0, attempt: 0, node: "".into() };
+        let mut machine = self.machine(known, &known.spec.pool, &placement)?;
+        // One of that name may be there already, stopped.
+        let metadata = machine.get_mut("metadata").and_then(Value::as_object_mut)?;
+        metadata.remove("name");
+        metadata.insert("generateName".to_owned(), format!("{}-", known.spec.name).into());
+        let check = MachineWrite::Check {
+            workload: Arc::clone(&known.spec.uid),
+            generation: known.generation,
+            namespace: Arc::clone(&known.spec.namespace),
+            machine: Box::new(machine),
+        };
+        script(&known.spec.uid, vec![vec![Write::Machine(check)]])
+    }
+
+    fn machine(&self, known: &Workload, pool: &str, placement: &Placement) -> Option<Value> {
+        let spec = &known.spec;
+        let template = known.template.as_ref()?;
+        let (machine, machine_spec) = template.machine_spec()?;
+        let of = machine::Workload {
+            uid: &spec.uid,
+            namespace: &spec.namespace,
+            name: &spec.name,
+            pool,
+            replicas: spec.replicas,
+            completion: spec.completion,
+            labels: &template.labels,
+            annotations: &template.annotations,
+            machine,
+            spec: &machine_spec,
+            overcommit: self.catalog.overcommit(pool),
+        };
+        Some(machine::machine(&of, placement))
+    }
+
     fn create(&self, known: &Workload, pool: &str, size: u32, placements: &[Placement]) -> Vec<Write> {
+        if known.spec.runtime == Runtime::Pod {
+            return self.create_pods(known, pool, size, placements);
+        }
+        let made = placements.iter().filter_map(|placement| {
+            let member = MemberRef {
+                workload: Arc::clone(&known.spec.uid),
+                index: placement.index,
+                attempt: placement.attempt,
+            };
+            Some(Write::Machine(MachineWrite::Start {
+                namespace: Arc::clone(&known.spec.namespace),
+                name: Catalog::machine_name(known, &member),
+                machine: Box::new(self.machine(known, pool, placement)?),
+                member,
+            }))
+        });
+        made.collect()
+    }
+
+    fn create_pods(&self, known: &Workload, pool: &str, size: u32, placements: &[Placement]) -> Vec<Write> {
         let spec = &known.spec;
         let Some((template, pod_spec)) =
             known.template.as_ref().and_then(|template| Some((template, template.pod()?)))
@@ -273,6 +356,9 @@ fn patch_workload(known: &Workload, status: Value) -> Write {
 
 /// What makes a member leave, if it lives and is not leaving already.
 fn leaving(catalog: &Catalog, known: &Workload, member: &MemberReport, reason: StopReason) -> Option<Write> {
+    if known.spec.runtime == Runtime::VirtualMachine {
+        return stopping_machine(known, member, reason);
+    }
     match member.state {
         MemberState::Starting | MemberState::Running => {}
         MemberState::Unplaced
@@ -291,6 +377,20 @@ fn leaving(catalog: &Catalog, known: &Workload, member: &MemberReport, reason: S
     } else {
         Write::DeletePod { namespace, name, uid }
     })
+}
+
+/// What makes a machine stop. One that has ended well is told so too: else it could not be started again.
+fn stopping_machine(known: &Workload, member: &MemberReport, reason: StopReason) -> Option<Write> {
+    let (machine, _) = parse_run(member.pod.as_ref()?)?;
+    let whose =
+        MemberRef { workload: Arc::clone(&known.spec.uid), index: member.index, attempt: member.attempt };
+    let namespace = Arc::clone(&known.spec.namespace);
+    let (name, uid) = (Catalog::machine_name(known, &whose), Arc::from(machine));
+    Some(Write::Machine(if reason == StopReason::Deleted {
+        MachineWrite::Delete { namespace, name, uid }
+    } else {
+        MachineWrite::Halt { namespace, name, uid }
+    }))
 }
 
 /// Where it was placed, in a sentence.

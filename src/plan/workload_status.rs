@@ -14,6 +14,7 @@ use super::{Kstatus, meta_time, timestamp};
 use crate::api::conditions::{self, Wanted};
 use crate::api::quantity::shown_amount;
 use crate::api::reasons::Reason;
+use crate::api::runtime;
 use crate::api::workload::{
     AllocationStatus, FailureStatus, MemberCounts, MemberState as ShownState, PendingStatus, Phase,
     PlacementStatus, PooledWorkloadStatus, QueueStatus, WorkloadSummary,
@@ -22,7 +23,7 @@ use crate::model::indexes::IndexSet;
 use crate::model::refusal::Refusal;
 use crate::model::report::{MemberReport, MemberState, WorkloadPhase, WorkloadReport};
 use crate::model::resources::ResourceTable;
-use crate::model::spec::{FinishReason, StopReason};
+use crate::model::spec::{FinishReason, Runtime, StopReason};
 use crate::model::time::Time;
 use crate::observe::catalog::Workload;
 use crate::observe::{names, patch};
@@ -95,7 +96,7 @@ pub fn status(
             }
         }
     }
-    next.summary = Some(summary(report, &next));
+    next.summary = Some(summary(report, known, &next));
     standing.set(&mut next.conditions, report, known, now);
     next
 }
@@ -163,7 +164,10 @@ fn placements(report: &WorkloadReport, known: &Workload) -> Vec<PlacementStatus>
         };
         PlacementStatus {
             index: count(member.index),
-            name: names::member(&known.spec.name, member.index, member.attempt),
+            name: match known.spec.runtime {
+                Runtime::Pod => names::member(&known.spec.name, member.index, member.attempt),
+                Runtime::VirtualMachine => names::host(&known.spec.name, member.index),
+            },
             node: member.node.as_ref().map(ToString::to_string),
             state,
             attempt: count(names::shown_attempt(member.attempt)),
@@ -227,7 +231,7 @@ fn tells_of_eviction(list: &[Condition], at: Time) -> bool {
     told.is_some_and(|told| told.last_transition_time.0 >= timestamp(at))
 }
 
-fn summary(report: &WorkloadReport, next: &PooledWorkloadStatus) -> WorkloadSummary {
+fn summary(report: &WorkloadReport, known: &Workload, next: &PooledWorkloadStatus) -> WorkloadSummary {
     let running = next.members.as_ref().map_or(0, |members| members.running);
     let nodes: BTreeSet<&str> = report.members.iter().filter_map(|member| member.node.as_deref()).collect();
     let placed: BTreeSet<&str> =
@@ -238,7 +242,11 @@ fn summary(report: &WorkloadReport, next: &PooledWorkloadStatus) -> WorkloadSumm
         1 => nodes.first().map(|node| (*node).to_owned()),
         several => Some(format!("{several} nodes")),
     };
-    WorkloadSummary { members: Some(format!("{running}/{}", report.desired)), node }
+    let runtime = match known.spec.runtime {
+        Runtime::Pod => runtime::Runtime::Pod,
+        Runtime::VirtualMachine => runtime::Runtime::VirtualMachine,
+    };
+    WorkloadSummary { members: Some(format!("{running}/{}", report.desired)), node, runtime: Some(runtime) }
 }
 
 /// Where a workload stands, as phase and conditions say it.
@@ -298,7 +306,12 @@ impl Standing {
                 admitted: false,
                 running: false,
                 reason: Reason::Suspended,
-                message: "spec.suspend is true: it holds nothing and does not wait".to_owned(),
+                message: if report.has_disks {
+                    "spec.suspend is true: it does not wait, and holds nothing but for the disks of its virtual machines"
+                        .to_owned()
+                } else {
+                    "spec.suspend is true: it holds nothing and does not wait".to_owned()
+                },
                 pending: None,
             },
             WorkloadPhase::Finished { reason, at: _ } => Self {

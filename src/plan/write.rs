@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::machine::MachineWrite;
 use crate::model::spec::MemberRef;
 
 /// One write to the API server.
@@ -76,6 +77,8 @@ pub enum Write {
         /// Its UID, a precondition.
         uid: Arc<str>,
     },
+    /// Something about a virtual machine.
+    Machine(MachineWrite),
     /// Create an event (events.k8s.io/v1). Never repeated, never waited for.
     Event(Box<k8s_openapi::api::events::v1::Event>),
 }

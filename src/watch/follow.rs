@@ -28,6 +28,8 @@ pub enum Change<K> {
     Gone(Key),
     /// A list is complete: all that there was has been told.
     Listed,
+    /// The cluster does not have this kind. It is asked again from time to time.
+    Absent,
 }
 
 /// How a kind is followed.
@@ -41,6 +43,8 @@ pub struct Follow {
     pub page: u32,
     /// Longest wait for a page, or for a watch to begin.
     pub answer: Duration,
+    /// The cluster may do without this kind; then it is asked that often whether it has it.
+    pub optional: Option<Duration>,
 }
 
 impl Default for Follow {
@@ -50,6 +54,7 @@ impl Default for Follow {
             silence: Duration::from_mins(2),
             page: 500,
             answer: Duration::from_secs(30),
+            optional: None,
         }
     }
 }
@@ -127,6 +132,15 @@ pub async fn follow<K, T>(
         };
         match broken {
             Broken::Unwanted => return,
+            Broken::Client(kube::Error::Api(status)) if status.code == 404 && follow.optional.is_some() => {
+                version = None;
+                failures = 0;
+                if follower.absent().await.is_err() {
+                    return;
+                }
+                sleep(follow.optional.unwrap_or_default()).await;
+                continue;
+            }
             Broken::Expired => {
                 info!(%kind, "is listed again: its watch fell too far behind");
                 version = None;
@@ -175,6 +189,16 @@ where
             self.send(Change::Gone(replaced)).await?;
         }
         self.send(change).await
+    }
+
+    /// The kind is not there: nothing of it is.
+    async fn absent(&mut self) -> Result<(), Broken> {
+        self.known.begin();
+        for key in self.known.end() {
+            self.send(Change::Gone(key)).await?;
+        }
+        self.mark.heard();
+        self.send(Change::Absent).await
     }
 
     async fn gone(&mut self, key: &Key) -> Result<(), Broken> {

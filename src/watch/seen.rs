@@ -1,19 +1,25 @@
 //! All kinds that are followed, in one stream.
 
+use std::time::Duration;
+
 use kube::Client;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::follow::{Change, Follow, follow};
 use super::freshness::Freshness;
+use crate::api::kubevirt::{
+    ClusterInstancetype, Instancetype, KubeVirt, VirtualMachine, VirtualMachineInstance,
+};
 use crate::api::pruned::{
     Guarded, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PriorityClass,
 };
 use crate::api::{PooledWorkload, ResourcePool};
+use crate::observe::machines::is_of_machine;
 use crate::observe::pod::owner;
 
 /// The kinds, in the order of their marks.
-pub const KINDS: [&str; 8] = [
+pub const KINDS: [&str; 13] = [
     "ResourcePool",
     "PooledWorkload",
     "Pod",
@@ -22,7 +28,15 @@ pub const KINDS: [&str; 8] = [
     "PriorityClass",
     "PersistentVolumeClaim",
     "PersistentVolume",
+    "VirtualMachine",
+    "VirtualMachineInstance",
+    "KubeVirt",
+    "VirtualMachineInstancetype",
+    "VirtualMachineClusterInstancetype",
 ];
+
+/// How often a cluster without `KubeVirt` is asked whether it has it by now.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// One change of one object.
 #[derive(Debug)]
@@ -43,6 +57,16 @@ pub enum Seen {
     Claim(Change<PersistentVolumeClaim>),
     /// Of a volume.
     Volume(Change<PersistentVolume>),
+    /// Of a virtual machine.
+    Machine(Change<VirtualMachine>),
+    /// Of what runs of a virtual machine.
+    Instance(Change<VirtualMachineInstance>),
+    /// Of `KubeVirt`'s settings.
+    KubeVirt(Change<KubeVirt>),
+    /// Of a size of machines in a namespace.
+    Size(Change<Instancetype>),
+    /// Of a size of machines in the cluster.
+    ClusterSize(Change<ClusterInstancetype>),
 }
 
 impl Seen {
@@ -57,6 +81,11 @@ impl Seen {
             Self::PriorityClass(_) => 5,
             Self::Claim(_) => 6,
             Self::Volume(_) => 7,
+            Self::Machine(_) => 8,
+            Self::Instance(_) => 9,
+            Self::KubeVirt(_) => 10,
+            Self::Size(_) => 11,
+            Self::ClusterSize(_) => 12,
         }
     }
 }
@@ -78,10 +107,18 @@ pub fn watch_all(
     watches.spawn(follow(client.clone(), how, mark(5), |_| true, Seen::PriorityClass, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(6), |_| true, Seen::Claim, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(7), |_| true, Seen::Volume, out.clone()));
+    let how = Follow { optional: Some(ASK_AGAIN), ..how };
+    watches.spawn(follow(client.clone(), how, mark(8), |_| true, Seen::Machine, out.clone()));
+    watches.spawn(follow(client.clone(), how, mark(9), |_| true, Seen::Instance, out.clone()));
+    watches.spawn(follow(client.clone(), how, mark(10), |_| true, Seen::KubeVirt, out.clone()));
+    watches.spawn(follow(client.clone(), how, mark(11), |_| true, Seen::Size, out.clone()));
+    watches.spawn(follow(client.clone(), how, mark(12), |_| true, Seen::ClusterSize, out.clone()));
     watches
 }
 
-/// Whether a pod takes something of a node, or is a member.
+/// Whether a pod takes something of a node, or is a member, or that of a virtual machine.
 fn concerns_us(pod: &Pod) -> bool {
-    pod.spec.node_name.as_deref().is_some_and(|node| !node.is_empty()) || owner(&pod.metadata).is_some()
+    pod.spec.node_name.as_deref().is_some_and(|node| !node.is_empty())
+        || owner(&pod.metadata).is_some()
+        || is_of_machine(&pod.metadata)
 }

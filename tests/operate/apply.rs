@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use weir::apply::call::Pauses;
-use weir::apply::{Answer, Limits, Writer};
+use weir::apply::{Answer, Child, Limits, Writer};
 use weir::model::delta::Delta;
 use weir::model::spec::MemberRef;
 use weir::operate::lead::Leadership;
@@ -214,7 +214,7 @@ async fn nothing_is_sent_by_one_who_does_not_lead() {
     let mut bench = bench(Stub::saying([]));
     bench.leadership.end();
     let (answers, completed) = bench.carry_out(vec![vec![create()]]).await;
-    let unknown = Answer::Unknown { member: member(), namespace: "n".into(), name: "w-0".into() };
+    let unknown = Answer::Unknown { member: member(), namespace: "n".into(), child: Child::pod("w-0") };
     assert_eq!((answers, completed), (vec![unknown], false));
     assert!(bench.stub.asked().is_empty());
 }
@@ -281,9 +281,9 @@ async fn a_deletion_names_the_uid_and_what_is_gone_is_well() {
 #[tokio::test]
 async fn a_member_that_nobody_knows_of_is_looked_for() {
     let mut bench = bench(Stub::saying([missing(), Reply::Say(200, owned("p", "uid-w", "PooledWorkload"))]));
-    bench.writer.look(member(), "n".into(), "w-0".into());
+    bench.writer.look(member(), "n".into(), Child::pod("w-0"));
     assert_eq!(bench.answers.recv().await, Some(Answer::Member(Delta::MemberVanished(member()))));
-    bench.writer.look(member(), "n".into(), "w-0".into());
+    bench.writer.look(member(), "n".into(), Child::pod("w-0"));
     assert_eq!(bench.answers.recv().await, Some(created("p")));
 }
 

@@ -8,6 +8,7 @@ pub mod api;
 mod auditor;
 pub mod cluster;
 mod faults;
+mod machines;
 mod nodes;
 pub mod operator;
 mod probes;

@@ -33,6 +33,31 @@ impl Account {
             "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}],
         });
         api.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding).await;
+        Self::with_token(cluster, api, name).await
+    }
+
+    /// The user of the guide, with the rights that it gives.
+    pub async fn least(cluster: &Cluster, api: &Api) -> Self {
+        api.namespace(NAMESPACE).await;
+        let text = include_str!("../../docs/rbac.yaml");
+        for document in serde_yaml::from_multiple::<serde_json::Value>(text).unwrap() {
+            let kind = document["kind"].as_str().unwrap().to_lowercase();
+            let path = match document["metadata"]["namespace"].as_str() {
+                Some(namespace) if kind == "serviceaccount" => {
+                    format!("/api/v1/namespaces/{namespace}/serviceaccounts")
+                }
+                Some(namespace) => {
+                    format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/{kind}s")
+                }
+                None => format!("/apis/rbac.authorization.k8s.io/v1/{kind}s"),
+            };
+            api.post(&path, document).await;
+        }
+        Self::with_token(cluster, api, "weir").await
+    }
+
+    async fn with_token(cluster: &Cluster, api: &Api, name: &'static str) -> Self {
+        let accounts = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts");
         let token = api.post(&format!("{accounts}/{name}/token"), json!({"spec": {}})).await;
         let folder = cluster.dir.clone();
         let kubeconfig = folder.join(format!("{name}.kubeconfig"));

@@ -53,7 +53,15 @@ impl Key {
 
 /// Whether objects of a kind live in namespaces.
 pub fn is_namespaced(kind: &str) -> bool {
-    !matches!(kind, "Node" | "Namespace" | "ResourcePool" | "PriorityClass" | "PersistentVolume")
+    !matches!(
+        kind,
+        "Node"
+            | "Namespace"
+            | "ResourcePool"
+            | "PriorityClass"
+            | "PersistentVolume"
+            | "VirtualMachineClusterInstancetype"
+    )
 }
 
 /// The manifests that a document stands for.
@@ -63,6 +71,7 @@ pub fn expand(document: &Value) -> Result<Vec<Value>, String> {
         "Nodes" => nodes(document)?,
         "Pool" => vec![pool(document)?],
         "Work" => works(document)?,
+        "Machine" => machines(document)?,
         _ => vec![document.clone()],
     };
     for object in &mut objects {
@@ -91,14 +100,55 @@ fn name_of(fields: &mut Map<String, Value>, kind: &str) -> Result<String, String
     }
 }
 
-/// `{name, count, labels, allocatable, taints}`: nodes `name-0`, `name-1`, ...; without a count one of that name.
+/// `{name, namespace, cores, memory, sim, machine, vmi, ...spec}`: virtual machines of so many cores and so much memory;
+/// what `sim` says becomes annotations `sim.weir.dev/...` of its pod, what `machine` and `vmi` say goes into the spec of
+/// the machine and of what runs.
+fn machines(document: &Value) -> Result<Vec<Value>, String> {
+    let mut fields = fields(document);
+    let names: Vec<Value> = match fields.remove("name") {
+        Some(Value::Array(names)) => names,
+        Some(name) => vec![name],
+        None => return Err("a Machine has no name".to_owned()),
+    };
+    let namespace = fields.remove("namespace").unwrap_or_else(|| json!(NAMESPACE));
+    let cores = fields.remove("cores").unwrap_or_else(|| json!(1));
+    let memory = fields.remove("memory").unwrap_or_else(|| json!("1Gi"));
+    let mut vmi = json!({"domain": {"cpu": {"cores": cores}, "memory": {"guest": memory}, "devices": {}}});
+    merge(&mut vmi, fields.remove("vmi"));
+    let mut spec = json!({"template": {"spec": vmi}});
+    if let Some(Value::Object(sim)) = fields.remove("sim") {
+        for (key, value) in sim {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            spec["template"]["metadata"]["annotations"][format!("sim.weir.dev/{key}")] = json!(text);
+        }
+    }
+    merge(&mut spec, fields.remove("machine"));
+    let mut workload = Value::Object(fields);
+    workload["template"] = json!({"virtualMachine": {"spec": spec}});
+    let work = |name: Value| {
+        json!({
+            "apiVersion": "weir.dev/v1alpha1", "kind": "PooledWorkload",
+            "metadata": {"name": name, "namespace": namespace}, "spec": workload,
+        })
+    };
+    Ok(names.into_iter().map(work).collect())
+}
+
+/// `{name, count, labels, allocatable, taints, machines}`: nodes `name-0`, `name-1`, ...; without a count one of that name.
 fn nodes(document: &Value) -> Result<Vec<Value>, String> {
     let mut fields = fields(document);
     let name = name_of(&mut fields, "Nodes")?;
     let count = fields.remove("count").map(|count| count.as_u64().ok_or("count is no number")).transpose()?;
     let mut labels = json!({"weir.dev/pool": "company"});
-    merge(&mut labels, fields.remove("labels"));
     let mut allocatable = json!({"cpu": "4", "memory": "16Gi", "pods": "110"});
+    if fields.remove("machines").is_some_and(|machines| machines == true) {
+        labels["kubevirt.io/schedulable"] = json!("true");
+        allocatable["ephemeral-storage"] = json!("100Gi");
+        for device in ["kvm", "tun", "vhost-net"] {
+            allocatable[format!("devices.kubevirt.io/{device}")] = json!("100");
+        }
+    }
+    merge(&mut labels, fields.remove("labels"));
     merge(&mut allocatable, fields.remove("allocatable"));
     let mut spec = json!({});
     if let Some(taints) = fields.remove("taints") {

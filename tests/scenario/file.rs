@@ -30,6 +30,8 @@ pub struct Scenario {
     pub only_virtual: Option<String>,
     /// After how long a node that is not ready is given up.
     pub lost_after: Span,
+    /// `KubeVirt` is there from the beginning.
+    pub kubevirt: bool,
 }
 
 /// What is done at one time, and what must then be so.
@@ -58,6 +60,8 @@ pub enum Act {
     Refused(Value, Vec<String>),
     /// The containers of a pod end with this code.
     End(Key, i64),
+    /// `KubeVirt` is installed, or taken away.
+    KubeVirt(bool),
     /// A node falls silent.
     Lose(String),
     /// And is back.
@@ -74,6 +78,10 @@ pub struct Expect {
     pub pools: BTreeMap<String, Value>,
     /// By name, or `namespace/name`.
     pub pods: BTreeMap<String, Value>,
+    /// Virtual machines by name, or `namespace/name`.
+    pub machines: BTreeMap<String, Value>,
+    /// What runs of them, likewise.
+    pub instances: BTreeMap<String, Value>,
     /// Admissions since the beginning, in order.
     pub starts: Option<Vec<String>>,
     /// By name of a workload: writes since the beginning.
@@ -90,6 +98,8 @@ struct Timeline {
     #[serde(default = "yes")]
     real: bool,
     because: Option<String>,
+    #[serde(default)]
+    kubevirt: bool,
     #[serde(rename = "lostAfter")]
     lost_after: Option<Duration>,
     steps: Vec<Written>,
@@ -110,6 +120,7 @@ struct Written {
     end: BTreeMap<String, i64>,
     lose: Vec<String>,
     find: Vec<String>,
+    kubevirt: Option<bool>,
     expect: Option<Expect>,
 }
 
@@ -201,14 +212,21 @@ impl Scenario {
         if lost_after != LOST_AFTER && only_virtual.is_none() {
             return Err("lostAfter can be chosen where real is false only".to_owned());
         }
-        Ok(Self { name: name.to_owned(), setup, steps, only_virtual, lost_after })
+        Ok(Self {
+            name: name.to_owned(),
+            setup,
+            steps,
+            only_virtual,
+            lost_after,
+            kubevirt: timeline.kubevirt,
+        })
     }
 }
 
 impl Written {
     fn step(self, last: Span) -> Result<Step, String> {
-        let Self { at, apply, patch, delete, refused, end, lose, find, expect } = self;
-        let mut acts = Vec::new();
+        let Self { at, apply, patch, delete, refused, end, lose, find, kubevirt, expect } = self;
+        let mut acts: Vec<Act> = kubevirt.into_iter().map(Act::KubeVirt).collect();
         for document in &apply {
             acts.extend(expand(document)?.into_iter().map(Act::Apply));
         }
@@ -246,8 +264,8 @@ fn at_later(at: Span) -> Span {
 impl Expect {
     /// Whether nothing is expected.
     pub fn is_empty(&self) -> bool {
-        let Self { workloads, pools, pods, starts, writes, events } = self;
-        let maps = [workloads, pools, pods, writes, events];
+        let Self { workloads, pools, pods, machines, instances, starts, writes, events } = self;
+        let maps = [workloads, pools, pods, machines, instances, writes, events];
         maps.iter().all(|map| map.is_empty()) && starts.is_none()
     }
 }

@@ -108,7 +108,8 @@ fn after(pod: &Value, name: &str) -> Span {
 fn bind(store: &mut Store, key: &Key) {
     let Some(pod) = store.get(key) else { return };
     let node = pod["metadata"]["annotations"]["weir.dev/node"].clone();
-    if pod["spec"]["nodeName"].is_null() && node.is_string() {
+    let another = pod["spec"]["schedulerName"].as_str().is_some_and(|name| name != "default-scheduler");
+    if pod["spec"]["nodeName"].is_null() && node.is_string() && !another {
         let _ = store.patch(key, &json!({"spec": {"nodeName": node}}));
     }
 }

@@ -7,6 +7,7 @@ mod cluster;
 mod expand;
 mod file;
 mod kubelet;
+mod machines;
 mod pure;
 mod real;
 mod records;

@@ -17,9 +17,12 @@ use weir::observe::{Notes, namespace, node};
 use weir::plan::Desk;
 use weir::plan::write::{Script, Write};
 
+use crate::kubevirt::crds::collection;
+
 use super::expand::Key;
 use super::file::{Act, BEGINNING, Scenario};
 use super::kubelet::{Kubelets, LOST};
+use super::machines;
 use super::records::{AGAIN, POSITIONS, POSITIONS_EVERY, Records};
 use super::store::{Change, Refused, Store, set_ready};
 use super::view::{self, Look};
@@ -27,7 +30,7 @@ use super::view::{self, Look};
 /// A runner that goes round so often at one time goes round for ever.
 const MOST_ROUNDS: usize = 1000;
 /// A create whose name is held by a pod that is leaving is tried again after that long.
-const CREATE_AGAIN: Span = Span::seconds(1);
+pub(super) const CREATE_AGAIN: Span = Span::seconds(1);
 /// The setup happens that long before the beginning.
 const SETTLING: Span = Span::seconds(5);
 
@@ -66,21 +69,21 @@ struct Count {
     statuses: u32,
 }
 
-struct Pure {
-    store: Store,
+pub(super) struct Pure {
+    pub(super) store: Store,
     kubelets: Kubelets,
-    world: World,
-    catalog: Catalog,
+    pub(super) world: World,
+    pub(super) catalog: Catalog,
     records: Records,
     again: Vec<(Time, Decision)>,
-    creates: Vec<(Time, Arc<str>, Write)>,
+    pub(super) creates: Vec<(Time, Arc<str>, Write)>,
     wake_at: Option<Time>,
     stirred: bool,
     starts: Vec<String>,
     decided: Vec<String>,
     told: BTreeMap<Key, Vec<(String, String)>>,
     counts: BTreeMap<Arc<str>, Count>,
-    names: BTreeMap<Key, Arc<str>>,
+    pub(super) names: BTreeMap<Key, Arc<str>>,
     wrong: Vec<String>,
 }
 
@@ -89,8 +92,11 @@ impl Pure {
         let begins = Time(BEGINNING.0 - SETTLING.0);
         let mut world = World::new(Tuning { lost_after: scenario.lost_after, ..Tuning::default() });
         world.apply(Delta::Settled, begins);
+        let mut store = Store::new(begins);
+        store.kubevirt = scenario.kubevirt;
+        world.apply(Delta::KubeVirt(scenario.kubevirt), begins);
         Self {
-            store: Store::new(begins),
+            store,
             kubelets: Kubelets::default(),
             world,
             catalog: Catalog::default(),
@@ -108,7 +114,7 @@ impl Pure {
         }
     }
 
-    fn now(&self) -> Time {
+    pub(super) fn now(&self) -> Time {
         self.store.now
     }
 
@@ -145,6 +151,7 @@ impl Pure {
     fn settle(&mut self) {
         for _ in 0..MOST_ROUNDS {
             self.kubelets.run(&mut self.store);
+            machines::run(&mut self.store);
             let log = self.store.take_log();
             let due = self.wake_at.is_some_and(|at| at <= self.now());
             if log.is_empty() && !self.stirred && !due && !self.is_due() {
@@ -158,6 +165,7 @@ impl Pure {
                 self.cycle();
             }
             self.repeat();
+            self.check_machines();
             self.record();
             if !self.wrong.is_empty() {
                 return;
@@ -191,10 +199,8 @@ impl Pure {
                 self.catalog.pool(&serde_json::from_value::<Guarded<_>>(object).unwrap().0)
             }
             ("ResourcePool", true) => self.catalog.pool_gone(&key.name),
-            ("Pod", false) => {
-                self.catalog.pod(&serde_json::from_value::<Pod>(object).unwrap()).into_iter().collect()
-            }
-            ("Pod", true) => vec![self.catalog.pod_gone(&serde_json::from_value::<Pod>(object).unwrap())],
+            ("Pod", false) => self.catalog.pod(&serde_json::from_value::<Pod>(object).unwrap()),
+            ("Pod", true) => self.catalog.pod_gone(&serde_json::from_value::<Pod>(object).unwrap()),
             ("Node", false) => {
                 let node: Node = serde_json::from_value(object).unwrap();
                 vec![node::node(&node, &mut Notes::new())]
@@ -202,6 +208,7 @@ impl Pure {
             ("Node", true) => vec![Delta::NodeGone(key.name.as_str().into())],
             ("Namespace", false) => vec![namespace::namespace(&serde_json::from_value(object).unwrap())],
             ("Namespace", true) => vec![Delta::NamespaceGone(key.name.as_str().into())],
+            (kind, gone) if collection(kind, "").is_some() => self.see_machine(object, kind, gone),
             ("PriorityClass", false) => {
                 self.catalog.priority_class(&serde_json::from_value::<PriorityClass>(object).unwrap())
             }
@@ -217,7 +224,7 @@ impl Pure {
         }
     }
 
-    fn tell(&mut self, delta: Delta) {
+    pub(super) fn tell(&mut self, delta: Delta) {
         let now = self.now();
         self.world.apply(delta, now);
         self.stirred = true;
@@ -257,14 +264,19 @@ impl Pure {
         }
     }
 
-    fn desk(&self) -> Desk<'_> {
+    pub(super) fn desk(&self) -> Desk<'_> {
         Desk { world: &self.world, catalog: &self.catalog, instance: "test", now: self.now() }
     }
 
     fn carry_out(&mut self, decision: &Decision) {
         for script in self.desk().plan(std::slice::from_ref(decision)) {
-            let repeated =
-                matches!(decision, Decision::Stop { .. } | Decision::Shrink { .. } | Decision::Drop { .. });
+            let repeated = matches!(
+                decision,
+                Decision::Stop { .. }
+                    | Decision::Shrink { .. }
+                    | Decision::Bind { .. }
+                    | Decision::Drop { .. }
+            );
             if !self.run_script(&script) && repeated {
                 self.again.push((self.now() + AGAIN, decision.clone()));
             }
@@ -287,7 +299,7 @@ impl Pure {
         }
     }
 
-    fn run_script(&mut self, script: &Script) -> bool {
+    pub(super) fn run_script(&mut self, script: &Script) -> bool {
         let Script { object, steps } = script;
         steps.iter().all(|step| {
             let done: Vec<bool> = step.iter().map(|write| self.write(object, write)).collect();
@@ -331,6 +343,7 @@ impl Pure {
             Write::DeleteWorkload { namespace, name, uid } => {
                 self.delete(&Key::new("PooledWorkload", namespace, name), uid)
             }
+            Write::Machine(write) => self.write_machine(object, write),
             Write::Event(event) => {
                 self.tell_of(event);
                 true
@@ -346,7 +359,7 @@ impl Pure {
     }
 
     /// What is not there, or is another, needs no deleting.
-    fn delete(&mut self, key: &Key, uid: &Arc<str>) -> bool {
+    pub(super) fn delete(&mut self, key: &Key, uid: &Arc<str>) -> bool {
         let _ = self.store.delete(key, Some(uid));
         true
     }
@@ -513,6 +526,10 @@ impl Pure {
                 let annotations =
                     json!({"sim.weir.dev/run-for": "0s", "sim.weir.dev/exit-code": code.to_string()});
                 self.store.patch(key, &json!({"metadata": {"annotations": annotations}})).map(drop)
+            }
+            Act::KubeVirt(is_there) => {
+                self.install(*is_there);
+                Ok(())
             }
             Act::Lose(name) => self.set_node(name, "Unknown", &json!("true")),
             Act::Find(name) => self.set_node(name, "True", &Value::Null),

@@ -50,11 +50,7 @@ pub fn run_all(scenarios: &[Scenario]) -> Vec<Outcome> {
         let api = Api { client: Client::try_from(config).unwrap(), audit: Arc::from(plane.env("AUDIT_LOG")) };
         api.apply(&namespace_manifest(SYSTEM)).await.unwrap();
         let mut operator = plane.operator();
-        let outcomes = stream::iter(scenarios.iter().enumerate())
-            .map(|(number, scenario)| run(&api, scenario, Prefix::of(number)))
-            .buffer_unordered(SIDE_BY_SIDE)
-            .collect::<Vec<Outcome>>()
-            .await;
+        let outcomes = run_groups(&api, scenarios).await;
         let wrong: Vec<String> = operator.wrong().into_iter().collect();
         (outcomes, wrong.into_iter().chain(operator.stop()).collect::<Vec<String>>())
     });
@@ -63,6 +59,42 @@ pub fn run_all(scenarios: &[Scenario]) -> Vec<Outcome> {
         outcomes.0.push(Outcome { name, took: Duration::ZERO, wrong: outcomes.1 });
     }
     outcomes.0
+}
+
+/// Those that need no `KubeVirt` first, then one by one those in which it comes and goes, then those that have it.
+async fn run_groups(api: &Api, scenarios: &[Scenario]) -> Vec<Outcome> {
+    let installs = |one: &Scenario| {
+        one.steps.iter().flat_map(|step| &step.acts).any(|act| matches!(act, Act::KubeVirt(_)))
+    };
+    let group = |one: &Scenario| (installs(one), one.kubevirt);
+    let mut outcomes = Vec::new();
+    for (which, side_by_side) in
+        [((false, false), SIDE_BY_SIDE), ((true, false), 1), ((false, true), SIDE_BY_SIDE)]
+    {
+        let chosen: Vec<_> = scenarios.iter().enumerate().filter(|(_, one)| group(one) == which).collect();
+        if chosen.is_empty() {
+            continue;
+        }
+        let stand_in =
+            (which != (false, false)).then(|| tokio::spawn(crate::kubevirt::real::run(api.client.clone())));
+        if which.1
+            && let Err(problem) = crate::kubevirt::real::install(&api.client).await
+        {
+            let name = "KubeVirt's kinds can be installed".to_owned();
+            outcomes.push(Outcome { name, took: Duration::ZERO, wrong: vec![problem] });
+            return outcomes;
+        }
+        let ran = stream::iter(chosen)
+            .map(|(number, scenario)| run(api, scenario, Prefix::of(number)))
+            .buffer_unordered(side_by_side)
+            .collect::<Vec<Outcome>>()
+            .await;
+        outcomes.extend(ran);
+        if let Some(stand_in) = stand_in {
+            stand_in.abort();
+        }
+    }
+    outcomes
 }
 
 async fn run(api: &Api, scenario: &Scenario, prefix: Prefix) -> Outcome {
@@ -98,7 +130,10 @@ fn collection(kind: &str, namespace: &str) -> String {
         "PriorityClass" => ("/apis/scheduling.k8s.io/v1", "priorityclasses"),
         "ResourcePool" => ("/apis/weir.dev/v1alpha1", "resourcepools"),
         "PooledWorkload" => ("/apis/weir.dev/v1alpha1", "pooledworkloads"),
-        _ => panic!("nobody knows where objects of kind {kind} are"),
+        _ => {
+            return crate::kubevirt::crds::collection(kind, namespace)
+                .unwrap_or_else(|| panic!("nobody knows where objects of kind {kind} are"));
+        }
     };
     if is_namespaced(kind) {
         format!("{base}/namespaces/{namespace}/{plural}")
@@ -269,6 +304,8 @@ impl Real<'_> {
             ("PooledWorkload", expect.workloads.keys().collect::<Vec<_>>()),
             ("ResourcePool", expect.pools.keys().collect()),
             ("Pod", expect.pods.keys().collect()),
+            ("VirtualMachine", expect.machines.keys().collect()),
+            ("VirtualMachineInstance", expect.instances.keys().collect()),
         ] {
             for name in names {
                 let key = Key::named(kind, name);
@@ -374,6 +411,8 @@ impl Real<'_> {
                     json!({"sim.weir.dev/run-for": "0s", "sim.weir.dev/exit-code": code.to_string()});
                 self.api.patch(&key, &json!({"metadata": {"annotations": annotations}})).await
             }
+            Act::KubeVirt(true) => crate::kubevirt::real::install(&self.api.client).await,
+            Act::KubeVirt(false) => crate::kubevirt::real::uninstall(&self.api.client).await,
             Act::Lose(node) => self.label_lost(node, json!("true")).await,
             Act::Find(node) => self.label_lost(node, Value::Null).await,
         }

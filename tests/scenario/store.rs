@@ -8,6 +8,8 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use weir::model::time::Time;
 
+use crate::kubevirt;
+
 use super::expand::{Key, NAMESPACE, is_namespaced, merge};
 
 /// What a watch would show.
@@ -47,6 +49,8 @@ pub struct Store {
     version: u64,
     log: Vec<Change>,
     schemas: &'static BTreeMap<String, Schema>,
+    /// Whether `KubeVirt` is there.
+    pub kubevirt: bool,
     /// Its clock.
     pub now: Time,
 }
@@ -98,7 +102,14 @@ fn uid(key: &Key, version: u64) -> String {
 impl Store {
     /// With the two custom resources installed.
     pub fn new(now: Time) -> Self {
-        Self { objects: BTreeMap::new(), version: 100, log: Vec::new(), schemas: schemas(), now }
+        Self {
+            objects: BTreeMap::new(),
+            version: 100,
+            log: Vec::new(),
+            schemas: schemas(),
+            kubevirt: false,
+            now,
+        }
     }
 
     /// What happened since this was last asked.
@@ -147,7 +158,13 @@ impl Store {
             let _ = there;
             return Err(Refused::Exists(format!("{plural} {:?} already exists", key.name)));
         }
+        self.serves(&key.kind)?;
         self.may_create(&key)?;
+        if key.kind == kubevirt::MACHINE
+            && let Some(words) = kubevirt::refusal(manifest)
+        {
+            return Err(Refused::Denied(words));
+        }
         let mut object = self.admit(manifest, None)?;
         if self.schemas.contains_key(&key.kind)
             && let Some(fields) = object.as_object_mut()
@@ -165,6 +182,14 @@ impl Store {
             _ => {}
         }
         Ok(self.put(&key, object))
+    }
+
+    /// `KubeVirt`'s kinds are there when it is.
+    fn serves(&self, kind: &str) -> Result<(), Refused> {
+        if self.kubevirt || kubevirt::crds::collection(kind, "").is_none() {
+            return Ok(());
+        }
+        Err(Refused::Missing("the server could not find the requested resource".to_owned()))
     }
 
     /// Namespaces come into being when something is put into them; a `ResourceQuota` bounds the pods.
@@ -259,12 +284,15 @@ impl Store {
         let Some(object) = self.objects.remove(key) else { return };
         self.version += 1;
         self.log.push(Change::Gone(object.clone()));
-        if key.kind != "PooledWorkload" {
-            return;
-        }
+        let owns = match key.kind.as_str() {
+            "PooledWorkload" => ["Pod", kubevirt::MACHINE],
+            kubevirt::MACHINE | kubevirt::INSTANCE => ["Pod", kubevirt::INSTANCE],
+            _ => return,
+        };
         let owner = &object["metadata"]["uid"];
-        let owned: Vec<Key> = self
-            .of_kind("Pod")
+        let owned: Vec<Key> = owns
+            .into_iter()
+            .flat_map(|kind| self.of_kind(kind))
             .filter(|(_, pod)| pod["metadata"]["ownerReferences"][0]["uid"] == *owner)
             .map(|(key, _)| key.clone())
             .collect();

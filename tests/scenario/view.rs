@@ -28,6 +28,8 @@ pub fn compare(expect: &Expect, look: &dyn Look) -> Vec<String> {
         ("PooledWorkload", workload as fn(&Value) -> Value, &expect.workloads),
         ("ResourcePool", pool, &expect.pools),
         ("Pod", pod, &expect.pods),
+        ("VirtualMachine", machine, &expect.machines),
+        ("VirtualMachineInstance", instance, &expect.instances),
     ] {
         for (name, expected) in all {
             let key = Key::named(kind, name);
@@ -215,6 +217,33 @@ fn pool(object: &Value) -> Value {
     let forecast = forecast
         .map(|one| (one["resource"].as_str().unwrap_or_default().to_owned(), one["exhaustedAt"].clone()));
     view.insert("forecast".to_owned(), Value::Object(forecast.collect()));
+    Value::Object(view)
+}
+
+/// A machine: `phase` (what it prints), `runStrategy`, `labels`, `annotations`, `disks` (its data volumes), `requests`.
+fn machine(object: &Value) -> Value {
+    let mut view = Map::new();
+    put(&mut view, "phase", &object["status"]["printableStatus"]);
+    put(&mut view, "runStrategy", &object["spec"]["runStrategy"]);
+    put(&mut view, "labels", &object["metadata"]["labels"]);
+    put(&mut view, "annotations", &object["metadata"]["annotations"]);
+    let disks = object["spec"]["dataVolumeTemplates"].as_array().into_iter().flatten();
+    let disks: Vec<Value> = disks.map(|one| one["metadata"]["name"].clone()).collect();
+    view.insert("disks".to_owned(), Value::Array(disks));
+    put(&mut view, "requests", &object["spec"]["template"]["spec"]["domain"]["resources"]["requests"]);
+    Value::Object(view)
+}
+
+/// What runs of a machine: `phase` (`Terminating` while it is deleted), `node`, `labels`, `annotations`.
+fn instance(object: &Value) -> Value {
+    let mut view = Map::new();
+    put(&mut view, "phase", &object["status"]["phase"]);
+    if !object["metadata"]["deletionTimestamp"].is_null() {
+        view.insert("phase".to_owned(), json!("Terminating"));
+    }
+    put(&mut view, "node", &object["status"]["nodeName"]);
+    put(&mut view, "labels", &object["metadata"]["labels"]);
+    put(&mut view, "annotations", &object["metadata"]["annotations"]);
     Value::Object(view)
 }
 

@@ -6,11 +6,14 @@
 
 mod containers;
 mod derived;
+pub mod machine;
 mod nodes;
 mod refused;
 mod resources;
 mod terms;
 mod volumes;
+
+pub use machine::check_machine_template;
 
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::Value;

@@ -20,6 +20,30 @@ const REFUSED: &[(&str, &str)] = &[
     ("resources", "resources of the whole pod are not supported yet: write them on the containers"),
 ];
 
+/// Fields of a `VirtualMachineSpec` that are refused, likewise.
+const REFUSED_OF_MACHINES: &[(&str, &str)] = &[
+    ("running", "leave it away: Weir starts and stops the machine; use spec.suspend to stop it"),
+    (
+        "runStrategy",
+        "leave it away: Weir starts and stops the machine; completion says whether it is started again",
+    ),
+    ("template.spec.schedulerName", "leave it away: Weir chooses the node"),
+    (
+        "template.spec.priorityClassName",
+        "leave it away: write the class in spec.priorityClassName of the workload",
+    ),
+];
+
+/// Reports every refused field of a template of machines that is there.
+pub(super) fn check_machine(spec: &Value, problems: &mut Problems) {
+    for (path, message) in REFUSED_OF_MACHINES {
+        let found = path.split('.').try_fold(spec, |value, key| value.get(key));
+        if found.is_some_and(says_something) {
+            problems.add(FieldPath::of(path), *message);
+        }
+    }
+}
+
 /// Sysctls that a kubelet allows without being told to.
 const SAFE_SYSCTLS: &[&str] = &[
     "kernel.shm_rmid_forced",
@@ -47,7 +71,7 @@ pub(super) fn check(spec: &Value, problems: &mut Problems) {
     sysctls(spec, problems);
 }
 
-fn says_something(value: &Value) -> bool {
+pub(super) fn says_something(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Array(items) => !items.is_empty(),

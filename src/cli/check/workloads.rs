@@ -8,14 +8,26 @@ use super::{Severity, Verdicts};
 use crate::api::field::{FieldPath, Problems};
 use crate::api::quantity::{counted, shown_amount};
 use crate::api::requests::{Amounts, effective};
-use crate::api::template::{check_annotations, check_pod_template, derived};
+use crate::api::template::{check_annotations, check_machine_template, check_pod_template, derived};
 use crate::api::workload::Completion;
 use crate::api::{PooledWorkload, ResourcePool};
+use crate::observe::machine::{self, Cluster, Overcommit};
 
+const MACHINE_SPEC: &str = "spec.template.virtualMachine.spec";
 const POD_SPEC: &str = "spec.template.pod.spec";
 
 /// The template of a workload, which the schema stores as given. It is checked even where the rest is wrong.
 pub fn template(object: &Value, problems: &mut Problems) {
+    let at = "/spec/template/virtualMachine/spec";
+    if let Some(spec) = object.pointer(at).filter(|spec| spec.is_object())
+        && let Err(found) = check_machine_template(spec)
+    {
+        let at = FieldPath::of(MACHINE_SPEC);
+        problems.0.extend(found.into_iter().map(|mut problem| {
+            problem.path = at.join(&problem.path);
+            problem
+        }));
+    }
     // What is no map at all, the schema has said already.
     let Some(spec) = object.pointer("/spec/template/pod/spec").filter(|spec| spec.is_object()) else {
         return;
@@ -36,7 +48,7 @@ pub fn template(object: &Value, problems: &mut Problems) {
 /// Annotations of the template that Weir counts.
 pub fn annotations(workload: &PooledWorkload, problems: &mut Problems) {
     let at = FieldPath::of("spec.template.pod");
-    let metadata = workload.spec.template.pod.metadata.as_ref();
+    let metadata = workload.spec.template.pod.as_ref().and_then(|pod| pod.metadata.as_ref());
     let found = metadata.map(|metadata| check_annotations(&metadata.annotations)).unwrap_or_default();
     problems.0.extend(found.into_iter().map(|mut problem| {
         problem.path = at.join(&problem.path);
@@ -63,12 +75,32 @@ pub fn against_pools(
         return;
     };
     access(workload, pool, namespaces, verdicts);
-    let Ok(pod) = check_pod_template(&spec.template.pod.spec, spec.completion) else { return };
+    if let Some(machine) = &spec.template.virtual_machine {
+        let Some(requests) = machine_requests(&machine.spec, &spec.pool, pools) else { return };
+        size(workload, &requests, pools, verdicts);
+        return;
+    }
+    let Some(template) = &spec.template.pod else { return };
+    let Ok(pod) = check_pod_template(&template.spec, spec.effective_completion()) else { return };
     let Ok(mut requests) = effective(&pod) else { return };
-    let metadata = spec.template.pod.metadata.clone().unwrap_or_default();
+    let metadata = template.metadata.clone().unwrap_or_default();
     requests.extend(derived(&pod, &metadata.annotations).unwrap_or_default());
     requested(&spec.pool, &requests, pools, verdicts);
     size(workload, &requests, pools, verdicts);
+}
+
+/// What a machine will ask for, as far as that can be known without a cluster: with `KubeVirt`'s own settings where the
+/// pools say nothing. What a size stands for only the cluster knows.
+fn machine_requests(spec: &Value, pool: &str, pools: &Pools<'_>) -> Option<Amounts> {
+    let machine = check_machine_template(spec).ok()?;
+    let mut overcommit = Overcommit::default();
+    for above in pools.path(pool) {
+        let said = above.spec.virtual_machines.clone().unwrap_or_default();
+        overcommit.cpu_milli = overcommit.cpu_milli.or(machine::milli(said.cpu_overcommit.as_ref()));
+        overcommit.memory_milli = overcommit.memory_milli.or(machine::milli(said.memory_overcommit.as_ref()));
+    }
+    let shape = machine::shape(&machine, overcommit, Cluster::default(), None).ok()?;
+    Some(shape.requests.iter().map(|(name, amount)| (name.to_string(), amount.units())).collect())
 }
 
 fn access(workload: &PooledWorkload, pool: &ResourcePool, namespaces: &Namespaces, verdicts: &mut Verdicts) {
@@ -85,6 +117,17 @@ fn access(workload: &PooledWorkload, pool: &ResourcePool, namespaces: &Namespace
             ),
         );
     }
+    let runtime = workload.spec.template.runtime();
+    if pool.spec.access.runtimes.as_ref().is_some_and(|runtimes| !runtimes.contains(&runtime)) {
+        verdicts.add(
+            Severity::Error,
+            FieldPath::of("spec.template"),
+            format!(
+                "access.runtimes of the pool {:?} does not have {runtime:?}: name another pool, or add it there",
+                workload.spec.pool
+            ),
+        );
+    }
     let namespace = workload.metadata.namespace.as_deref().unwrap_or_default();
     let message = match &pool.spec.access.namespaces {
         None => format!(
@@ -98,6 +141,11 @@ fn access(workload: &PooledWorkload, pool: &ResourcePool, namespaces: &Namespace
         Some(_) => return,
     };
     verdicts.add(Severity::Error, FieldPath::of("spec.pool"), message);
+}
+
+/// Where the spec of the members stands.
+fn at_spec(workload: &PooledWorkload) -> &'static str {
+    if workload.spec.template.virtual_machine.is_some() { MACHINE_SPEC } else { POD_SPEC }
 }
 
 /// Rule 9: cpu and memory that a pool meters must be requested, or a pod would run beside the quota.
@@ -148,7 +196,7 @@ fn size(workload: &PooledWorkload, requests: &Amounts, pools: &Pools<'_>, verdic
         }
         let Some((bound, words)) = bounds.into_iter().min_by_key(|(bound, _)| *bound) else { continue };
         for (severity, members, at, hint) in [
-            (Severity::Error, least, POD_SPEC, "ask for less, or raise it"),
+            (Severity::Error, least, at_spec(workload), "ask for less, or raise it"),
             (Severity::Warning, most, "spec.replicas", "not all of them will ever run together"),
         ] {
             let total = request.saturating_mul(i64::from(members));

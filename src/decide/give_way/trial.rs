@@ -60,7 +60,7 @@ pub fn lift(world: &mut World, id: WorkloadId, which: Which) -> Option<Lifted> {
             continue;
         }
         if member.slot.charged() {
-            charge.add(member.charge.as_deref().unwrap_or(&requests));
+            charge.add(&World::charge_of(workload, index, member, &requests));
         }
         match member.slot {
             Slot::Assumed(node) => loads.push(Load {

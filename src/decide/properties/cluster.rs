@@ -141,6 +141,9 @@ impl Cluster {
                     }
                 }
             }
+            Decision::Bind { member, .. } => {
+                panic!("{member:?} is no machine, and is bound from the beginning")
+            }
             Decision::Drop { pod, .. } => self.terminate(&pod),
             Decision::Finish { .. } => {}
             Decision::Expire { workload } => self.delete_workload(&workload),
@@ -227,6 +230,7 @@ impl Cluster {
                     index: placement.index,
                     attempt: placement.attempt,
                 }),
+                machine: None,
             });
         }
     }

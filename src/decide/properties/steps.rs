@@ -282,6 +282,7 @@ impl Cluster {
                 host_ports: Vec::new(),
                 neighbour: Default::default(),
                 member: None,
+                machine: None,
             }),
             Step::Resize { node: at, cores } => self.see_node(node(&format!("n{at}"), cores)),
             Step::Cordon(at, unschedulable) => {

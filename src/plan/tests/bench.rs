@@ -153,6 +153,7 @@ impl Bench {
             }
             Write::EvictPod { name, .. } | Write::DeletePod { name, .. } => self.gone(&name),
             Write::SetPoolFinalizers { .. } | Write::DeleteWorkload { .. } | Write::Event(_) => {}
+            Write::Machine(write) => panic!("there are no machines here: {write:?}"),
         }
     }
 
@@ -161,7 +162,7 @@ impl Bench {
         let object = self.pods.get_mut(pod).unwrap_or_else(|| panic!("there is no pod {pod}"));
         object["status"] = status;
         let seen = serde_json::from_value(object.clone()).unwrap();
-        let delta = self.catalog.pod(&seen).unwrap();
+        let delta = self.catalog.pod(&seen).remove(0);
         self.apply(vec![delta]);
     }
 
@@ -179,8 +180,8 @@ impl Bench {
 
     pub(super) fn gone(&mut self, pod: &str) {
         let Some(object) = self.pods.remove(pod) else { return };
-        let delta = self.catalog.pod_gone(&serde_json::from_value(object).unwrap());
-        self.apply(vec![delta]);
+        let deltas = self.catalog.pod_gone(&serde_json::from_value(object).unwrap());
+        self.apply(deltas);
     }
 
     /// How soon the workload's status must be written now, without writing it.
@@ -234,6 +235,7 @@ pub(super) fn kinds(script: &Script) -> Vec<Vec<&'static str>> {
         Write::EvictPod { .. } => "evict pod",
         Write::DeletePod { .. } => "delete pod",
         Write::DeleteWorkload { .. } => "delete workload",
+        Write::Machine(_) => "machine",
         Write::Event(_) => "event",
     };
     script.steps.iter().map(|step| step.iter().map(kind).collect()).collect()

@@ -1,0 +1,433 @@
+//! Runs of virtual machines, in random streams of what users, nodes and `KubeVirt` do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use super::decide;
+use super::decision::{Decision, Placement};
+use super::testing::{NAMESPACE, amounts, node, pool, workload};
+use crate::model::amount::{Amount, Limit};
+use crate::model::delta::Delta;
+use crate::model::report::WorkloadPhase;
+use crate::model::selector::{Taint, TaintEffect};
+use crate::model::spec::{
+    Completion, Entitlement, MemberRef, PodPhase, PodSpec, PoolSpec, Run, Runtime, ShapeSpec, WorkloadSpec,
+};
+use crate::model::time::{Span, Time};
+use crate::model::world::{Tuning, World};
+
+const GIB: i64 = 1 << 30;
+
+/// What may happen.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Submit {
+        cores: i64,
+        replicas: u32,
+        ends: bool,
+        priority: i32,
+    },
+    Suspend(usize, bool),
+    Delete(usize),
+    /// The pod of a run is made, without a node.
+    Launch(usize),
+    Run(usize),
+    /// The guest ends, well or badly.
+    End(usize, bool),
+    /// What was told to stop has stopped.
+    Stopped(usize),
+    /// Somebody deletes a machine.
+    Lose(usize),
+    Silence(usize, bool),
+    SwitchOff(usize),
+    KubeVirt(bool),
+    Restart,
+    Wait(i64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let which = 0..40_usize;
+    prop_oneof![
+        4 => (1..5_i64, 1..4_u32, any::<bool>(), -1..2_i32)
+            .prop_map(|(cores, replicas, ends, priority)| Step::Submit { cores, replicas, ends, priority }),
+        2 => (which.clone(), any::<bool>()).prop_map(|(at, on)| Step::Suspend(at, on)),
+        1 => which.clone().prop_map(Step::Delete),
+        6 => which.clone().prop_map(Step::Launch),
+        5 => which.clone().prop_map(Step::Run),
+        2 => (which.clone(), any::<bool>()).prop_map(|(at, well)| Step::End(at, well)),
+        6 => which.clone().prop_map(Step::Stopped),
+        1 => which.clone().prop_map(Step::Lose),
+        1 => (0..3_usize, any::<bool>()).prop_map(|(at, silent)| Step::Silence(at, silent)),
+        1 => (0..3_usize).prop_map(Step::SwitchOff),
+        1 => any::<bool>().prop_map(Step::KubeVirt),
+        1 => Just(Step::Restart),
+        2 => (1..400_i64).prop_map(Step::Wait),
+    ]
+}
+
+/// Nodes, and what `KubeVirt` holds: machines by workload and index, each with its run.
+struct Cluster {
+    world: World,
+    now: Time,
+    workloads: BTreeMap<Arc<str>, WorkloadSpec>,
+    disks: BTreeMap<(Arc<str>, u32), i64>,
+    runs: BTreeMap<Arc<str>, PodSpec>,
+    silent: [bool; 3],
+    off: [bool; 3],
+    kubevirt: bool,
+    bound: u32,
+    moved: u32,
+}
+
+fn pool_spec() -> PoolSpec {
+    let mut spec = pool("root", None, 0, None);
+    spec.entitlements.push(Entitlement {
+        resource: "requests.storage".into(),
+        capacity: Some(Amount::new(40 * GIB)),
+        reservation: Amount::ZERO,
+        limit: Limit::Unlimited,
+        lending: Limit::Unlimited,
+    });
+    spec
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let mut cluster = Self {
+            world: World::new(Tuning::default()),
+            now: Time(1_000_000),
+            workloads: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            silent: [false; 3],
+            off: [false; 3],
+            kubevirt: true,
+            bound: 0,
+            moved: 0,
+        };
+        cluster.fill();
+        cluster
+    }
+
+    /// Tells a new world all that there is.
+    fn fill(&mut self) {
+        self.world = World::new(Tuning::default());
+        self.tell(Delta::KubeVirt(self.kubevirt));
+        self.tell(Delta::Namespace { name: NAMESPACE.into(), labels: Default::default() });
+        self.tell(Delta::Pool(Box::new(pool_spec())));
+        for at in 0..3 {
+            self.show_node(at);
+        }
+        for ((workload, index), bytes) in self.disks.clone() {
+            self.tell(Delta::Disks { workload, index, bytes: Amount::new(bytes) });
+        }
+        for spec in self.workloads.values().cloned().collect::<Vec<_>>() {
+            self.tell(Delta::Workload(Box::new(spec)));
+        }
+        for run in self.runs.values().cloned().collect::<Vec<_>>() {
+            self.tell(Delta::Pod(Box::new(run)));
+        }
+        self.tell(Delta::Settled);
+    }
+
+    fn tell(&mut self, delta: Delta) {
+        self.world.apply(delta, self.now);
+    }
+
+    fn show_node(&mut self, at: usize) {
+        let mut spec = node(&format!("n{at}"), 6);
+        spec.not_ready_since = self.silent[at].then_some(self.now);
+        if self.off[at] {
+            let key = "node.kubernetes.io/out-of-service".into();
+            spec.taints.push(Taint { key, value: "".into(), effect: TaintEffect::NoExecute });
+        }
+        self.tell(Delta::Node(Box::new(spec)));
+    }
+
+    fn show(&mut self, run: PodSpec) {
+        self.runs.insert(Arc::clone(&run.uid), run.clone());
+        self.tell(Delta::Pod(Box::new(run)));
+    }
+
+    fn gone(&mut self, uid: &Arc<str>) {
+        self.runs.remove(uid);
+        self.tell(Delta::PodGone(Arc::clone(uid)));
+    }
+
+    fn decide(&mut self) {
+        for _ in 0..20 {
+            let decided = decide(&mut self.world, self.now);
+            let wrong = self.world.audit();
+            assert!(wrong.is_empty(), "{wrong:?}");
+            for (what, resource, used, bound) in self.world.excesses() {
+                // A silent node offers nothing to its pool, and what runs there goes on.
+                let lost = self.silent.iter().any(|silent| *silent) && resource.0 < 3;
+                assert!(lost, "{what}: {used} of {resource:?}, which may have {bound}");
+            }
+            if decided.decisions.is_empty() {
+                return;
+            }
+            for decision in decided.decisions {
+                self.carry_out(decision);
+            }
+        }
+        panic!("it goes round and round");
+    }
+
+    fn carry_out(&mut self, decision: Decision) {
+        match decision {
+            Decision::Admit { workload, placements, .. } | Decision::Place { workload, placements, .. } => {
+                for placement in placements {
+                    self.start(&workload, &placement);
+                }
+            }
+            Decision::Stop { workload, .. } => {
+                let all: Vec<PodSpec> = self.runs.values().cloned().collect();
+                for run in all.into_iter().filter(|run| run.member.as_ref().unwrap().workload == workload) {
+                    self.show(PodSpec { terminating: true, ..run });
+                }
+            }
+            Decision::Drop { pod, .. } => {
+                if let Some(run) = self.runs.get(&pod).cloned() {
+                    self.show(PodSpec { terminating: true, ..run });
+                }
+            }
+            Decision::Bind { pod, node, .. } => {
+                if let Some(run) = self.runs.get(&pod).cloned() {
+                    assert_eq!(run.node.as_ref(), Some(&node), "it is bound where it was placed");
+                    self.bound += 1;
+                    self.show(PodSpec { bound: true, ..run });
+                }
+            }
+            Decision::Shrink { .. } => panic!("nothing here is dynamic"),
+            Decision::Finish { .. } | Decision::Expire { .. } => {}
+        }
+    }
+
+    fn start(&mut self, workload: &Arc<str>, placement: &Placement) {
+        let Placement { index, attempt, node } = placement;
+        let member = MemberRef { workload: Arc::clone(workload), index: *index, attempt: *attempt };
+        assert!(self.kubevirt, "nothing is started without KubeVirt");
+        let of_member = |run: &&PodSpec| {
+            run.member.as_ref().is_some_and(|one| (&one.workload, one.index) == (workload, *index))
+        };
+        let before: Vec<&PodSpec> = self.runs.values().filter(of_member).collect();
+        assert!(before.is_empty(), "a machine runs once at a time: {before:?}");
+        self.moved += u32::from(*attempt > 0);
+        let requests = self.workloads[workload].shape.as_ref().unwrap().requests.clone();
+        let bytes = requests.get("requests.storage").map_or(0, |amount| amount.units());
+        let uid: Arc<str> = format!("{workload}-{index}#{attempt}").into();
+        self.tell(Delta::MemberCreated { member: member.clone(), pod: Arc::clone(&uid) });
+        self.disks.insert((Arc::clone(workload), *index), bytes);
+        self.tell(Delta::Disks { workload: Arc::clone(workload), index: *index, bytes: Amount::new(bytes) });
+        self.show(PodSpec {
+            uid,
+            node: Some(Arc::clone(node)),
+            bound: true,
+            created: self.now,
+            terminating: false,
+            phase: PodPhase::Pending,
+            requests,
+            neighbour: Default::default(),
+            host_ports: Vec::new(),
+            member: Some(member),
+            machine: Some(Run::default()),
+        });
+    }
+
+    fn workload_at(&self, at: usize) -> Option<WorkloadSpec> {
+        self.workloads.values().nth(at % self.workloads.len().max(1)).cloned()
+    }
+
+    fn run_at(&self, at: usize, is: impl Fn(&PodSpec) -> bool) -> Option<PodSpec> {
+        let fitting: Vec<&PodSpec> = self.runs.values().filter(|run| is(run)).collect();
+        fitting.get(at % fitting.len().max(1)).map(|run| (*run).clone())
+    }
+
+    fn submit(&mut self, number: usize, cores: i64, replicas: u32, ends: bool, priority: i32) {
+        let spec = workload(&format!("w{number}"), "root", cores, replicas, replicas, self.now.0);
+        let requests = amounts(&[("cpu", cores * 1000), ("pods", 1), ("requests.storage", cores * 2 * GIB)]);
+        let spec = WorkloadSpec {
+            shape: Ok(Arc::new(ShapeSpec { requests, ..ShapeSpec::default() })),
+            runtime: Runtime::VirtualMachine,
+            completion: if ends { Completion::RunToCompletion } else { Completion::KeepRunning },
+            backoff_limit: ends.then_some(2),
+            priority,
+            ..spec
+        };
+        self.workloads.insert(Arc::clone(&spec.uid), spec.clone());
+        self.tell(Delta::Workload(Box::new(spec)));
+    }
+
+    fn take(&mut self, number: usize, step: Step) {
+        match step {
+            Step::Submit { cores, replicas, ends, priority } => {
+                self.submit(number, cores, replicas, ends, priority);
+            }
+            Step::Suspend(at, suspend) => {
+                if let Some(spec) = self.workload_at(at) {
+                    let spec = WorkloadSpec { suspend, ..spec };
+                    self.workloads.insert(Arc::clone(&spec.uid), spec.clone());
+                    self.tell(Delta::Workload(Box::new(spec)));
+                }
+            }
+            Step::Delete(at) => {
+                if let Some(spec) = self.workload_at(at) {
+                    self.workloads.remove(&spec.uid);
+                    self.tell(Delta::WorkloadGone(Arc::clone(&spec.uid)));
+                    // Machines go with it, and their disks.
+                    for ((workload, index), _) in self.disks.clone() {
+                        if workload == spec.uid {
+                            self.disks.remove(&(Arc::clone(&workload), index));
+                            self.tell(Delta::Disks { workload, index, bytes: Amount::ZERO });
+                        }
+                    }
+                    let runs: Vec<PodSpec> = self.runs.values().cloned().collect();
+                    for run in
+                        runs.into_iter().filter(|run| run.member.as_ref().unwrap().workload == spec.uid)
+                    {
+                        self.show(PodSpec { terminating: true, ..run });
+                    }
+                }
+            }
+            Step::Launch(at) => {
+                let waits = |run: &PodSpec| run.bound && run.phase == PodPhase::Pending && !run.terminating;
+                if let Some(run) = self.run_at(at, waits) {
+                    self.show(PodSpec { bound: false, created: self.now, ..run });
+                }
+            }
+            Step::Run(at) => {
+                let may = |run: &PodSpec| run.bound && run.phase == PodPhase::Pending && !run.terminating;
+                if let Some(run) = self.run_at(at, may) {
+                    let phase = PodPhase::Running { ready_since: Some(self.now) };
+                    self.show(PodSpec { phase, ..run });
+                }
+            }
+            Step::End(at, well) => {
+                let runs = |run: &PodSpec| matches!(run.phase, PodPhase::Running { .. });
+                if let Some(run) = self.run_at(at, runs) {
+                    let failed = PodPhase::Failed { message: "crashed".into() };
+                    let phase = if well { PodPhase::Succeeded } else { failed };
+                    self.show(PodSpec { phase, ..run });
+                }
+            }
+            Step::Stopped(at) => {
+                if let Some(run) = self.run_at(at, |run| run.terminating) {
+                    self.gone(&run.uid);
+                }
+            }
+            Step::Lose(at) => {
+                if let Some(run) = self.run_at(at, |_| true) {
+                    let member = run.member.clone().unwrap();
+                    self.disks.remove(&(Arc::clone(&member.workload), member.index));
+                    let (workload, index) = (member.workload, member.index);
+                    self.tell(Delta::Disks { workload, index, bytes: Amount::ZERO });
+                    self.gone(&run.uid);
+                }
+            }
+            Step::Silence(at, silent) => {
+                self.silent[at] = silent;
+                self.off[at] &= silent;
+                self.show_node(at);
+            }
+            Step::SwitchOff(at) => {
+                self.off[at] = self.silent[at];
+                self.show_node(at);
+            }
+            Step::KubeVirt(is_there) => {
+                self.kubevirt = is_there;
+                if !is_there {
+                    for run in self.runs.keys().cloned().collect::<Vec<_>>() {
+                        self.gone(&run);
+                    }
+                    for ((workload, index), _) in std::mem::take(&mut self.disks) {
+                        self.tell(Delta::Disks { workload, index, bytes: Amount::ZERO });
+                    }
+                }
+                self.tell(Delta::KubeVirt(is_there));
+            }
+            Step::Restart => self.fill(),
+            Step::Wait(seconds) => self.now = self.now + Span::seconds(seconds),
+        }
+        self.now = self.now + Span::seconds(1);
+    }
+
+    /// When nothing hinders it, all that can run does.
+    fn calm_down(&mut self) {
+        self.take(0, Step::KubeVirt(true));
+        for at in 0..3 {
+            self.take(0, Step::Silence(at, false));
+        }
+        for _ in 0..60 {
+            self.now = self.now + Span::minutes(6);
+            self.decide();
+            for run in self.runs.values().filter(|run| run.terminating).cloned().collect::<Vec<_>>() {
+                self.gone(&run.uid);
+            }
+            let starts: Vec<PodSpec> =
+                self.runs.values().filter(|run| run.phase == PodPhase::Pending).cloned().collect();
+            for run in starts {
+                let phase = PodPhase::Running { ready_since: Some(self.now) };
+                self.show(PodSpec { phase, bound: true, ..run });
+            }
+        }
+        self.decide();
+    }
+}
+
+fn holds(steps: Vec<Step>) {
+    let mut cluster = Cluster::new();
+    for (number, step) in steps.into_iter().enumerate() {
+        cluster.take(number, step);
+        cluster.decide();
+    }
+    cluster.calm_down();
+    let phase = |spec: &&WorkloadSpec| cluster.world.workload_report(&spec.uid).map(|report| report.phase);
+    let waits = |spec: &&WorkloadSpec| matches!(phase(spec), Some(WorkloadPhase::Queued { .. }));
+    let waiting: Vec<&WorkloadSpec> = cluster.workloads.values().filter(waits).collect();
+    // What waits in the end waits for others, or for the room that their disks take.
+    let others = !cluster.runs.is_empty() || cluster.disks.len() > 1;
+    assert!(waiting.is_empty() || others, "{waiting:?}");
+}
+
+/// The same cases each time: what fails once fails always.
+#[test]
+fn a_machine_runs_once_at_a_time_and_its_disks_are_charged_once() {
+    let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let steps = prop::collection::vec(step(), 1..80);
+    let result = runner.run(&steps, |steps| {
+        holds(steps);
+        Ok(())
+    });
+    if let Err(problem) = result {
+        panic!("{problem}");
+    }
+}
+
+#[test]
+fn machines_are_bound_and_started_again_in_a_stream_that_does_so() {
+    let mut cluster = Cluster::new();
+    cluster.take(0, Step::Submit { cores: 2, replicas: 2, ends: true, priority: 0 });
+    cluster.decide();
+    for step in [
+        Step::Launch(0),
+        Step::Launch(0),
+        Step::Run(0),
+        Step::Run(0),
+        Step::End(0, false),
+        Step::Stopped(0),
+        Step::Wait(20),
+    ] {
+        cluster.take(1, step);
+        cluster.decide();
+    }
+    assert_eq!(
+        (cluster.bound, cluster.moved),
+        (2, 1),
+        "both were bound, and the one that failed started again"
+    );
+}

@@ -1,0 +1,157 @@
+//! Virtual machines: what of them the world keeps beside their pods.
+//!
+//! One run of a machine, from when it is told to run until all of it is gone, is a pod of the world. A machine keeps its
+//! name and its disks from run to run, so it must not be told to run again before its last run is over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::amount::Amount;
+use super::ids::WorkloadId;
+use super::pods::Pod;
+use super::resources::{Amounts, ResourceId};
+use super::spec::Runtime;
+use super::workloads::Workload;
+use super::world::World;
+
+impl World {
+    /// Whether the cluster has `KubeVirt`.
+    pub fn has_kubevirt(&self) -> bool {
+        self.kubevirt
+    }
+
+    /// `KubeVirt` is there, or is not any more: workloads of machines may enter their queues, or must leave them.
+    pub(crate) fn kubevirt_seen(&mut self, is_there: bool) {
+        if std::mem::replace(&mut self.kubevirt, is_there) == is_there {
+            return;
+        }
+        let machines = self.workloads.iter().filter(|(_, one)| one.spec.runtime == Runtime::VirtualMachine);
+        let machines: Vec<WorkloadId> = machines.map(|(id, _)| WorkloadId(id)).collect();
+        for id in machines {
+            self.dequeue(id);
+            self.attend(id);
+        }
+        self.grow();
+    }
+
+    /// The disks of a member's machine were seen, or are gone.
+    pub(crate) fn disks_seen(&mut self, workload: &Arc<str>, index: u32, bytes: Amount) {
+        let put = |disks: &mut BTreeMap<u32, Amount>| {
+            if bytes.is_zero() {
+                disks.remove(&index);
+            } else {
+                disks.insert(index, bytes);
+            }
+        };
+        let Some(id) = self.workload_ids.get(workload).copied() else {
+            let early = self.early_disks.entry(Arc::clone(workload)).or_default();
+            put(early);
+            if early.is_empty() {
+                self.early_disks.remove(workload);
+            }
+            return;
+        };
+        // What waits with disks asks for less than what waits without.
+        self.nominate(id, Vec::new());
+        self.dequeue(id);
+        self.with_members(id, |world| {
+            if let Some(workload) = world.workload_mut(id) {
+                put(&mut workload.disks.bytes);
+            }
+        });
+        self.grow();
+        self.attend(id);
+    }
+
+    /// A workload is seen after its machines.
+    pub(crate) fn take_early_disks(&mut self, id: WorkloadId) {
+        let Some(workload) = self.workload(id) else { return };
+        let uid = Arc::clone(&workload.spec.uid);
+        let Some(disks) = self.early_disks.remove(&uid) else { return };
+        self.with_members(id, |world| {
+            if let Some(workload) = world.workload_mut(id) {
+                workload.disks.bytes = disks;
+            }
+        });
+    }
+
+    /// What the disks that are there are charged.
+    pub(crate) fn disks_of(workload: &Workload) -> Amounts {
+        let mut sum = Amounts::new();
+        sum.set(ResourceId::STORAGE, workload.disks.bytes.values().copied().sum());
+        sum
+    }
+
+    /// Charges the disks that are there, or that are not any more.
+    pub(crate) fn charge_disks(&mut self, id: WorkloadId) {
+        let Some(workload) = self.workload_mut(id) else { return };
+        if workload.disks.bytes.is_empty() && workload.disks.charged.is_none() {
+            return;
+        }
+        let amounts = Self::disks_of(workload);
+        let firm = !workload.spec.preemptible;
+        let wanted = workload.pool.filter(|_| !amounts.is_zero()).map(|pool| (pool, amounts, firm));
+        let before = std::mem::replace(&mut workload.disks.charged, wanted.clone());
+        if before == wanted {
+            return;
+        }
+        for (charge, add) in [(before, false), (wanted, true)] {
+            let Some((pool, amounts, firm)) = charge else { continue };
+            self.count_namespace(id, pool, &amounts, add);
+            self.change_use(pool, |sum| {
+                for used in [Some(&mut sum.used), firm.then_some(&mut sum.firm)].into_iter().flatten() {
+                    if add {
+                        used.add(&amounts);
+                    } else {
+                        used.take(&amounts);
+                    }
+                }
+            });
+        }
+        self.touch(id);
+    }
+
+    /// Remembers a run, and that its pod wants to be bound.
+    pub(crate) fn watch_runs(&mut self, uid: &Arc<str>, pod: &Pod) {
+        let Some(member) = pod.member.as_ref().filter(|_| pod.machine.is_some()) else { return };
+        let whose = (Arc::clone(&member.workload), member.index);
+        self.runs.entry(whose).or_default().insert(Arc::clone(uid));
+        if !pod.bound && pod.loads() && !pod.terminating {
+            self.to_bind.insert(Arc::clone(uid));
+        }
+    }
+
+    /// Forgets a run that is over.
+    pub(crate) fn forget_run(&mut self, uid: &Arc<str>) {
+        self.to_bind.remove(uid);
+        let Some(member) =
+            self.pods.get(uid).filter(|pod| pod.machine.is_some()).and_then(|pod| pod.member.as_ref())
+        else {
+            return;
+        };
+        let whose = (Arc::clone(&member.workload), member.index);
+        if let Some(runs) = self.runs.get_mut(&whose) {
+            runs.remove(uid);
+            if runs.is_empty() {
+                self.runs.remove(&whose);
+            }
+        }
+        // Its member, or its whole workload, may have waited for this to be placed again.
+        let Some(id) = self.workload_ids.get(&whose.0).copied() else { return };
+        if let Some(workload) = self.workload_mut(id) {
+            workload.tried_at = None;
+        }
+        self.attend(id);
+    }
+
+    /// Whether any machine of a workload still has a run that is not over.
+    pub(crate) fn any_still_runs(&self, workload: &Arc<str>) -> bool {
+        let from = (Arc::clone(workload), 0);
+        self.runs.range(from..).next().is_some_and(|((whose, _), _)| whose == workload)
+    }
+
+    /// Whether a machine still has a run that is not over.
+    pub(crate) fn still_runs(&self, workload: &Arc<str>, index: u32) -> bool {
+        self.runs.contains_key(&(Arc::clone(workload), index))
+    }
+}

@@ -1,0 +1,263 @@
+//! What the catalog knows of `KubeVirt`: its settings and sizes, the machines, and which templates it takes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::catalog::{Catalog, Workload};
+use super::machine::{self, Cluster, Overcommit};
+use super::machines::{Machines, Unbound};
+use super::template::{Owner, Template};
+use super::{arc, names};
+use crate::api::ResourcePool;
+use crate::api::kubevirt as seen;
+use crate::api::pruned::Pod;
+use crate::api::template::machine::InstancetypeKind;
+use crate::model::delta::Delta;
+use crate::model::spec::{MemberRef, NamedAmounts, Runtime, ShapeSpec};
+
+/// Whether `KubeVirt` takes a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// It makes no machines.
+    Unneeded,
+    /// It is to be asked.
+    Wanted,
+    /// It does.
+    Taken,
+    /// It does not, and says why.
+    Refused(Arc<str>),
+}
+
+/// All that is known of it.
+#[derive(Clone, Debug, Default)]
+pub struct KubeVirt {
+    machines: Machines,
+    cluster: Cluster,
+    /// By namespace (none: of the cluster) and name.
+    sizes: BTreeMap<(Option<Arc<str>>, Arc<str>), seen::InstancetypeSpec>,
+    /// Workloads whose templates it is to be asked about.
+    pub(super) to_check: BTreeSet<Arc<str>>,
+}
+
+/// How far the machines of a pool are overcommitted, as far as it says.
+pub(super) fn overcommit(pool: &ResourcePool) -> Overcommit {
+    let said = pool.spec.virtual_machines.clone().unwrap_or_default();
+    Overcommit {
+        cpu_milli: machine::milli(said.cpu_overcommit.as_ref()),
+        memory_milli: machine::milli(said.memory_overcommit.as_ref()),
+    }
+}
+
+impl Catalog {
+    /// What each pool says, and whose child it is: all that machines' requests depend on.
+    pub(super) fn overcommits(&self) -> Vec<(Arc<str>, Option<Arc<str>>, Overcommit)> {
+        let says =
+            |overcommit: &Overcommit| overcommit.cpu_milli.is_some() || overcommit.memory_milli.is_some();
+        if !self.pools.values().any(|pool| says(&pool.overcommit)) {
+            return Vec::new();
+        }
+        let all = self.pools.iter();
+        all.map(|(name, pool)| (Arc::clone(name), pool.spec.parent.clone(), pool.overcommit)).collect()
+    }
+
+    /// What counts in a pool: what it says, else what the next above it says that does.
+    pub fn overcommit(&self, pool: &str) -> Overcommit {
+        let mut found = Overcommit::default();
+        let mut next = self.pools.get(pool);
+        // Parents may form a cycle.
+        for _ in 0..self.pools.len() {
+            let Some(pool) = next else { break };
+            found.cpu_milli = found.cpu_milli.or(pool.overcommit.cpu_milli);
+            found.memory_milli = found.memory_milli.or(pool.overcommit.memory_milli);
+            next = pool.spec.parent.as_ref().and_then(|parent| self.pools.get(parent));
+        }
+        found
+    }
+
+    /// The shape of the members of a workload, or what is wrong with its template.
+    pub(super) fn shape(
+        &self,
+        template: &Template,
+        check: &Check,
+        owner: Owner<'_>,
+    ) -> Result<Arc<ShapeSpec>, Arc<str>> {
+        if let Check::Refused(words) = check {
+            return Err(Arc::clone(words));
+        }
+        let Some(machine) = &template.machine else { return template.shape_for(owner) };
+        let size = machine.ask.instancetype.as_ref().and_then(|(kind, name)| {
+            let namespace = (*kind == InstancetypeKind::Namespaced).then(|| Arc::from(owner.namespace));
+            self.kubevirt.sizes.get(&(namespace, name.as_str().into()))
+        });
+        let shape = machine::shape(machine, self.overcommit(owner.pool), self.kubevirt.cluster, size);
+        shape.map(Arc::new).map_err(Arc::from)
+    }
+
+    /// Whether `KubeVirt` takes the template of a workload that was seen: it is asked once about each.
+    pub(super) fn check_of(&mut self, uid: &Arc<str>, template: &Arc<Template>) -> Check {
+        if template.machine.is_none() {
+            self.kubevirt.to_check.remove(uid);
+            return Check::Unneeded;
+        }
+        let same = |known: &&Workload| known.template.as_ref().is_some_and(|one| Arc::ptr_eq(one, template));
+        match self.workloads.get(uid).filter(same).map(|known| &known.check) {
+            Some(known @ (Check::Taken | Check::Refused(_))) => known.clone(),
+            Some(Check::Wanted | Check::Unneeded) | None => {
+                self.kubevirt.to_check.insert(Arc::clone(uid));
+                Check::Wanted
+            }
+        }
+    }
+
+    /// Some workloads whose templates `KubeVirt` is to be asked about; they are not named again until it could not be
+    /// asked.
+    pub fn take_checks(&mut self, most: usize) -> Vec<Arc<str>> {
+        let first: Vec<Arc<str>> = self.kubevirt.to_check.iter().take(most).cloned().collect();
+        for uid in &first {
+            self.kubevirt.to_check.remove(uid);
+        }
+        first
+    }
+
+    /// Whether anything is to be asked.
+    pub fn wants_checks(&self) -> bool {
+        !self.kubevirt.to_check.is_empty()
+    }
+
+    /// `KubeVirt` has answered about the template of that generation: it takes it, or says why not; none: it could not
+    /// be asked.
+    pub fn checked(
+        &mut self,
+        uid: &str,
+        generation: i64,
+        answer: Option<Result<(), Arc<str>>>,
+    ) -> Vec<Delta> {
+        let Some((uid, known)) = self.workloads.get_key_value(uid) else { return Vec::new() };
+        let uid = Arc::clone(uid);
+        if known.check != Check::Wanted {
+            return Vec::new();
+        }
+        let Some(answer) = answer.filter(|_| known.generation == generation) else {
+            self.kubevirt.to_check.insert(uid);
+            return Vec::new();
+        };
+        if let Some(known) = self.workloads.get_mut(&uid) {
+            known.check = match answer {
+                Ok(()) => Check::Taken,
+                Err(words) => Check::Refused(format!("KubeVirt refuses the template: {words}").into()),
+            };
+        }
+        self.reshape_one(&uid)
+    }
+
+    /// `KubeVirt` is there, or is gone with all that it says.
+    pub fn kubevirt(&mut self, is_there: bool) -> Vec<Delta> {
+        let machines = self.workloads.iter().filter(|(_, one)| one.spec.runtime == Runtime::VirtualMachine);
+        let machines: Vec<Arc<str>> = machines.map(|(uid, _)| Arc::clone(uid)).collect();
+        if is_there {
+            // Another version may take what the last refused.
+            for uid in machines {
+                if let Some(known) = self.workloads.get_mut(&uid)
+                    && matches!(known.check, Check::Refused(_))
+                {
+                    known.check = Check::Wanted;
+                    self.kubevirt.to_check.insert(uid);
+                }
+            }
+        }
+        let mut deltas = self.reshape();
+        deltas.push(Delta::KubeVirt(is_there));
+        deltas
+    }
+
+    /// The settings of the cluster's `KubeVirt` were seen; none: they are gone.
+    pub fn kubevirt_settings(&mut self, settings: Option<&seen::KubeVirt>) -> Vec<Delta> {
+        let cluster = settings.map_or_else(Cluster::default, |settings| {
+            Cluster::of(&settings.spec.configuration.developer_configuration)
+        });
+        if std::mem::replace(&mut self.kubevirt.cluster, cluster) == cluster {
+            Vec::new()
+        } else {
+            self.reshape()
+        }
+    }
+
+    /// A size was seen, of a namespace or of the cluster; none: it is gone.
+    pub fn size(
+        &mut self,
+        namespace: Option<&str>,
+        name: &str,
+        size: Option<&seen::InstancetypeSpec>,
+    ) -> Vec<Delta> {
+        let key = (namespace.filter(|namespace| !namespace.is_empty()).map(Arc::from), Arc::from(name));
+        let same = match size {
+            Some(size) => self.kubevirt.sizes.insert(key, size.clone()).as_ref() == Some(size),
+            None => self.kubevirt.sizes.remove(&key).is_none(),
+        };
+        if same { Vec::new() } else { self.reshape() }
+    }
+
+    /// A machine was seen.
+    pub fn machine(&mut self, seen: &seen::VirtualMachine) -> Vec<Delta> {
+        let workloads = &self.workloads;
+        self.kubevirt.machines.machine(seen, &|uid| estimate(workloads, uid))
+    }
+
+    /// The machines of a workload that were seen before it: what they ask for is known now.
+    pub(super) fn machines_of(&mut self, workload: &str) -> Vec<Delta> {
+        let workloads = &self.workloads;
+        self.kubevirt.machines.of_workload(workload, &|uid| estimate(workloads, uid))
+    }
+
+    /// A machine is gone.
+    pub fn machine_gone(&mut self, uid: &str) -> Vec<Delta> {
+        let workloads = &self.workloads;
+        self.kubevirt.machines.machine_gone(&uid.into(), &|uid| estimate(workloads, uid))
+    }
+
+    /// What runs of a machine was seen.
+    pub fn instance(&mut self, seen: &seen::VirtualMachineInstance) -> Vec<Delta> {
+        let workloads = &self.workloads;
+        self.kubevirt.machines.instance(seen, &|uid| estimate(workloads, uid))
+    }
+
+    /// What ran of a machine is gone.
+    pub fn instance_gone(&mut self, uid: &str) -> Vec<Delta> {
+        let workloads = &self.workloads;
+        self.kubevirt.machines.instance_gone(&uid.into(), &|uid| estimate(workloads, uid))
+    }
+
+    /// A pod was seen; none if it is none of a running machine.
+    pub(super) fn machine_pod(&mut self, seen: &Pod) -> Option<Vec<Delta>> {
+        let workloads = &self.workloads;
+        self.kubevirt.machines.pod(seen, &mut self.notes, &|uid| estimate(workloads, uid))
+    }
+
+    pub(super) fn machine_pod_gone(&mut self, seen: &Pod) -> Option<Vec<Delta>> {
+        let workloads = &self.workloads;
+        let uid = arc(seen.metadata.uid.as_ref());
+        self.kubevirt.machines.pod_gone(&uid, &|uid| estimate(workloads, uid))
+    }
+
+    /// The pods of a run that wait to be bound.
+    pub fn unbound(&self, run: &str) -> Vec<Unbound> {
+        self.kubevirt.machines.unbound(run)
+    }
+
+    /// What of a run is to be removed by itself, since its machine is told to run another: namespace, name and UID.
+    pub fn stale_instance(&self, run: &str) -> Option<(Arc<str>, Arc<str>, Arc<str>)> {
+        let machines = &self.kubevirt.machines;
+        if machines.is_current(run) { None } else { machines.instance_of(run) }
+    }
+
+    /// The name of a member's machine.
+    pub fn machine_name(workload: &Workload, member: &MemberRef) -> Arc<str> {
+        names::host(&workload.spec.name, member.index).into()
+    }
+}
+
+/// What a member asks for by its template.
+fn estimate(workloads: &BTreeMap<Arc<str>, Workload>, uid: &str) -> NamedAmounts {
+    let shape = workloads.get(uid).and_then(|known| known.spec.shape.as_ref().ok());
+    shape.map(|shape| shape.requests.clone()).unwrap_or_default()
+}

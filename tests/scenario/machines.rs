@@ -1,0 +1,168 @@
+//! Virtual machines in the pure runner: the stand-in on the objects in memory, and what Weir writes of machines.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use weir::apply::machine::again;
+use weir::model::delta::Delta;
+use weir::observe::machines::run as run_of;
+use weir::plan::machine::MachineWrite;
+use weir::plan::write::Write;
+
+use super::expand::Key;
+use super::pure::{CREATE_AGAIN, Pure};
+use super::store::{Refused, Store};
+use crate::kubevirt::{Act, INSTANCE, MACHINE, Snapshot, step};
+
+/// Lets the stand-in do all that follows from the objects as they are.
+pub fn run(store: &mut Store) {
+    if !store.kubevirt {
+        return;
+    }
+    for _ in 0..100 {
+        let all = |kind: &str| store.of_kind(kind).map(|(_, object)| object.clone()).collect();
+        let seen = Snapshot { machines: all(MACHINE), instances: all(INSTANCE), pods: all("Pod") };
+        let acts = step(&seen);
+        if acts.is_empty() {
+            return;
+        }
+        for act in acts {
+            match act {
+                Act::Create(object) => drop(store.create(&object)),
+                Act::Patch(kind, namespace, name, version, patch) => {
+                    drop(store.patch_version(&Key::new(kind, &namespace, &name), &version, &patch));
+                }
+                Act::Delete(kind, namespace, name, uid) => {
+                    drop(store.delete(&Key::new(kind, &namespace, &name), Some(&uid)));
+                }
+            }
+        }
+    }
+}
+
+impl Pure {
+    /// Takes a change of an object of `KubeVirt`.
+    pub(super) fn see_machine(&mut self, object: Value, kind: &str, gone: bool) -> Vec<Delta> {
+        let text =
+            |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (namespace, name, uid) =
+            (text("/metadata/namespace"), text("/metadata/name"), text("/metadata/uid"));
+        match (kind, gone) {
+            (MACHINE, false) => self.catalog.machine(&serde_json::from_value(object).unwrap()),
+            (MACHINE, true) => self.catalog.machine_gone(&uid),
+            (INSTANCE, false) => self.catalog.instance(&serde_json::from_value(object).unwrap()),
+            (INSTANCE, true) => self.catalog.instance_gone(&uid),
+            ("KubeVirt", false) => {
+                self.catalog.kubevirt_settings(Some(&serde_json::from_value(object).unwrap()))
+            }
+            ("KubeVirt", true) => self.catalog.kubevirt_settings(None),
+            ("VirtualMachineInstancetype" | "VirtualMachineClusterInstancetype", gone) => {
+                let size = serde_json::from_value(object["spec"].clone()).unwrap();
+                self.catalog.size(Some(&namespace), &name, (!gone).then_some(&size))
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Installs `KubeVirt`, or takes it away with all that is of it.
+    pub(super) fn install(&mut self, is_there: bool) {
+        self.store.kubevirt = is_there;
+        if !is_there {
+            for kind in [MACHINE, INSTANCE] {
+                let all: Vec<Key> = self.store.of_kind(kind).map(|(key, _)| key.clone()).collect();
+                for key in &all {
+                    self.store.remove(key);
+                }
+            }
+        }
+        for delta in self.catalog.kubevirt(is_there) {
+            self.tell(delta);
+        }
+    }
+
+    /// Asks about the templates that were not asked about.
+    pub(super) fn check_machines(&mut self) {
+        if !self.store.kubevirt {
+            return;
+        }
+        for uid in self.catalog.take_checks(usize::MAX) {
+            if let Some(script) = self.desk().check(&uid) {
+                self.run_script(&script);
+            }
+        }
+    }
+
+    /// Carries out one write about a machine; whether it went well.
+    pub(super) fn write_machine(&mut self, object: &Arc<str>, write: &MachineWrite) -> bool {
+        let patch = |pure: &mut Self, key: &Key, uid: &Arc<str>, patch: &Value| {
+            if pure.store.get(key).is_some_and(|there| there["metadata"]["uid"] == **uid) {
+                drop(pure.store.patch(key, patch));
+            }
+            true
+        };
+        match write {
+            MachineWrite::Start { .. } => self.start_machine(object, write),
+            MachineWrite::Halt { namespace, name, uid } => {
+                let halted = json!({"spec": {"runStrategy": "Halted"}});
+                patch(self, &Key::new(MACHINE, namespace, name), uid, &halted)
+            }
+            MachineWrite::Delete { namespace, name, uid } => {
+                self.delete(&Key::new(MACHINE, namespace, name), uid)
+            }
+            MachineWrite::DeleteInstance { namespace, name, uid } => {
+                self.delete(&Key::new(INSTANCE, namespace, name), uid)
+            }
+            MachineWrite::Bind { namespace, name, uid, node } => {
+                let key = Key::new("Pod", namespace, name);
+                let bound = self.store.get(&key).is_some_and(|pod| pod["spec"]["nodeName"].is_string());
+                bound || patch(self, &key, uid, &json!({"spec": {"nodeName": node}}))
+            }
+            MachineWrite::Check { workload, generation, machine, .. } => {
+                let answer = match crate::kubevirt::refusal(machine) {
+                    Some(words) => Err(words.into()),
+                    None => Ok(()),
+                };
+                for delta in self.catalog.checked(workload, *generation, Some(answer)) {
+                    self.tell(delta);
+                }
+                true
+            }
+        }
+    }
+
+    fn start_machine(&mut self, object: &Arc<str>, write: &MachineWrite) -> bool {
+        let MachineWrite::Start { member, namespace, name, machine } = write else { return false };
+        let key = Key::new(MACHINE, namespace, name);
+        let member = member.clone();
+        let done = match self.store.create(machine) {
+            Err(Refused::Exists(words)) => {
+                let there = self.store.get(&key).cloned().unwrap_or_default();
+                if !there["metadata"]["deletionTimestamp"].is_null() {
+                    let again =
+                        (self.now() + CREATE_AGAIN, Arc::clone(object), Write::Machine(write.clone()));
+                    self.creates.push(again);
+                    return true;
+                }
+                let ours = there["metadata"]["ownerReferences"][0]["uid"] == *member.workload;
+                if ours {
+                    self.store.patch(&key, &again(&there, machine))
+                } else {
+                    Err(Refused::Exists(words))
+                }
+            }
+            done => done,
+        };
+        match done {
+            Ok(there) => {
+                let pod = run_of(there["metadata"]["uid"].as_str().unwrap_or_default(), member.attempt);
+                self.tell(Delta::MemberCreated { member, pod });
+                true
+            }
+            Err(refused) => {
+                let name_taken = matches!(refused, Refused::Exists(_));
+                self.tell(Delta::MemberRefused { member, message: refused.words().into(), name_taken });
+                false
+            }
+        }
+    }
+}
