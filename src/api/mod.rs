@@ -10,6 +10,7 @@ pub mod duration;
 pub mod field;
 pub mod labels;
 pub mod names;
+pub mod nodes;
 pub mod pool;
 pub mod pool_status;
 pub mod pruned;

@@ -14,7 +14,7 @@ use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::Resource;
 use kube::core::ObjectMeta;
 use serde::de::{DeserializeOwned, Deserializer};
-use serde::{Deserialize, de};
+use serde::{Deserialize, Serialize, de};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -205,7 +205,7 @@ pub struct Terminated {
 /// A node.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Node {
-    /// Without managed fields and annotations.
+    /// Without managed fields and foreign annotations.
     #[serde(default, deserialize_with = "labelled_meta")]
     pub metadata: ObjectMeta,
     /// Taints and cordon.
@@ -230,15 +230,19 @@ pub struct NodeSpec {
 }
 
 /// A taint.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Taint {
     /// Its key.
     pub key: String,
     /// Its value.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
     pub effect: String,
+    /// Since when, where that is kept: as it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_added: Option<String>,
 }
 
 /// Readiness of a node and what it offers.
@@ -369,11 +373,25 @@ struct OwnLabels {
     attempt: Option<String>,
 }
 
-/// The only annotation that is read; `labels` holds the same word.
+/// The only annotations that are read; `labels` holds the same words.
 #[derive(Default, Deserialize)]
 struct OwnAnnotations {
     #[serde(rename = "weir.dev/node")]
     node: Option<String>,
+    #[serde(rename = "weir.dev/drain")]
+    drain: Option<String>,
+    #[serde(rename = "weir.dev/tainted-for")]
+    tainted_for: Option<String>,
+}
+
+impl OwnAnnotations {
+    fn into_map(self) -> Option<BTreeMap<String, String>> {
+        let Self { node, drain, tainted_for } = self;
+        let all = [(labels::NODE, node), (labels::DRAIN, drain), (labels::TAINTED_FOR, tainted_for)];
+        let all: BTreeMap<_, _> =
+            all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+        (!all.is_empty()).then_some(all)
+    }
 }
 
 impl From<AllLabels> for BTreeMap<String, String> {
@@ -394,7 +412,6 @@ impl From<OwnLabels> for BTreeMap<String, String> {
 
 impl<L: Into<BTreeMap<String, String>>> Meta<L> {
     fn into_meta(self) -> ObjectMeta {
-        let node = self.annotations.and_then(|annotations| annotations.node);
         ObjectMeta {
             name: self.name,
             namespace: self.namespace,
@@ -406,7 +423,7 @@ impl<L: Into<BTreeMap<String, String>>> Meta<L> {
             finalizers: self.finalizers,
             owner_references: self.owner_references,
             labels: self.labels.map(Into::into).filter(|labels| !labels.is_empty()),
-            annotations: node.map(|node| [(labels::NODE.to_owned(), node)].into()),
+            annotations: self.annotations.and_then(OwnAnnotations::into_map),
             ..ObjectMeta::default()
         }
     }

@@ -180,6 +180,29 @@ pub struct Entitlement {
     pub capacity: Option<Amount>,
 }
 
+/// Whether pods of others may run on a root pool's nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PoolKind {
+    /// They may.
+    #[default]
+    Shared,
+    /// A taint keeps them away.
+    Dedicated,
+}
+
+/// Whether uneven use of a pool's nodes is evened out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rebalancing {
+    /// Whether the moves are made, or only proposed.
+    pub automatic: bool,
+    /// Spread of the nodes' utilisation that is left alone, in percent: 1..=100.
+    pub threshold: u32,
+    /// Most moves at a time; at least 1.
+    pub most: u32,
+    /// Between two moves, and between two of one member.
+    pub cooldown: Span,
+}
+
 /// A `ResourcePool`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSpec {
@@ -239,6 +262,10 @@ pub struct PoolSpec {
     pub stop: StopPolicy,
     /// How long finished workloads stay where they say nothing of it.
     pub ttl_after_finished: Option<Span>,
+    /// Whether others may run on its nodes.
+    pub kind: PoolKind,
+    /// How its nodes are evened out; none: they are not.
+    pub rebalancing: Option<Rebalancing>,
     /// Set when the object could not be read: what and where; the pool is then stalled.
     pub problem: Option<Arc<str>>,
 }
@@ -275,6 +302,8 @@ impl Default for PoolSpec {
             alerts: Alerts::default(),
             stop: StopPolicy::default(),
             ttl_after_finished: None,
+            kind: PoolKind::default(),
+            rebalancing: None,
             problem: None,
         }
     }
@@ -291,6 +320,10 @@ pub struct NodeSpec {
     pub taints: Vec<Taint>,
     /// `spec.unschedulable`: cordoned.
     pub unschedulable: bool,
+    /// It shall give its members away, if it is cordoned.
+    pub drain: bool,
+    /// The dedicated pool whose taint Weir has put on it.
+    pub tainted_for: Option<Arc<str>>,
     /// Not ready since then; none while it is ready.
     pub not_ready_since: Option<Time>,
     /// `status.allocatable`.
@@ -331,6 +364,16 @@ pub struct ShapeSpec {
     pub tolerations: Vec<Toleration>,
     /// Ports on the node.
     pub host_ports: Vec<HostPort>,
+}
+
+/// Whether members are moved to other nodes while their workload runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Migration {
+    /// They are, by starting them again elsewhere.
+    #[default]
+    Restart,
+    /// They are not.
+    Never,
 }
 
 /// How a finished workload ended.
@@ -459,6 +502,10 @@ pub struct WorkloadSpec {
     pub ttl_after_finished: Option<Span>,
     /// In place of the pool's.
     pub strategy: Option<Strategy>,
+    /// Whether its members may be moved to other nodes.
+    pub migration: Migration,
+    /// Its members use claims, which two pods on two nodes may not share.
+    pub claims: bool,
     /// What each member asks for, or what is wrong with the template (fields and what to write).
     pub shape: Result<Arc<ShapeSpec>, Arc<str>>,
     /// What its status said when it was read.
@@ -489,6 +536,8 @@ impl Default for WorkloadSpec {
             max_wait: None,
             ttl_after_finished: None,
             strategy: None,
+            migration: Migration::default(),
+            claims: false,
             shape: Ok(Arc::default()),
             record: WorkloadRecord::default(),
         }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::template::{Template, Templates};
-use super::{Notes, arc, names, patch, pod, pool, workload};
+use super::{Notes, arc, names, node, patch, pod, pool, workload};
 use crate::api::pool::{ResourcePool, ResourcePoolStatus};
-use crate::api::pruned::{Pod, Poison, PriorityClass};
+use crate::api::pruned::{Node, Pod, Poison, PriorityClass, Taint};
 use crate::api::workload::{PooledWorkload, PooledWorkloadStatus};
 use crate::model::delta::Delta;
 use crate::model::spec::{MemberRef, PoolSpec, WorkloadSpec};
@@ -57,11 +57,23 @@ pub struct Pool {
     pub status: ResourcePoolStatus,
 }
 
+/// What is kept of a node.
+#[derive(Clone, Debug)]
+pub struct KnownNode {
+    /// `metadata.resourceVersion`, as last read.
+    pub resource_version: Arc<str>,
+    /// `spec.taints`, all of them.
+    pub taints: Vec<Taint>,
+    /// For which pool Weir has tainted it, by its annotation.
+    pub tainted_for: Option<Arc<str>>,
+}
+
 /// What is known of objects beside the world.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     workloads: BTreeMap<Arc<str>, Workload>,
     pools: BTreeMap<Arc<str>, Pool>,
+    nodes: BTreeMap<Arc<str>, KnownNode>,
     /// Value and whether it is the default, by name.
     classes: BTreeMap<Arc<str>, (i32, bool)>,
     templates: Templates,
@@ -323,6 +335,31 @@ impl Catalog {
                 Ok(defaults.map(|(value, _)| *value).min().unwrap_or(0))
             }
         }
+    }
+
+    /// The node of that name.
+    pub fn get_node(&self, name: &str) -> Option<&KnownNode> {
+        self.nodes.get(name)
+    }
+
+    /// A node was seen.
+    pub fn node(&mut self, seen: &Node) -> Delta {
+        let delta = node::node(seen, &mut self.notes);
+        if let Delta::Node(spec) = &delta {
+            let known = KnownNode {
+                resource_version: arc(seen.metadata.resource_version.as_ref()),
+                taints: seen.spec.taints.clone(),
+                tainted_for: spec.tainted_for.clone(),
+            };
+            self.nodes.insert(Arc::clone(&spec.name), known);
+        }
+        delta
+    }
+
+    /// A node is gone.
+    pub fn node_gone(&mut self, name: &str) -> Delta {
+        self.nodes.remove(name);
+        Delta::NodeGone(name.into())
     }
 
     /// A pod was seen; nothing comes of one that is on no node and nobody's member.

@@ -23,6 +23,8 @@ pub struct Template {
     pub annotations: BTreeMap<String, String>,
     /// The shape of each pod, or what is wrong with the template.
     pub shape: Result<Arc<ShapeSpec>, Arc<str>>,
+    /// Its pods use claims, which two pods on two nodes may not be able to share.
+    pub claims: bool,
     /// The checked pod spec; empty if something is wrong with it.
     pod: Box<str>,
 }
@@ -58,13 +60,13 @@ impl Template {
             shape
                 .requests
                 .extend(more.iter().map(|(name, units)| (Arc::from(name.as_str()), Amount::new(*units))));
-            Ok((shape, json))
+            Ok((shape, constraints::shares_claims(&pod), json))
         });
-        let (shape, pod) = match checked {
-            Ok((shape, json)) => (Ok(Arc::new(shape)), json),
-            Err(problem) => (Err(Arc::from(problem)), String::new()),
+        let (shape, claims, pod) = match checked {
+            Ok((shape, claims, json)) => (Ok(Arc::new(shape)), claims, json),
+            Err(problem) => (Err(Arc::from(problem)), false, String::new()),
         };
-        Self { labels: metadata.labels, annotations: metadata.annotations, shape, pod: pod.into() }
+        Self { labels: metadata.labels, annotations: metadata.annotations, shape, claims, pod: pod.into() }
     }
 }
 

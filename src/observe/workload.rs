@@ -8,10 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::template::Template;
 use super::{arc, names, pool, time};
 use crate::api::workload::{self, PooledWorkload, PooledWorkloadStatus};
-use crate::api::{Duration, Reason, conditions};
+use crate::api::{Duration, Reason, conditions, nodes};
 use crate::model::indexes::IndexSet;
 use crate::model::spec::{
-    Completion, FinishReason, OnMemberFailure, ShapeSpec, StopReason, WorkloadRecord, WorkloadSpec,
+    Completion, FinishReason, Migration, OnMemberFailure, ShapeSpec, StopReason, WorkloadRecord, WorkloadSpec,
 };
 use crate::model::time::{Span, Time};
 
@@ -38,6 +38,7 @@ pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template
         preemptible,
         max_duration,
         max_wait,
+        migration,
         placement,
         template: _,
     } = spec;
@@ -70,6 +71,11 @@ pub fn workload(object: &PooledWorkload, priority: Result<i32, String>, template
         max_wait: max_wait.map(span),
         ttl_after_finished: ttl_after_finished.map(span),
         strategy: placement.as_ref().and_then(|placement| placement.strategy).map(pool::strategy),
+        migration: match migration {
+            nodes::Migration::Restart => Migration::Restart,
+            nodes::Migration::Never => Migration::Never,
+        },
+        claims: template.claims,
         shape,
         record: object.status.as_ref().map(record).unwrap_or_default(),
     }

@@ -8,7 +8,7 @@ use crate::api::pruned::{Guarded, Node, Pod, PriorityClass};
 use crate::apply::Answer;
 use crate::model::delta::Delta;
 use crate::model::time::Time;
-use crate::observe::{Notes, namespace, node as nodes};
+use crate::observe::namespace;
 use crate::watch::follow::Change;
 use crate::watch::known::Key;
 use crate::watch::seen::{KINDS, Seen};
@@ -22,7 +22,7 @@ impl Term {
             Seen::Pool(change) => self.pool(change),
             Seen::Workload(change) => self.workload(change),
             Seen::Pod(change) => self.pod(change),
-            Seen::Node(change) => node(change),
+            Seen::Node(change) => self.node(change),
             Seen::Namespace(change) => {
                 one(change, |seen| namespace::namespace(&seen), |key| Delta::NamespaceGone(key.name.into()))
             }
@@ -124,6 +124,15 @@ impl Term {
         }
     }
 
+    fn node(&mut self, change: Change<Node>) -> Shown {
+        match change {
+            Change::Applied(seen) => Shown::Deltas(vec![self.catalog.node(&seen)]),
+            Change::Gone(key) => Shown::Deltas(vec![self.catalog.node_gone(&key.name)]),
+            Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
+            Change::Listed => Shown::Listed,
+        }
+    }
+
     fn priority_class(&mut self, change: Change<PriorityClass>) -> Shown {
         match change {
             Change::Applied(seen) => Shown::Deltas(self.catalog.priority_class(&seen)),
@@ -153,13 +162,4 @@ fn one<K>(change: Change<K>, seen: impl FnOnce(Box<K>) -> Delta, gone: impl FnOn
 fn unreadable(meta: &ObjectMeta, problem: &str) -> Shown {
     warn!(name = ?meta.name, namespace = ?meta.namespace, %problem, "an object cannot be read and is left as it was");
     Shown::Deltas(Vec::new())
-}
-
-fn node(change: Change<Node>) -> Shown {
-    let mut notes = Notes::new();
-    let shown = one(change, |seen| nodes::node(&seen, &mut notes), |key| Delta::NodeGone(key.name.into()));
-    for note in notes {
-        warn!(%note, "could not be read in full");
-    }
-    shown
 }

@@ -28,6 +28,7 @@ use crate::model::delta::{Delta, InFlight};
 use crate::model::time::Time;
 use crate::model::world::{Tuning, World};
 use crate::observe::catalog::Catalog;
+use crate::observe::names;
 use crate::watch::follow::Follow;
 use crate::watch::freshness::Freshness;
 use crate::watch::seen::{KINDS, Seen, watch_all};
@@ -297,6 +298,11 @@ impl Term {
             if self.catalog.get(&workload).is_none() {
                 self.ledgers.gone(&workload);
             }
+        }
+        for member in self.world.awaited() {
+            let Some(known) = self.catalog.get(&member.workload) else { continue };
+            let name = names::member(&known.spec.name, member.index, member.attempt);
+            self.assumed.unknown(member, known.spec.namespace.clone(), name.into());
         }
         self.stirred = true;
         self.records.all(&self.catalog);

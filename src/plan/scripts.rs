@@ -75,6 +75,13 @@ impl Desk<'_> {
                 let known = self.catalog.get(workload)?;
                 script(workload, vec![self.create(known, pool, *size, placements)])
             }
+            Decision::Move { workload, pool, admitted_at: _, size, placement, way } => {
+                self.begin_move(workload, pool, *size, placement, way)
+            }
+            Decision::Leave { member, pod, way, ready } => self.leave(member, pod, way, *ready),
+            Decision::GiveUpMove { member, pod, way, because } => {
+                self.give_up_move(member, pod.as_ref(), way, *because)
+            }
             Decision::Stop { workload, reason, for_whom } => {
                 self.stop(workload, *reason, for_whom.as_deref())
             }
@@ -154,13 +161,20 @@ impl Desk<'_> {
         script(workload, vec![status.into_iter().collect(), rest])
     }
 
-    fn create(&self, known: &Workload, pool: &str, size: u32, placements: &[Placement]) -> Vec<Write> {
+    pub(super) fn create(
+        &self,
+        known: &Workload,
+        pool: &str,
+        size: u32,
+        placements: &[Placement],
+    ) -> Vec<Write> {
         let spec = &known.spec;
         let Some((template, pod_spec)) =
             known.template.as_ref().and_then(|template| Some((template, template.pod()?)))
         else {
             return Vec::new();
         };
+        let dedicated = self.world.dedicated_root(pool);
         let of = pod::Workload {
             uid: &spec.uid,
             namespace: &spec.namespace,
@@ -172,6 +186,7 @@ impl Desk<'_> {
             annotations: &template.annotations,
             spec: &pod_spec,
             left_out: &self.world.left_out(pool),
+            dedicated: dedicated.as_deref(),
         };
         let made = placements.iter().zip(pods(&of, placements));
         made.map(|(placement, pod)| Write::CreatePod {
@@ -186,7 +201,7 @@ impl Desk<'_> {
         .collect()
     }
 
-    fn event(&self, known: &Workload, told: Told<'_>) -> Write {
+    pub(super) fn event(&self, known: &Workload, told: Told<'_>) -> Write {
         Write::Event(Box::new(event::of_workload(known, told, self.instance, self.now)))
     }
 
@@ -305,7 +320,7 @@ fn admitted(pool: &str, placements: &[Placement]) -> String {
 }
 
 /// Without empty steps; none if nothing is left.
-fn script(object: &Arc<str>, steps: Vec<Vec<Write>>) -> Option<Script> {
+pub(super) fn script(object: &Arc<str>, steps: Vec<Vec<Write>>) -> Option<Script> {
     let steps: Vec<_> = steps.into_iter().filter(|step| !step.is_empty()).collect();
     (!steps.is_empty()).then(|| Script { object: Arc::clone(object), steps })
 }
