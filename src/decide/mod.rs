@@ -21,6 +21,8 @@ pub mod rebalance;
 #[cfg(test)]
 mod counts;
 #[cfg(test)]
+mod evening;
+#[cfg(test)]
 mod eviction;
 #[cfg(test)]
 mod properties;
