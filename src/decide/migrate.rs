@@ -224,7 +224,8 @@ pub fn drain_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<De
 
 fn drain(world: &mut World, desk: &mut Desk, id: NodeId, now: Time, out: &mut Vec<Decision>) {
     let Some(node) = world.node(id) else { return };
-    let mut there: Vec<((i64, Time, Arc<str>, u32), MemberId)> = Vec::new();
+    // By rank: the more urgent first.
+    let mut there: BTreeMap<(i64, Time, Arc<str>, u32), MemberId> = BTreeMap::new();
     let mut moving = 0;
     for uid in &node.pods {
         let Some(found) = world.pods.get(uid).and_then(|pod| world.find_member(pod.member.as_ref()?)) else {
@@ -238,13 +239,12 @@ fn drain(world: &mut World, desk: &mut Desk, id: NodeId, now: Time, out: &mut Ve
         if is_settled(world, found) {
             let spec = &workload.spec;
             let rank = (-i64::from(spec.priority), spec.created, Arc::clone(&spec.uid), found.1);
-            there.push((rank, found));
+            there.insert(rank, found);
         }
     }
-    there.sort();
     let mut refusals: BTreeMap<Question, Refusal> = BTreeMap::new();
     let mut staying: BTreeMap<MemberId, Stay> = BTreeMap::new();
-    for (_, member) in there {
+    for member in there.into_values() {
         if moving >= world.tuning.drained_at_once {
             break;
         }

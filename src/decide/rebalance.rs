@@ -205,7 +205,9 @@ impl<'a> Search<'a> {
         let (moved, balanced) = (BTreeSet::new(), &*nodes.balanced);
         let mut search = Self { world, pool: id, rules, now, balanced, sides, moved, patience: PATIENCE };
         let all: Vec<NodeId> = search.sides.keys().copied().collect();
-        all.into_iter().for_each(|id| search.weigh(id));
+        for id in all {
+            search.weigh(id);
+        }
         Some(search)
     }
 

@@ -108,7 +108,7 @@ impl Bench {
             if kills == 2 && all.len() == 1 && !leaving {
                 break;
             }
-            assert!(began.elapsed() < Duration::from_secs(60), "it does not move: {all:#?}");
+            assert!(began.elapsed() < Duration::from_mins(1), "it does not move: {all:#?}");
             pause(100).await;
         }
         let good = |found: &Value| {

@@ -135,7 +135,12 @@ impl Api {
     }
 
     async fn patch(&self, key: &Key, patch: &Value) -> Result<(), String> {
-        self.call(Method::PATCH, &path(key), MERGE, patch).await.map(drop).map_err(|(_, words)| words)
+        // What a node offers is in its status, which is written by itself.
+        let part = if key.kind == "Node" && patch["status"].is_object() { "/status" } else { "" };
+        self.call(Method::PATCH, &format!("{}{part}", path(key)), MERGE, patch)
+            .await
+            .map(drop)
+            .map_err(|(_, words)| words)
     }
 
     /// Creates it, or merges it into what is there.

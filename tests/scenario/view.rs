@@ -271,7 +271,9 @@ fn pod(object: &Value) -> Value {
     for field in ["requests", "limits"] {
         put(&mut view, field, &spec["containers"][0]["resources"][field]);
     }
-    put(&mut view, "tolerations", &spec["tolerations"]);
+    let tolerated = spec["tolerations"].as_array().into_iter().flatten();
+    let tolerated = tolerated.filter(|one| one["key"] == "weir.dev/pool").cloned();
+    view.insert("tolerations".to_owned(), Value::Array(tolerated.collect()));
     let environment = spec["containers"][0]["env"].as_array().into_iter().flatten();
     let environment =
         environment.map(|one| (one["name"].as_str().unwrap_or_default().to_owned(), one["value"].clone()));

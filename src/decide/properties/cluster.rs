@@ -145,7 +145,9 @@ impl Cluster {
             }
             Decision::GiveUpMove { pod, .. } => {
                 self.seen.note("move given up");
-                pod.into_iter().for_each(|pod| self.terminate(&pod));
+                if let Some(pod) = pod {
+                    self.terminate(&pod);
+                }
             }
             Decision::Drop { pod, .. } => self.terminate(&pod),
             Decision::Finish { .. } => {}
