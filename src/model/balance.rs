@@ -4,8 +4,20 @@ use std::sync::Arc;
 
 use super::ids::NodeId;
 use super::moves::MemberId;
-use super::spec::Rebalancing;
-use super::time::Time;
+use super::time::{Span, Time};
+
+/// Whether uneven use of a pool's nodes is evened out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rebalancing {
+    /// Whether the moves are made, or only proposed.
+    pub automatic: bool,
+    /// Spread of the nodes' utilisation that is left alone, in percent: 1..=100.
+    pub threshold: u32,
+    /// Most moves at a time; at least 1.
+    pub most: u32,
+    /// Between two moves, and between two of one member.
+    pub cooldown: Span,
+}
 
 /// A move that would even out the use of nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]

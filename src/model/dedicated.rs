@@ -8,11 +8,20 @@ use std::sync::Arc;
 use super::ids::{NodeId, PoolId};
 use super::pools::Pool;
 use super::selector::{Taint, TaintEffect};
-use super::spec::PoolKind;
 use super::world::World;
 
 /// The key of the taint; its value is the pool's name, its effect `NoSchedule`.
 pub const TAINT: &str = "weir.dev/pool";
+
+/// Whether pods of others may run on a root pool's nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PoolKind {
+    /// They may.
+    #[default]
+    Shared,
+    /// A taint keeps them away.
+    Dedicated,
+}
 
 /// What shall be so with the taint of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,6 +14,16 @@ use super::time::{Span, Time};
 use super::workloads::{Member, Phase, Slot};
 use super::world::World;
 
+/// Whether members are moved to other nodes while their workload runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Migration {
+    /// They are, by starting them again elsewhere.
+    #[default]
+    Restart,
+    /// They are not.
+    Never,
+}
+
 /// How a member gets to another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum How {

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::amount::{Amount, Limit};
+pub use super::balance::Rebalancing;
+pub use super::dedicated::PoolKind;
 use super::indexes::IndexSet;
+pub use super::moves::Migration;
 use super::selector::{LabelSelector, Labels, NodeTerm, Requirement, Taint, Toleration};
 use super::time::{Span, Time};
 
@@ -180,29 +183,6 @@ pub struct Entitlement {
     pub capacity: Option<Amount>,
 }
 
-/// Whether pods of others may run on a root pool's nodes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PoolKind {
-    /// They may.
-    #[default]
-    Shared,
-    /// A taint keeps them away.
-    Dedicated,
-}
-
-/// Whether uneven use of a pool's nodes is evened out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rebalancing {
-    /// Whether the moves are made, or only proposed.
-    pub automatic: bool,
-    /// Spread of the nodes' utilisation that is left alone, in percent: 1..=100.
-    pub threshold: u32,
-    /// Most moves at a time; at least 1.
-    pub most: u32,
-    /// Between two moves, and between two of one member.
-    pub cooldown: Span,
-}
-
 /// A `ResourcePool`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSpec {
@@ -364,16 +344,6 @@ pub struct ShapeSpec {
     pub tolerations: Vec<Toleration>,
     /// Ports on the node.
     pub host_ports: Vec<HostPort>,
-}
-
-/// Whether members are moved to other nodes while their workload runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Migration {
-    /// They are, by starting them again elsewhere.
-    #[default]
-    Restart,
-    /// They are not.
-    Never,
 }
 
 /// How a finished workload ended.

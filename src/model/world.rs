@@ -275,11 +275,6 @@ impl World {
         self.pool(self.workload(workload)?.pool?)?.root()
     }
 
-    fn host_ports(&self, workload: &Workload) -> Vec<HostPort> {
-        let shape = workload.shape.and_then(|shape| self.shapes.get(shape));
-        shape.map(|shape| shape.spec.host_ports.clone()).unwrap_or_default()
-    }
-
     fn effect(&self, id: WorkloadId, index: u32) -> Effect {
         let Some(workload) = self.workload(id) else { return Effect::default() };
         let Some(member) = workload.members.get(index as usize) else { return Effect::default() };
