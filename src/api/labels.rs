@@ -23,6 +23,14 @@ pub const ENV_REPLICAS: &str = "WEIR_REPLICAS";
 /// An annotation on a machine: its spec as it was written last.
 pub const APPLIED: &str = "weir.dev/applied";
 
+/// A taint (`NoSchedule`) on the nodes of a dedicated pool; its value is the pool's name.
+pub const TAINT: &str = POOL;
+/// An annotation on a node that bears the taint: for which pool Weir has put it there.
+pub const TAINTED_FOR: &str = "weir.dev/tainted-for";
+/// An annotation that people put on a node: with the value `true`, and while the node is cordoned, it gives its members
+/// away.
+pub const DRAIN: &str = "weir.dev/drain";
+
 /// An annotation on a pod that is left to the default scheduler, and on what runs of a machine: the only node that it may
 /// be bound to.
 pub const NODE: &str = "weir.dev/node";

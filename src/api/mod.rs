@@ -11,6 +11,7 @@ pub mod field;
 pub mod kubevirt;
 pub mod labels;
 pub mod names;
+pub mod nodes;
 pub mod placement;
 pub mod pool;
 pub mod pool_status;

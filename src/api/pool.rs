@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alerts::PoolAlerts;
 use super::duration::Duration;
+use super::nodes::{PoolRebalancing, PoolType};
 pub use super::pool_status::{NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStatus, WorkloadCounts};
 use super::quantity::Quantity;
 use super::runtime::{PoolVirtualMachines, Runtime};
@@ -38,6 +39,12 @@ use super::{rules, schema};
         .message("spec.parent: a pool cannot be its own parent; name another pool, or leave parent away for a root"),
     validation = Rule::new("has(self.spec.parent) || self.spec.expandable")
         .message("spec.expandable: write true or leave it away on a root, which has nothing to borrow from"),
+    validation = Rule::new("!has(self.spec.parent) || self.spec.type == 'Shared'")
+        .message("spec.type: write Shared or leave it away on a pool that has a parent: only roots have nodes of their own"),
+    validation = Rule::new("has(self.spec.nodes) || !has(self.spec.rebalancing)")
+        .message("spec.rebalancing: leave it away, or write nodes.selector: a pool evens out the nodes that it selects"),
+    validation = Rule::new("!has(self.spec.rebalancing) || self.spec.rebalancing.mode == 'Off' || !(self.spec.placement.strategy in ['BinPack', 'LeastFragmentation'])")
+        .message("spec.rebalancing: write mode Off, or set placement.strategy to Spread or Balanced: what fills nodes one after another does not want them even"),
     validation = Rule::new("has(self.spec.parent) || !has(self.spec.resources) || self.spec.resources.all(one, !has(one.lendingLimit))")
         .message("spec.resources: write no lendingLimit on a root, which lends to nobody"),
     validation = Rule::new("!has(self.spec.parent) || !has(self.spec.resources) || self.spec.resources.all(one, !has(one.capacity))")
@@ -66,6 +73,11 @@ pub struct ResourcePoolSpec {
     /// nodes, a child with it the part of them that matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<PoolNodes>,
+
+    /// Roots only. Shared: pods that are no members may run on the nodes too. Dedicated: Weir puts the taint
+    /// weir.dev/pool=<name>:NoSchedule on the nodes, members tolerate it, and it goes when a node leaves the pool.
+    #[serde(default, rename = "type")]
+    pub kind: PoolType,
 
     /// The resources that are metered, one entry each. Only what the root lists is metered. A child that
     /// leaves one away has reservation 0 and its parent's limit; a root's limit is what its nodes offer.
@@ -117,6 +129,9 @@ pub struct ResourcePoolSpec {
     /// When a warning condition and event appear. Absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alerts: Option<PoolAlerts>,
+    /// Evens out how much the nodes of the pool are used, by moving members. Absent: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebalancing: Option<PoolRebalancing>,
 
     /// None: admits. Hold: admits nothing new. HoldAndDrain: also evicts what runs. It binds the whole subtree.
     #[serde(default)]

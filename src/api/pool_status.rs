@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::alerts::Forecast;
+use super::nodes::{DrainStatus, Recommendation};
 use super::quantity::Quantity;
 use super::schema;
 
@@ -35,6 +36,16 @@ pub struct ResourcePoolStatus {
     /// The workloads of the pool itself, counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workloads: Option<WorkloadCounts>,
+
+    /// The nodes of the pool that are drained (cordoned, with the annotation weir.dev/drain: "true"), while there
+    /// are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainStatus>,
+
+    /// Moves that would even out the use of the nodes, where spec.rebalancing asks for them; the first comes first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub recommendations: Vec<Recommendation>,
 
     /// Numbers as the columns of kubectl get show them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

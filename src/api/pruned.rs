@@ -15,7 +15,7 @@ use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::Resource;
 use kube::core::ObjectMeta;
 use serde::de::{DeserializeOwned, Deserializer};
-use serde::{Deserialize, de};
+use serde::{Deserialize, Serialize, de};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -229,7 +229,7 @@ pub struct Terminated {
 /// A node.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Node {
-    /// Without managed fields and annotations.
+    /// Without managed fields and foreign annotations.
     #[serde(default, deserialize_with = "labelled_meta")]
     pub metadata: ObjectMeta,
     /// Taints and cordon.
@@ -254,15 +254,19 @@ pub struct NodeSpec {
 }
 
 /// A taint.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Taint {
     /// Its key.
     pub key: String,
     /// Its value.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
     pub effect: String,
+    /// Since when, where that is kept: as it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_added: Option<String>,
 }
 
 /// Readiness of a node and what it offers.
@@ -447,17 +451,26 @@ struct OwnLabels {
 struct OwnAnnotations {
     #[serde(rename = "weir.dev/node")]
     node: Option<String>,
+    #[serde(rename = "weir.dev/drain")]
+    drain: Option<String>,
+    #[serde(rename = "weir.dev/tainted-for")]
+    tainted_for: Option<String>,
     #[serde(rename = "kubevirt.io/ephemeral-provisioning")]
     ephemeral: Option<String>,
 }
 
-impl From<OwnAnnotations> for BTreeMap<String, String> {
-    fn from(own: OwnAnnotations) -> Self {
-        let OwnAnnotations { node, ephemeral } = own;
-        [(labels::NODE, node), (kubevirt::EPHEMERAL, ephemeral)]
-            .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
-            .collect()
+impl OwnAnnotations {
+    fn into_map(self) -> Option<BTreeMap<String, String>> {
+        let Self { node, drain, tainted_for, ephemeral } = self;
+        let all = [
+            (labels::NODE, node),
+            (labels::DRAIN, drain),
+            (labels::TAINTED_FOR, tainted_for),
+            (kubevirt::EPHEMERAL, ephemeral),
+        ];
+        let all: BTreeMap<_, _> =
+            all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+        (!all.is_empty()).then_some(all)
     }
 }
 
@@ -490,7 +503,7 @@ impl<L: Into<BTreeMap<String, String>>> Meta<L> {
             finalizers: self.finalizers,
             owner_references: self.owner_references,
             labels: self.labels.map(Into::into).filter(|labels| !labels.is_empty()),
-            annotations: self.annotations.map(Into::into).filter(|own: &BTreeMap<_, _>| !own.is_empty()),
+            annotations: self.annotations.and_then(OwnAnnotations::into_map),
             ..ObjectMeta::default()
         }
     }

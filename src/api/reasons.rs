@@ -97,6 +97,10 @@ reasons! {
         "Wait; `kubectl describe pod` of a member tells what it waits for.";
     Running: "At least minReplicas of its members run.",
         "Nothing.";
+    Migrating: "A member moves to another node, because its node is drained or its pool evens out its nodes.",
+        "Nothing: the message says from where to where.";
+    StaysOnDrainedNode: "A node with a member of it is drained, and the member stays: no other node takes it, a move has failed, or migration is Never.",
+        "Make room on other nodes, or stop the workload; the message says what is in the way. It is tried again by itself.";
     Suspended: "spec.suspend is true: it holds nothing and does not wait.",
         "Set spec.suspend to false to queue it.";
     BackingOff: "A member failed, was refused or vanished, and is tried again after a delay.",

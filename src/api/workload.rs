@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::duration::Duration;
+use super::nodes::{Migration, MigrationStatus};
 pub use super::placement::{MemberSpread, WorkloadPlacement};
 use super::quantity::Quantity;
 use super::runtime::{Runtime, WorkloadTemplate};
@@ -151,6 +152,12 @@ pub struct PooledWorkloadSpec {
     #[x_kube(validation = rules::at_least_a_second())]
     pub max_wait: Option<Duration>,
 
+    /// Whether members may be moved while the workload runs, because their node is drained or others are idle.
+    /// Restart: a member starts again on another node: before it ends on the first one where completion is
+    /// KeepRunning and the template has no claims, else afterwards. Never: members stay until they end.
+    #[serde(default)]
+    pub migration: Migration,
+
     /// Overrides the placement of the pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<WorkloadPlacement>,
@@ -270,8 +277,8 @@ pub struct PooledWorkloadStatus {
     #[schemars(range(min = -1))]
     pub observed_generation: Option<i64>,
 
-    /// Where it stands, for people: Queued, Starting, Running, Suspended, Succeeded or Failed. Programs read
-    /// the conditions.
+    /// Where it stands, for people: Queued, Starting, Running, Migrating, Suspended, Succeeded or Failed.
+    /// Programs read the conditions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
@@ -354,6 +361,8 @@ pub enum Phase {
     Starting,
     /// Enough members run.
     Running,
+    /// Members move to other nodes.
+    Migrating,
     /// It was told to hold nothing and not to wait.
     Suspended,
     /// It ended well.
@@ -531,8 +540,12 @@ pub struct PlacementStatus {
     #[schemars(length(min = 1, max = 253))]
     pub node: Option<String>,
 
-    /// What it does: Unplaced, BackingOff, Starting, Running, Terminating, Succeeded or Failed.
+    /// What it does: Unplaced, BackingOff, Starting, Running, Migrating, Terminating, Succeeded or Failed.
     pub state: MemberState,
+
+    /// Where it moves to, while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<MigrationStatus>,
 
     /// Which attempt this is, from 1; from the second on it is part of the pod's name.
     #[serde(default = "first_attempt")]
@@ -551,6 +564,8 @@ pub enum MemberState {
     Starting,
     /// Running.
     Running,
+    /// Moving to another node.
+    Migrating,
     /// Told to end, and still charged.
     Terminating,
     /// Ended with success.

@@ -1,4 +1,4 @@
-//! Statuses and finalizers: merge patches that carry the resourceVersion that they were made from.
+//! Statuses, finalizers and taints: merge patches that carry the resourceVersion that they were made from.
 
 use std::sync::Arc;
 
@@ -10,11 +10,12 @@ use tokio::time::sleep;
 use super::answer::Answer;
 use super::call::{MERGE, Outcome, Written, request};
 use super::writer::Hand;
-use crate::api::{PooledWorkload, ResourcePool};
+use crate::api::pruned::Taint;
+use crate::api::{PooledWorkload, ResourcePool, labels};
 
 /// One merge patch.
 pub struct Patch<'a> {
-    /// UID of the workload or name of the pool, for the answer.
+    /// UID of the workload or name of the pool or node, for the answer.
     pub object: &'a Arc<str>,
     /// For the metrics.
     pub kind: &'static str,
@@ -51,6 +52,20 @@ impl<'a> Patch<'a> {
         let path = format!("{}/{object}?fieldManager=weir", ResourcePool::url_path(&(), None));
         let body = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
         Self { object, kind: "pool_finalizers", path, body }
+    }
+
+    /// The taints of a node, and whose they are.
+    pub fn taints(
+        object: &'a Arc<str>,
+        node: &str,
+        version: &str,
+        taints: &[Taint],
+        tainted_for: Option<&str>,
+    ) -> Self {
+        let path = format!("/api/v1/nodes/{node}?fieldManager=weir");
+        let metadata = json!({"resourceVersion": version, "annotations": {labels::TAINTED_FOR: tainted_for}});
+        let body = json!({"metadata": metadata, "spec": {"taints": taints}});
+        Self { object, kind: "node_taints", path, body }
     }
 
     /// Writes it; whether it was written, and what to tell.

@@ -263,6 +263,11 @@ impl Shared {
             Write::SetPoolFinalizers { pool, resource_version, finalizers } => {
                 Patch::finalizers(&pool, &resource_version, &finalizers).carry_out(&hand).await
             }
+            Write::SetNodeTaints { node, resource_version, taints, tainted_for } => {
+                Patch::taints(object, &node, &resource_version, &taints, tainted_for.as_deref())
+                    .carry_out(&hand)
+                    .await
+            }
             Write::EvictPod { namespace, name, uid } => {
                 (self.remove(Remove::evict(&namespace, &name, &uid), &hand).await, None)
             }

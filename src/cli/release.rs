@@ -1,4 +1,5 @@
-//! `weir release`: ends the operators' work and takes Weir's finalizers off all pools, so that it can be uninstalled.
+//! `weir release`: ends the operators' work, takes Weir's finalizers off all pools and its taints off all nodes, so that it
+//! can be uninstalled.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -6,13 +7,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::core::PartialObjectMeta;
 use serde_json::json;
 
 use crate::api::ResourcePool;
-use crate::api::labels::FINALIZER;
+use crate::api::labels::{FINALIZER, TAINT, TAINTED_FOR};
 use crate::operate::config::Clients;
 
 /// What `weir release` takes.
@@ -24,7 +26,7 @@ pub struct Args {
     /// Name of the Lease
     #[arg(long, default_value = "weir")]
     lease_name: String,
-    /// How often a pool that changes meanwhile is read again
+    /// How often a pool or node that changes meanwhile is read again
     #[arg(long, default_value_t = 20)]
     tries: u32,
 }
@@ -36,7 +38,7 @@ const QUIET: Duration = Duration::from_secs(30);
 /// What a Lease says where it does not say it.
 const LEASE_SECONDS: i32 = 15;
 
-/// Ends the operators' work and takes the finalizers off.
+/// Ends the operators' work and takes the finalizers and taints off.
 ///
 /// # Errors
 /// Where there is no cluster, or a pool cannot be changed.
@@ -46,7 +48,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let clients = Clients::infer().await?;
         let leases = Api::namespaced(clients.write.clone(), &args.namespace);
         tokio::time::sleep(take_lead(&leases, args).await?).await;
-        release(&Api::all(clients.write), args.tries).await
+        release(&Api::all(clients.write.clone()), args.tries).await?;
+        untaint(&Api::all(clients.write), args.tries).await
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -121,6 +124,49 @@ async fn release(pools: &Api<ResourcePool>, tries: u32) -> anyhow::Result<()> {
     bail!(
         "pools get their finalizers back: an operator still works. End it (scale its Deployment to 0), then run this again"
     )
+}
+
+/// Takes taints off that Weir has put on nodes; those of others stay.
+async fn untaint(nodes: &Api<Node>, tries: u32) -> anyhow::Result<()> {
+    for _ in 0..tries.max(1) {
+        let all = nodes.list(&ListParams::default()).await.context("cannot list nodes")?.items;
+        let tainted: Vec<&Node> = all.iter().filter(|node| tainted_for(node).is_some()).collect();
+        if tainted.is_empty() {
+            println!("no node is tainted by Weir");
+            return Ok(());
+        }
+        for node in tainted {
+            take_off(nodes, node).await?;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    bail!(
+        "nodes get their taints back: end the operator first (scale its Deployment to 0), then run this again"
+    )
+}
+
+fn tainted_for(node: &Node) -> Option<&str> {
+    node.metadata.annotations.as_ref()?.get(TAINTED_FOR).map(String::as_str)
+}
+
+async fn take_off(nodes: &Api<Node>, node: &Node) -> anyhow::Result<()> {
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    let pool = tainted_for(node);
+    let is_ours =
+        |taint: &&Taint| taint.key == TAINT && taint.value.as_deref() == pool && taint.effect == "NoSchedule";
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    let kept: Vec<&Taint> = taints.filter(|taint| !is_ours(taint)).collect();
+    let metadata =
+        json!({"resourceVersion": node.metadata.resource_version, "annotations": {TAINTED_FOR: null}});
+    let patch = json!({"metadata": metadata, "spec": {"taints": kept}});
+    match nodes.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) => {
+            println!("node/{name} is without its taint");
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot change node/{name}")),
+    }
 }
 
 fn holds(pool: &PartialObjectMeta<ResourcePool>) -> bool {

@@ -310,7 +310,7 @@ pub fn place_unplaced(
     let Phase::Admitted { at, .. } = workload.phase else { return Ok(()) };
     let wanting: Vec<u32> = (0_u32..)
         .zip(&workload.members)
-        .filter(|(index, member)| member.slot == Slot::Unplaced && !workload.sheds(*index))
+        .filter(|(index, member)| member.wants_place() && !workload.sheds(*index))
         .map(|(index, _)| index)
         .filter(|index| !world.still_runs(&workload.spec.uid, *index))
         .collect();
@@ -393,5 +393,6 @@ pub fn replay(world: &mut World, out: &mut Vec<Decision>) {
             let size = workload.size();
             out.push(Decision::Place { workload: uid, pool, admitted_at: at, size, placements });
         }
+        super::migrate::replay(world, id, out);
     }
 }

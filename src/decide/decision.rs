@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::model::moves::Why;
 use crate::model::spec::{FinishReason, MemberRef, StopReason};
 use crate::model::time::Time;
 
@@ -29,6 +30,28 @@ pub enum DropReason {
     Superseded,
     /// Its workload does not want it: it is not admitted, or has another size.
     Unwanted,
+    /// It was to take the place of another pod of its member, which stays.
+    MoveGivenUp,
+}
+
+/// From where to where a member moves, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Name of the node that it is on.
+    pub from: Arc<str>,
+    /// Name of the node that it moves to.
+    pub to: Arc<str>,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a move is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Obstacle {
+    /// The target was not ready in time.
+    NotReady,
+    /// The member, or its workload, is told to end.
+    Ending,
 }
 
 /// One thing to do.
@@ -93,6 +116,43 @@ pub enum Decision {
         pod: Arc<str>,
         /// Why.
         reason: DropReason,
+    },
+    /// A member begins to move: its next pod is created beside the one that it has.
+    Move {
+        /// UID of the workload.
+        workload: Arc<str>,
+        /// Name of the pool that is charged, once for both.
+        pool: Arc<str>,
+        /// When the workload was admitted.
+        admitted_at: Time,
+        /// The size it was admitted with.
+        size: u32,
+        /// The next pod.
+        placement: Placement,
+        /// From where, and why.
+        way: Way,
+    },
+    /// A member's pod leaves, by the eviction API, because the member moves.
+    Leave {
+        /// Whose.
+        member: MemberRef,
+        /// The pod's UID, as a precondition.
+        pod: Arc<str>,
+        /// From where, to where.
+        way: Way,
+        /// Its next pod is there and ready already.
+        ready: bool,
+    },
+    /// A move is given up: the pod that it began with stays.
+    GiveUpMove {
+        /// The next pod's member.
+        member: MemberRef,
+        /// UID of the next pod, which is deleted; none if it was not seen yet.
+        pod: Option<Arc<str>>,
+        /// From where, to where.
+        way: Way,
+        /// Why.
+        because: Obstacle,
     },
     /// The workload has ended; status says so.
     Finish {

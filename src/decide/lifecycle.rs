@@ -11,6 +11,7 @@ use crate::model::world::World;
 
 use super::decision::{Decision, DropReason};
 use super::gate;
+use super::migrate;
 
 /// Looks at every workload that something happened to, or whose time has come, until nothing more follows.
 pub fn attend(world: &mut World, now: Time, out: &mut Vec<Decision>) {
@@ -151,18 +152,19 @@ fn admitted(
         return;
     }
     let retry_at = workload.retry_at.filter(|at| *at > now);
+    let move_due = migrate::advance(world, id, now, out);
     shed(world, id, out);
     let next_pause = end_pauses(world, id, now);
     let Some(workload) = world.workload(id) else { return };
     let wants_place = (0_u32..)
         .zip(&workload.members)
-        .any(|(index, member)| member.slot == Slot::Unplaced && !workload.sheds(index));
+        .any(|(index, member)| member.wants_place() && !workload.sheds(index));
     if wants_place && retry_at.is_none() {
         world.unplaced.insert(id);
     } else {
         world.unplaced.remove(&id);
     }
-    world.set_timer(id, deadline.into_iter().chain(next_pause).chain(retry_at).min());
+    world.set_timer(id, deadline.into_iter().chain(next_pause).chain(retry_at).chain(move_due).min());
 }
 
 /// Notes when as many members as were admitted ran for the first time.
@@ -210,7 +212,7 @@ fn shed(world: &mut World, id: WorkloadId, out: &mut Vec<Decision>) {
         while workload.members.len() > to as usize
             && let Some(member) = workload.members.pop()
         {
-            if matches!(member.slot, Slot::Live | Slot::Assumed(_)) {
+            if matches!(member.slot, Slot::Live | Slot::Assumed(_)) || member.moving.is_some() {
                 workload.members.push(member);
                 return;
             }
@@ -236,8 +238,8 @@ fn tell_to_leave(workload: &Arc<str>, index: u32, member: &mut Member) -> Option
 
 /// Remembers from which attempt a member goes on that is forgotten.
 fn remember_attempt(workload: &mut Workload, index: u32, member: &Member) {
-    let used = matches!(member.slot, Slot::Succeeded | Slot::Failed);
-    let next = member.attempt.saturating_add(u32::from(used));
+    let used = matches!(member.slot, Slot::Succeeded | Slot::Failed) || member.used > member.attempt;
+    let next = if used { member.next_attempt() } else { member.attempt };
     if next > 0 {
         workload.attempts.insert(index, next);
     }
@@ -300,6 +302,7 @@ pub fn stop_workload(
         }
         workload.tried_at = None;
     });
+    migrate::advance(world, id, now, out);
     let live = world.workload(id).is_some_and(Workload::has_live_members);
     if live {
         out.push(Decision::Stop { workload: uid, reason, for_whom });
@@ -322,6 +325,8 @@ fn stopping(world: &mut World, id: WorkloadId, reason: StopReason, now: Time, ou
     for (index, member) in (0_u32..).zip(&mut workload.members) {
         out.extend(tell_to_leave(&uid, index, member));
     }
+    migrate::advance(world, id, now, out);
+    let Some(workload) = world.workload(id) else { return };
     if !workload.has_live_members() {
         stopped(world, id, reason, now, out);
     }
@@ -399,11 +404,11 @@ fn restart_gang(world: &mut World, id: WorkloadId, now: Time) {
         // Members that had ended well begin anew too: a gang computes together.
         workload.succeeded = crate::model::indexes::IndexSet::default();
         for member in &mut workload.members {
-            let used = matches!(member.slot, Slot::Succeeded | Slot::Failed);
+            let used = matches!(member.slot, Slot::Succeeded | Slot::Failed) || member.used > member.attempt;
             *member = Member {
                 slot: Slot::Backoff(until),
                 avoid: std::mem::take(&mut member.avoid),
-                ..Member::unplaced(member.attempt.saturating_add(u32::from(used)))
+                ..Member::unplaced(if used { member.next_attempt() } else { member.attempt })
             };
         }
     });

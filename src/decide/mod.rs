@@ -13,13 +13,17 @@ pub mod give_way;
 pub mod grow;
 pub mod lifecycle;
 pub mod machines;
+pub mod migrate;
 pub mod nodes;
 pub mod order;
 pub mod place;
 pub mod quota;
+pub mod rebalance;
 
 #[cfg(test)]
 mod counts;
+#[cfg(test)]
+mod evening;
 #[cfg(test)]
 mod eviction;
 #[cfg(test)]
@@ -57,14 +61,17 @@ pub fn decide(world: &mut World, now: Time) -> Decided {
     world.grant_all();
     admit::replay(world, out);
     admit::replace_all(world, &mut desk, now, out);
+    let drain_due = migrate::drain_all(world, &mut desk, now, out);
     give_way::seat_nominees(world, &mut desk, now, out);
     lifecycle::attend(world, now, out);
     admit::admit_all(world, &mut desk, now, out);
     lifecycle::attend(world, now, out);
     grow::grow_all(world, &mut desk, now, out);
+    let balance_due = rebalance::rebalance_all(world, &mut desk, now, out);
     let timer = world.timers.first().map(|(at, _)| *at);
     let hold_due = admit::next_hold(world, now);
     let impatience = give_way::next_impatience(world, now);
-    let wake_at = [node_due, pod_due, timer, hold_due, impatience].into_iter().flatten().min();
+    let wake_at =
+        [node_due, pod_due, timer, hold_due, impatience, drain_due, balance_due].into_iter().flatten().min();
     Decided { decisions, wake_at, work: desk.work }
 }

@@ -144,6 +144,20 @@ impl Placer {
         best
     }
 
+    /// The best node for one member but for one, another than those in `avoid` if there is one.
+    pub fn place_elsewhere(
+        &mut self,
+        world: &World,
+        question: Question,
+        but: NodeId,
+        avoid: &[NodeId],
+        work: &mut Work,
+    ) -> Option<NodeId> {
+        let ranking = self.ranking(world, question, work);
+        let others = || ranking.order.iter().map(|(_, _, id)| *id).filter(|id| *id != but);
+        others().find(|id| !avoid.contains(id)).or_else(|| others().next())
+    }
+
     fn ranking(&mut self, world: &World, question: Question, work: &mut Work) -> &mut Ranking {
         if self.rankings.len() >= MOST_RANKINGS && !self.rankings.contains_key(&question) {
             self.rankings.clear();
@@ -318,6 +332,19 @@ fn port_taken(node: &Node, wanted: &[HostPort]) -> bool {
     wanted.iter().any(|port| node.ports.iter().any(|used| used.conflicts(port)))
 }
 
+/// Whether a node takes one more member beside what `beside` says.
+pub fn takes(world: &World, question: Question, id: NodeId, beside: &Amounts) -> bool {
+    let (Some(node), Some(shape)) = (world.node(id), world.shapes.get(question.shape)) else { return false };
+    let has_room = |(resource, amount): (ResourceId, Amount)| {
+        room(node, resource, question.horizon).less(beside.get(resource)) >= amount
+    };
+    let loads = on_nodes(&shape.requests, world.off_nodes_of(question.set));
+    node.sets.contains(&question.set)
+        && loads.iter().all(has_room)
+        && fits(node, &shape.spec, &loads, 0, question.horizon)
+        && suits(world, node, &shape.spec).is_none()
+}
+
 /// Why a node does not suit members of a shape, however empty it is. In the order of [`NodeRejection`].
 pub(super) fn suits(world: &World, node: &Node, shape: &ShapeSpec) -> Option<NodeRejection> {
     let Some(spec) = &node.spec else { return Some(NodeRejection::NotReady) };
@@ -327,7 +354,7 @@ pub(super) fn suits(world: &World, node: &Node, shape: &ShapeSpec) -> Option<Nod
     if spec.unschedulable {
         return Some(NodeRejection::Unschedulable);
     }
-    if untolerated(&spec.taints, &shape.tolerations).is_some() {
+    if untolerated(&node.barring, &shape.tolerations).is_some() {
         return Some(NodeRejection::Tainted);
     }
     if !is_selected(spec, shape) {

@@ -203,6 +203,9 @@ impl Cluster {
                 }
             }
             Decision::Shrink { .. } => panic!("nothing here is dynamic"),
+            other @ (Decision::Move { .. } | Decision::Leave { .. } | Decision::GiveUpMove { .. }) => {
+                panic!("no node is drained: {other:?}")
+            }
             Decision::Finish { .. } | Decision::Expire { .. } => {}
         }
     }

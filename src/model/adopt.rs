@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::delta::InFlight;
-use super::ids::WorkloadId;
+use super::ids::{NodeId, WorkloadId};
+use super::moves::{How, MemberId, Move, Stage, Why};
 use super::spec::{PodPhase, StopReason, WorkloadRecord};
 use super::time::Time;
 use super::workloads::{Member, Phase, Slot};
@@ -118,8 +119,8 @@ impl World {
         };
         self.set_phase(id, phase);
         self.with_members(id, |world| world.make_members(id, size, record));
-        self.assume_in_flight(id, &in_flight);
-        self.adopt_pods(id, pods, now);
+        self.assume_in_flight(id, &in_flight, pods);
+        self.adopt_pods(id, record, pods, now);
     }
 
     /// Whether the ledger tells of an admission that the status says is over: the workload has waited or was
@@ -153,10 +154,22 @@ impl World {
         }
     }
 
-    fn assume_in_flight(&mut self, id: WorkloadId, in_flight: &[&InFlight]) {
+    fn assume_in_flight(&mut self, id: WorkloadId, in_flight: &[&InFlight], pods: &[Arc<str>]) {
         for entry in in_flight {
             for (index, (attempt, node)) in &entry.placements {
                 let node = self.node_named(node);
+                let is_it = |uid: &Arc<str>| {
+                    let member = self.pods.get(uid).and_then(|pod| pod.member.as_ref());
+                    member.is_some_and(|member| (member.index, member.attempt) == (*index, *attempt))
+                };
+                let overtaken = self.member((id, *index)).is_some_and(|member| {
+                    *attempt < member.attempt && member.moving.is_none() && member.slot != Slot::Succeeded
+                });
+                if overtaken && !pods.iter().any(is_it) {
+                    // Its create may be under way still: its member gets no other pod before that is known.
+                    self.begin_move((id, *index), left((*attempt, entry.at), node, None));
+                    continue;
+                }
                 self.with_member(id, *index, |world| {
                     let members = world.workload_mut(id).map(|workload| &mut workload.members);
                     if let Some(member) = members.and_then(|members| members.get_mut(*index as usize))
@@ -173,7 +186,57 @@ impl World {
         }
     }
 
-    fn adopt_pods(&mut self, id: WorkloadId, pods: &[Arc<str>], now: Time) {
+    /// The ledger tells of a later attempt of a member whose pod lives: a move had begun.
+    fn adopt_source(&mut self, member: MemberId, uid: &Arc<str>, attempt: u32, to: NodeId, now: Time) {
+        let Some((later, since)) = self.member(member).map(|slot| (slot.attempt, slot.placed_at)) else {
+            return;
+        };
+        self.with_member(member.0, member.1, |world| {
+            if let Some(slot) = world.member_mut(member) {
+                slot.slot = Slot::Unplaced;
+                slot.attempt = attempt;
+                slot.used = later;
+            }
+        });
+        self.adopt_pod(member.0, member.1, uid, false, now);
+        self.assume_target(member, to, later, since);
+    }
+
+    /// An earlier attempt that still lives: it is to go, and its member gets no other pod before it has.
+    fn adopt_left(&mut self, member: MemberId, uid: &Arc<str>, attempt: u32) {
+        let Some(pod) = self.pods.get(uid) else { return };
+        let Some(node) = pod.node else { return };
+        let told = pod.terminating;
+        let left = left((attempt, pod.created), node, Some(Arc::clone(uid)));
+        self.begin_move(member, Move { told, ..left });
+    }
+
+    /// A second pod of an index, of a later attempt than the one that lives.
+    fn adopt_second(&mut self, member: MemberId, uid: &Arc<str>, attempt: u32, now: Time) {
+        let Some(pod) = self.pods.get(uid) else { return };
+        let (lives, terminating) = (pod.loads(), pod.terminating);
+        let awaited = self.member(member).and_then(|slot| slot.moving.as_deref());
+        if !lives {
+            if awaited.is_some_and(|one| one.attempt == attempt) {
+                self.with_member(member.0, member.1, |world| world.target_seen(member, uid, now));
+            } else if !terminating {
+                self.leftovers.insert(Arc::clone(uid));
+            }
+            if let Some(slot) = self.member_mut(member) {
+                slot.used = slot.used.max(attempt);
+            }
+        } else if awaited.is_some_and(|one| one.attempt == attempt) {
+            self.with_member(member.0, member.1, |world| world.target_seen(member, uid, now));
+        } else if awaited.is_some() {
+            if !terminating {
+                self.strays.insert(Arc::clone(uid));
+            }
+        } else {
+            self.adopt_target(member, uid, attempt, now);
+        }
+    }
+
+    fn adopt_pods(&mut self, id: WorkloadId, record: &WorkloadRecord, pods: &[Arc<str>], now: Time) {
         let mut ordered: Vec<(u32, u32, Arc<str>)> = pods
             .iter()
             .filter_map(|uid| {
@@ -193,16 +256,51 @@ impl World {
                 }
                 continue;
             };
+            let recorded = record.attempts.get(&index).copied().unwrap_or(0);
+            if pod.loads()
+                && attempt >= recorded
+                && attempt < member.attempt
+                && let Slot::Assumed(to) = member.slot
+            {
+                self.adopt_source((id, index), &uid, attempt, to, now);
+                continue;
+            }
             if attempt < member.attempt || member.slot == Slot::Succeeded {
-                if pod.loads() && !pod.terminating {
+                let alone = member.moving.is_none() && member.slot != Slot::Succeeded;
+                if pod.loads() && alone && pod.node.is_some() {
+                    self.adopt_left((id, index), &uid, attempt);
+                } else if pod.loads() && !pod.terminating {
                     self.strays.insert(uid);
                 }
                 continue;
             }
-            // A failure that was counted before the restart is not counted again.
             let counted = workload.failures.get(&index).copied().unwrap_or(0);
+            let (is_later, is_live) = (attempt > member.attempt, member.slot == Slot::Live);
+            let source = member.pod.clone().filter(|_| is_live);
+            let has_source =
+                source.is_some_and(|uid| self.pods.get(&uid).is_some_and(super::pods::Pod::loads));
+            if has_source && is_later {
+                self.adopt_second((id, index), &uid, attempt, now);
+                continue;
+            }
+            // A failure that was counted before the restart is not counted again.
             let seen = matches!(pod.phase, PodPhase::Failed { .. }) && counted > attempt;
             self.adopt_pod(id, index, &uid, seen, now);
         }
+    }
+}
+
+/// A pod of an earlier attempt that shall not be there, as what is left of a move.
+fn left((attempt, since): (u32, Time), node: NodeId, pod: Option<Arc<str>>) -> Move {
+    Move {
+        how: How::MakeBeforeBreak,
+        why: Why::Drain,
+        from: node,
+        to: node,
+        attempt,
+        pod,
+        stage: Stage::GivenUp,
+        since,
+        told: false,
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ids::{NodeId, PoolId};
+use super::moves::Stage;
 use super::resources::{Amounts, ResourceId};
 use super::workloads::{Phase, Slot};
 use super::world::World;
@@ -37,6 +38,7 @@ impl World {
         self.audit_nodes(&expected, &mut wrong);
         self.audit_queues(&mut wrong);
         wrong.extend(self.audit_peers());
+        self.audit_moves(&mut wrong);
         wrong
     }
 
@@ -83,8 +85,16 @@ impl World {
                 let charge = &charge;
                 let shed = workload.shrink_to.is_some_and(|to| index >= to as usize);
                 let told = (stopping || shed) && !workload.stubborn;
-                let leaving =
+                let leaves =
                     (told || member.terminating) && matches!(member.slot, Slot::Live | Slot::Assumed(_));
+                let stage = member.moving.as_ref().map(|one| one.stage);
+                let leaving = leaves && stage.is_none_or(|stage| stage == Stage::GivenUp);
+                let vacating = leaves || stage == Some(Stage::Leaving);
+                if let Some(one) = &member.moving
+                    && !one.pod.as_ref().is_some_and(|uid| self.pods.contains_key(uid))
+                {
+                    expected.load.entry(one.to).or_default().add(&loads);
+                }
                 if matches!(member.slot, Slot::Live | Slot::Assumed(_) | Slot::Backoff(_)) {
                     let whose = (workload.pool, Arc::clone(&workload.spec.namespace));
                     expected.used_in.entry(whose).or_default().add(charge);
@@ -100,14 +110,14 @@ impl World {
                 }
                 if let Slot::Assumed(node) = member.slot {
                     expected.load.entry(node).or_default().add(&loads);
-                    if leaving {
+                    if vacating {
                         expected.load_leaving.entry(node).or_default().add(&loads);
                     }
                 }
                 if let (Slot::Live, Some(pod)) = (&member.slot, &member.pod)
                     && let Some(pod) = self.pods.get(pod)
                     && let Some(node) = pod.node
-                    && leaving
+                    && vacating
                     && pod.loads()
                 {
                     expected.load_leaving.entry(node).or_default().add(&pod.requests);
@@ -232,6 +242,31 @@ impl World {
                     set.total.capacity
                 ));
             }
+        }
+    }
+
+    fn audit_moves(&self, wrong: &mut Vec<String>) {
+        let mut moves = 0;
+        for (id, workload) in self.workloads.iter() {
+            for (index, member) in (0_u32..).zip(&workload.members) {
+                let Some(one) = &member.moving else { continue };
+                moves += 1;
+                let name = format!("workload {}: member {index}", workload.title());
+                if !self.moving.contains(&(super::ids::WorkloadId(id), index)) {
+                    wrong.push(format!("{name} moves and is not listed"));
+                }
+                let behind = one.goes_on() && one.attempt < member.attempt;
+                if behind || one.pod.is_some() && one.pod == member.pod {
+                    wrong.push(format!("{name}: its move is behind it: {one:?}"));
+                }
+                let has_source = member.slot == Slot::Live;
+                if !has_source && one.stage != Stage::GivenUp && one.stage != Stage::Leaving {
+                    wrong.push(format!("{name} moves from nowhere: {:?}, {one:?}", member.slot));
+                }
+            }
+        }
+        if moves != self.moving.len() {
+            wrong.push(format!("{} members are listed as moving, and {moves} do", self.moving.len()));
         }
     }
 

@@ -11,6 +11,7 @@ use super::amount::Amount;
 use super::ids::{NodeSetId, PoolId, WorkloadId};
 use super::pools::Pool;
 use super::resources::{Amounts, ResourceId};
+use super::spec::HostPort;
 use super::workloads::{Member, Slot, Workload};
 use super::world::World;
 
@@ -75,6 +76,12 @@ impl World {
     pub(crate) fn loads(&self, workload: &Workload) -> Amounts {
         let requests = self.requests(workload);
         on_nodes(&requests, self.off_nodes(workload.pool)).into_owned()
+    }
+
+    /// The ports that a member takes on its node, by its shape.
+    pub(crate) fn host_ports(&self, workload: &Workload) -> Vec<HostPort> {
+        let shape = workload.shape.and_then(|shape| self.shapes.get(shape));
+        shape.map(|shape| shape.spec.host_ports.clone()).unwrap_or_default()
     }
 
     /// What no node offers, as the tree of a pool has it.

@@ -51,6 +51,7 @@ impl World {
             }
         });
         self.list_admitted(id, true);
+        self.drains.values_mut().for_each(|tried_at| *tried_at = None);
         if old_pool != new_pool {
             self.unlist(id, &old_pool);
             self.by_pool.entry(Arc::clone(&new_pool)).or_default().insert(id);
@@ -153,6 +154,7 @@ impl World {
                 self.by_namespace.remove(&workload.spec.namespace);
             }
         }
+        self.forget_moves(id);
         self.unplaced.remove(&id);
         self.replay.remove(&id);
         self.attention.remove(&id);

@@ -30,12 +30,18 @@ impl World {
         if node.spec.as_ref() == Some(&spec) {
             return;
         }
+        let drained = spec.drain && spec.unschedulable;
+        let tainted_before = node.spec.as_ref().and_then(|before| before.tainted_for.clone());
+        self.count_tainted(tainted_before, spec.tainted_for.clone());
         self.change_node(id, |node| {
             node.allocatable = allocatable;
             node.spec = Some(spec);
         });
+        self.note_drain(id, drained);
         if relabelled {
             self.rejoin(id);
+        } else {
+            self.note_taints(id);
         }
         self.node_changed(id);
     }
@@ -43,6 +49,9 @@ impl World {
     /// A node is gone: its pods will not come back.
     pub(crate) fn node_gone(&mut self, name: &Arc<str>) {
         let Some(id) = self.node_ids.get(name).copied() else { return };
+        self.note_drain(id, false);
+        let before = self.node(id).and_then(|node| node.spec.as_ref()?.tainted_for.clone());
+        self.count_tainted(before, None);
         self.node_changed(id);
         self.leave(id);
         self.change_node(id, |node| {
@@ -106,6 +115,7 @@ impl World {
             }
         }
         self.recount_members(id);
+        self.note_taints(id);
         self.grow();
     }
 

@@ -5,7 +5,9 @@
 pub mod adopt;
 pub mod amount;
 pub mod audit;
+pub mod balance;
 pub mod charges;
+pub mod dedicated;
 pub mod delta;
 pub mod ids;
 pub mod indexes;
@@ -14,6 +16,7 @@ pub mod join;
 pub mod lending;
 pub mod link;
 pub mod machines;
+pub mod moves;
 pub mod nodes;
 pub mod peers;
 pub mod pods;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::amount::Amount;
 use super::ids::{NodeId, NodeSetId, PoolId, WorkloadId};
 use super::resources::{Amounts, ResourceId};
+use super::selector::Taint;
 use super::spec::{HostPort, NodeSpec};
 
 /// What a node adds to the sets it is in.
@@ -30,6 +31,8 @@ pub struct Node {
     pub name: Arc<str>,
     /// As it was seen; none while it is not there.
     pub spec: Option<NodeSpec>,
+    /// Its taints, save for that of the dedicated pool that has it.
+    pub barring: Vec<Taint>,
     /// What it offers.
     pub allocatable: Amounts,
     /// What pods on it request, Terminating ones included, and members that are about to start there.
@@ -64,6 +67,7 @@ impl Node {
         Self {
             name,
             spec: None,
+            barring: Vec::new(),
             allocatable: Amounts::new(),
             load: Amounts::new(),
             member_load: Amounts::new(),

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ids::{NodeId, PeerId, ShapeId, Slab, WorkloadId};
+use super::moves::Stage;
 use super::selector::NodeTerm;
 use super::terms::{Namespaces, Neighbour, PodTerm};
 use super::workloads::{Slot, Workload};
@@ -299,6 +300,11 @@ impl World {
             }
             for (index, member) in (0_u32..).zip(&workload.members) {
                 let told = (stopping || workload.sheds(index)) && !workload.stubborn;
+                let moves_on =
+                    member.moving.as_ref().is_some_and(|one| one.goes_on() && one.stage == Stage::Leaving);
+                if let (Some(reserved), Some(peer)) = (self.reserves(member), workload.peer) {
+                    count(peer, reserved.to, Part::All);
+                }
                 let pod = member.pod.as_ref().and_then(|uid| self.pods.get(uid));
                 let (peer, node) = match member.slot {
                     Slot::Assumed(node) => (workload.peer, Some(node)),
@@ -318,7 +324,7 @@ impl World {
                 if matches!(member.slot, Slot::Assumed(_)) {
                     count(peer, node, Part::All);
                 }
-                if member.terminating || told {
+                if member.terminating || told || moves_on {
                     count(peer, node, Part::Leaving);
                 }
             }

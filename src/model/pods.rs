@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::charges::on_nodes;
 use super::ids::{NodeId, PeerId, WorkloadId};
+use super::moves::{How, Stage};
 use super::peers::Part;
 use super::resources::Amounts;
 use super::shapes::intern;
@@ -111,6 +112,12 @@ impl World {
         match pod.member.clone().filter(|_| self.settled) {
             None => self.put_pod(&uid, Some(pod)),
             Some(member) => match self.find_member(&member) {
+                Some((id, index)) if self.is_target((id, index), &member) => {
+                    self.with_member(id, index, |world| {
+                        world.put_pod(&uid, Some(pod));
+                        world.target_seen((id, index), &uid, now);
+                    });
+                }
                 Some((id, index)) if self.is_current(id, index, &member, &uid, &pod) => {
                     let ended_before = self.pods.get(&uid).is_some_and(|known| known.phase.ended());
                     self.with_member(id, index, |world| {
@@ -137,6 +144,13 @@ impl World {
         self.forget_run(uid);
         let Some(pod) = self.pods.get(uid) else { return };
         let member = pod.member.clone().and_then(|member| self.find_member(&member));
+        if let Some((id, index)) = member.filter(|member| self.is_target_pod(*member, uid)) {
+            self.with_member(id, index, |world| {
+                world.put_pod(uid, None);
+                drop(world.end_move((id, index), true, now));
+            });
+            return;
+        }
         let current = member.filter(|(id, index)| {
             self.workload(*id)
                 .and_then(|workload| workload.members.get(*index as usize))
@@ -147,6 +161,7 @@ impl World {
             Some((id, index)) => self.with_member(id, index, |world| {
                 world.put_pod(uid, None);
                 world.member_lost(id, index, Loss::Vanished, now);
+                world.source_left((id, index), now);
             }),
         }
         if let Some((id, _)) = member {
@@ -201,6 +216,9 @@ impl World {
 
     fn load_pod(&mut self, uid: &Arc<str>, pod: &Pod, add: bool) {
         let Some(node) = pod.node.filter(|_| pod.loads()) else { return };
+        if let Some(tried_at) = self.drains.get_mut(&node) {
+            *tried_at = None;
+        }
         let ours = if add { self.is_counted(pod, node) } else { pod.counted };
         if let Some(pod) = self.pods.get_mut(uid) {
             pod.counted = ours;
@@ -303,6 +321,7 @@ impl World {
             PodPhase::Refused { .. } if !given_up => self.member_lost(id, index, Loss::Refused, now),
             _ => self.member_lost(id, index, Loss::Vanished, now),
         }
+        self.source_left((id, index), now);
         self.attend(id);
     }
 
@@ -357,14 +376,22 @@ impl World {
         let Some(member) = workload.members.get_mut(index as usize) else { return };
         let node = member.pod.as_ref().and_then(|uid| self.pods.get(uid)).and_then(|pod| pod.node);
         let setbacks = member.setbacks;
-        let slot = if stopping || (loss == Loss::Vanished && setbacks == 0) {
+        // It was asked to leave, and has another place.
+        let planned = member
+            .moving
+            .as_ref()
+            .is_some_and(|one| one.stage == Stage::Leaving && one.how == How::BreakBeforeMake);
+        let slot = if planned && !stopping {
+            // Charged on, since its place is kept.
+            Slot::Backoff(now)
+        } else if stopping || (loss == Loss::Vanished && setbacks == 0) {
             Slot::Unplaced
         } else {
             let doublings = if loss == Loss::Vanished { setbacks - 1 } else { setbacks };
             Slot::Backoff(now + first.doubled(doublings, most))
         };
         next_attempt(member, slot);
-        if !stopping {
+        if !stopping && !planned {
             member.setbacks = setbacks.saturating_add(1);
         }
         if loss == Loss::Refused {
@@ -382,7 +409,12 @@ impl World {
         let current = self.workload(id)?.members.get(index as usize)?.pod.as_ref() == Some(uid);
         let node = pod.node;
         let lost = Pod { lost: true, ..pod };
-        if current {
+        if self.is_target_pod((id, index), uid) {
+            self.with_member(id, index, |world| {
+                world.put_pod(uid, Some(lost));
+                drop(world.end_move((id, index), true, now));
+            });
+        } else if current {
             self.with_member(id, index, |world| {
                 world.put_pod(uid, Some(lost));
                 world.member_lost(id, index, Loss::Vanished, now);
@@ -393,6 +425,7 @@ impl World {
                     member.slot = Slot::Unplaced;
                     member.shun(node);
                 }
+                world.source_left((id, index), now);
             });
         } else {
             self.put_pod(uid, Some(lost));
@@ -403,6 +436,15 @@ impl World {
     /// A create was answered: the pod's UID is known before the pod is seen.
     pub(crate) fn member_created(&mut self, member: &MemberRef, pod: &Arc<str>) {
         let Some((id, index)) = self.find_member(member) else { return };
+        if self.is_target((id, index), member) {
+            self.with_member(id, index, |world| {
+                let slot = world.member_mut((id, index));
+                let Some(one) = slot.and_then(|slot| slot.moving.as_deref_mut()) else { return };
+                one.pod = Some(Arc::clone(pod));
+            });
+            self.attend(id);
+            return;
+        }
         if let Some(slot) =
             self.workload_mut(id).and_then(|workload| workload.members.get_mut(index as usize))
             && slot.attempt == member.attempt
@@ -412,9 +454,21 @@ impl World {
         }
     }
 
+    /// A target was not created, or is not there: its move is over, and the source stays.
+    fn target_failed(&mut self, id: WorkloadId, index: u32, now: Time) {
+        self.with_member(id, index, |world| drop(world.end_move((id, index), true, now)));
+    }
+
     /// The API server has no pod of a member that was assumed or created.
     pub(crate) fn member_vanished(&mut self, member: &MemberRef, now: Time) {
         let Some((id, index)) = self.find_member(member) else { return };
+        if self.is_target((id, index), member) {
+            // One that was seen since then will be seen to go.
+            if self.member((id, index)).is_some_and(|slot| self.reserves(slot).is_some()) {
+                self.target_failed(id, index, now);
+            }
+            return;
+        }
         let assumed = self
             .workload(id)
             .and_then(|workload| workload.members.get(index as usize))
@@ -433,6 +487,10 @@ impl World {
         now: Time,
     ) {
         let Some((id, index)) = self.find_member(member) else { return };
+        if self.is_target((id, index), member) {
+            self.target_failed(id, index, now);
+            return;
+        }
         let assumed = self
             .workload(id)
             .and_then(|workload| workload.members.get(index as usize))
@@ -462,7 +520,7 @@ impl World {
 
 /// Makes a member ready for another pod.
 pub(crate) fn next_attempt(member: &mut Member, slot: Slot) {
-    member.attempt = member.attempt.saturating_add(1);
+    member.attempt = member.next_attempt();
     member.slot = slot;
     member.pod = None;
     member.charge = None;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::amount::{Amount, Limit};
+use super::balance::Balance;
 use super::ids::{NodeSetId, PoolId, WorkloadId};
 use super::queue::{Queue, Rank};
 use super::report::Overcommitted;
@@ -136,6 +137,8 @@ pub struct Pool {
     pub trend: Trend,
     /// Most that one workload may ask for.
     pub max_per_workload: Amounts,
+    /// How evening out its nodes goes.
+    pub balance: Balance,
 }
 
 impl Pool {
@@ -173,6 +176,7 @@ impl Pool {
             promised: None,
             trend: Trend::default(),
             max_per_workload: Amounts::new(),
+            balance: Balance::default(),
         }
     }
 

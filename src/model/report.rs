@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::amount::{Amount, Limit};
+use super::balance::Recommendation;
 use super::indexes::IndexSet;
+use super::moves::{How, Stay, Why};
 use super::refusal::Refusal;
 use super::resources::{Amounts, ResourceId};
 use super::spec::{FinishReason, StopReason};
@@ -80,8 +82,12 @@ pub struct PoolReport {
     pub overcommitted: Vec<Overcommitted>,
     /// Other root pools whose selectors also match nodes: name, number of nodes, and whether they have them.
     pub overlapping: Vec<(Arc<str>, u32, bool)>,
-    /// Whether children, workloads or members still use it.
+    /// Whether children, workloads or members still use it, or nodes bear its taint.
     pub in_use: bool,
+    /// Its nodes that are drained; none if there are none.
+    pub drain: Option<DrainReport>,
+    /// Moves that would even out its nodes.
+    pub recommendations: Vec<Recommendation>,
 }
 
 /// Where a workload is.
@@ -153,6 +159,40 @@ pub struct MemberReport {
     pub pod: Option<Arc<str>>,
     /// What it does.
     pub state: MemberState,
+    /// Where it moves to, if it does.
+    pub moves: Option<MoveReport>,
+    /// Why it stays, if its node is drained.
+    pub stays: Option<Stay>,
+}
+
+/// A move as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MoveReport {
+    /// Name of the node that it goes to.
+    pub to: Arc<str>,
+    /// Attempt of the pod there.
+    pub attempt: u32,
+    /// The pod's UID, once known.
+    pub pod: Option<Arc<str>>,
+    /// How it goes.
+    pub how: How,
+    /// Why.
+    pub why: Why,
+    /// When it began.
+    pub since: Time,
+    /// It was given up, and the pod there is to go.
+    pub given_up: bool,
+}
+
+/// Nodes that are drained, of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrainReport {
+    /// How many.
+    pub nodes: u32,
+    /// Members that are still on them.
+    pub members: u32,
+    /// Of these, those that find no place elsewhere or may not move.
+    pub staying: u32,
 }
 
 /// A workload as it stands.

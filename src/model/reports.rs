@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::amount::{Amount, Limit};
-use super::ids::{PoolId, WorkloadId};
+use super::ids::{NodeId, PoolId, WorkloadId};
+use super::moves::{MemberId, Stay};
 use super::pools::Pool;
 use super::refusal::Refusal;
-use super::report::{MemberReport, MemberState, PoolReport, PoolResource, WorkloadPhase, WorkloadReport};
+use super::report::{
+    DrainReport, MemberReport, MemberState, MoveReport, PoolReport, PoolResource, WorkloadPhase,
+    WorkloadReport,
+};
 use super::resources::{Amounts, ResourceId};
 use super::time::Time;
 use super::workloads::{Member, Phase, Slot, Workload};
@@ -50,13 +54,15 @@ impl World {
             overcommitted: pool.overcommitted.clone(),
             overlapping: self.overlaps(id),
             in_use: self.pool_in_use(name),
+            drain: self.drain_report(pool),
+            recommendations: pool.balance.recommendations.clone(),
         })
     }
 
-    /// Whether a pool has children, or workloads in its subtree that hold quota.
+    /// Whether a pool has children, workloads in its subtree that hold quota, or nodes that bear its taint.
     pub fn pool_in_use(&self, name: &str) -> bool {
         let pool = self.pool_ids.get(name).and_then(|id| self.pool(*id));
-        pool.is_some_and(|pool| !pool.children.is_empty() || pool.all.running > 0)
+        pool.is_some_and(|pool| !pool.children.is_empty() || pool.all.running > 0 || self.holds_taints(pool))
     }
 
     fn count(&self, id: PoolId) -> Counts {
@@ -236,7 +242,7 @@ impl World {
             desired: workload.size(),
             charged,
             has_disks: !workload.disks.bytes.is_empty(),
-            members: self.member_reports(workload),
+            members: self.member_reports(id, workload),
             member_refusal: (has_unplaced && workload.refusal != Refusal::NotTried)
                 .then(|| workload.refusal.clone()),
             succeeded: workload.succeeded.clone(),
@@ -262,7 +268,7 @@ impl World {
         pool.is_some_and(|pool| pool.promised.is_some_and(|(head, _)| head == id) && pool.due.is_none())
     }
 
-    fn member_reports(&self, workload: &Workload) -> Vec<MemberReport> {
+    fn member_reports(&self, id: WorkloadId, workload: &Workload) -> Vec<MemberReport> {
         (0_u32..)
             .zip(&workload.members)
             .map(|(index, member)| MemberReport {
@@ -270,9 +276,53 @@ impl World {
                 attempt: member.attempt,
                 node: self.node_of(member),
                 pod: member.pod.clone(),
-                state: state_of(member),
+                state: self.state_of(member),
+                moves: self.move_report(member),
+                stays: self.stay_of((id, index), member),
             })
             .collect()
+    }
+
+    fn state_of(&self, member: &Member) -> MemberState {
+        let goes_on = member.moving.as_deref().filter(|one| one.goes_on());
+        match member.slot {
+            // Of a pair one that runs is enough.
+            Slot::Live if goes_on.is_some_and(|one| self.target_is_ready(one)) => MemberState::Running,
+            _ => state_of(member),
+        }
+    }
+
+    fn move_report(&self, member: &Member) -> Option<MoveReport> {
+        let one = member.moving.as_deref()?;
+        let to = Arc::clone(&self.node(one.to)?.name);
+        let super::moves::Move { how, why, attempt, since, .. } = *one;
+        Some(MoveReport { to, attempt, pod: one.pod.clone(), how, why, since, given_up: !one.goes_on() })
+    }
+
+    fn stay_of(&self, id: MemberId, member: &Member) -> Option<Stay> {
+        let (node, stay) = self.staying.get(&id)?;
+        (self.node_of_member(member) == Some(*node)).then(|| stay.clone())
+    }
+
+    /// The nodes of a pool that are drained, and what is still on them.
+    fn drain_report(&self, pool: &Pool) -> Option<DrainReport> {
+        let drained = || {
+            let of_pool = |node: &&NodeId| {
+                self.node(**node).is_some_and(|node| pool.nodes.is_some_and(|set| node.sets.contains(&set)))
+            };
+            self.drains.keys().filter(of_pool)
+        };
+        drained().next()?;
+        let mut report = DrainReport::default();
+        for node in drained() {
+            let pods = self.node(*node).into_iter().flat_map(|node| &node.pods);
+            let members = pods.filter_map(|uid| self.find_member(self.pods.get(uid)?.member.as_ref()?));
+            report.nodes += 1;
+            report.members += u32::try_from(members.count()).unwrap_or(u32::MAX);
+            let stays = self.staying.values().filter(|(on, _)| on == node).count();
+            report.staying += u32::try_from(stays).unwrap_or(u32::MAX);
+        }
+        Some(report)
     }
 
     fn node_of(&self, member: &Member) -> Option<Arc<str>> {

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::amount::{Amount, Limit};
+pub use super::balance::Rebalancing;
+pub use super::dedicated::PoolKind;
 use super::indexes::IndexSet;
+pub use super::moves::Migration;
 use super::selector::{LabelSelector, Labels, NodeTerm, Requirement, Taint, Toleration};
 use super::terms::{Neighbour, PodTerms};
 use super::time::{Span, Time};
@@ -259,6 +262,10 @@ pub struct PoolSpec {
     pub stop: StopPolicy,
     /// How long finished workloads stay where they say nothing of it.
     pub ttl_after_finished: Option<Span>,
+    /// Whether others may run on its nodes.
+    pub kind: PoolKind,
+    /// How its nodes are evened out; none: they are not.
+    pub rebalancing: Option<Rebalancing>,
     /// Set when the object could not be read: what and where; the pool is then stalled.
     pub problem: Option<Arc<str>>,
 }
@@ -297,6 +304,8 @@ impl Default for PoolSpec {
             runtimes: Runtime::ALL.into(),
             stop: StopPolicy::default(),
             ttl_after_finished: None,
+            kind: PoolKind::default(),
+            rebalancing: None,
             problem: None,
         }
     }
@@ -313,6 +322,10 @@ pub struct NodeSpec {
     pub taints: Vec<Taint>,
     /// `spec.unschedulable`: cordoned.
     pub unschedulable: bool,
+    /// It shall give its members away, if it is cordoned.
+    pub drain: bool,
+    /// The dedicated pool whose taint Weir has put on it.
+    pub tainted_for: Option<Arc<str>>,
     /// Not ready since then; none while it is ready.
     pub not_ready_since: Option<Time>,
     /// `status.allocatable`.
@@ -497,6 +510,10 @@ pub struct WorkloadSpec {
     pub runtime: Runtime,
     /// `KubeVirt` was not asked yet whether it takes the template; nothing is admitted before.
     pub unchecked: bool,
+    /// Whether its members may be moved to other nodes.
+    pub migration: Migration,
+    /// Its members use claims, which two pods on two nodes may not share.
+    pub claims: bool,
     /// What each member asks for, or what is wrong with the template (fields and what to write).
     pub shape: Result<Arc<ShapeSpec>, Arc<str>>,
     /// What its status said when it was read.
@@ -532,6 +549,8 @@ impl Default for WorkloadSpec {
             labels: Arc::default(),
             runtime: Runtime::default(),
             unchecked: false,
+            migration: Migration::default(),
+            claims: false,
             shape: Ok(Arc::default()),
             record: WorkloadRecord::default(),
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::amount::Amount;
 use super::ids::{NodeId, PeerId, PoolId, ShapeId};
 use super::indexes::IndexSet;
+use super::moves::Move;
 use super::queue::{Class, Rank};
 use super::refusal::Refusal;
 use super::resources::Amounts;
@@ -46,6 +47,10 @@ pub struct Member {
     pub slot: Slot,
     /// Attempt, from 0.
     pub attempt: u32,
+    /// Highest attempt of a target of its moves.
+    pub used: u32,
+    /// Its move, while there is one.
+    pub moving: Option<Box<Move>>,
     /// UID of its pod, once known.
     pub pod: Option<Arc<str>>,
     /// What its pool is charged, where that differs from the shape (the pod as it was created).
@@ -80,11 +85,23 @@ impl Member {
         }
     }
 
+    /// The attempt after all that were made.
+    pub fn next_attempt(&self) -> u32 {
+        self.attempt.max(self.used).saturating_add(1)
+    }
+
+    /// Whether it needs a place. One whose move is not over gets its place by that, or afterwards.
+    pub fn wants_place(&self) -> bool {
+        self.slot == Slot::Unplaced && self.moving.is_none()
+    }
+
     /// One that needs a place.
     pub fn unplaced(attempt: u32) -> Self {
         Self {
             slot: Slot::Unplaced,
             attempt,
+            used: 0,
+            moving: None,
             pod: None,
             charge: None,
             setbacks: 0,
@@ -233,7 +250,9 @@ impl Workload {
 
     /// Whether any member lives, is about to, or waits to start again.
     pub fn has_live_members(&self) -> bool {
-        self.members.iter().any(|member| matches!(member.slot, Slot::Live | Slot::Assumed(_)))
+        self.members
+            .iter()
+            .any(|member| matches!(member.slot, Slot::Live | Slot::Assumed(_)) || member.moving.is_some())
     }
 
     /// The size that it has, or would like to have.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::amount::Amount;
 use super::ids::{NodeId, PeerId, PoolId, Slab, WorkloadId};
+use super::moves::{MemberId, Rest, Stage, Stay};
 use super::nodes::{Node, NodeSet};
 use super::peers::{Moved, Part, Peers};
 use super::pods::Pod;
@@ -34,6 +35,10 @@ pub struct Tuning {
     pub unbound_after: Span,
     /// A member that was well for that long starts counting anew.
     pub forgiven_after: Span,
+    /// A member that moves is ready on its new node after that long, or stays where it is.
+    pub moved_within: Span,
+    /// So many members move away at once from a node that is drained.
+    pub drained_at_once: usize,
 }
 
 impl Default for Tuning {
@@ -46,6 +51,8 @@ impl Default for Tuning {
             backoff_at_most: Span::minutes(5),
             unbound_after: Span::seconds(60),
             forgiven_after: Span::minutes(10),
+            moved_within: Span::minutes(5),
+            drained_at_once: 10,
         }
     }
 }
@@ -57,6 +64,8 @@ pub struct Changed {
     pub pools: BTreeSet<Arc<str>>,
     /// UIDs of workloads.
     pub workloads: BTreeSet<Arc<str>>,
+    /// Names of nodes whose taint is not what it shall be.
+    pub nodes: BTreeSet<Arc<str>>,
 }
 
 /// Everything that is decided on.
@@ -75,6 +84,8 @@ pub struct World {
     pub(crate) sets: Vec<NodeSet>,
     pub(crate) not_ready: BTreeSet<NodeId>,
     pub(crate) detained: BTreeSet<NodeId>,
+    /// By pool, how many nodes bear its taint.
+    pub(crate) tainted: BTreeMap<Arc<str>, u32>,
     pub(crate) shapes: Shapes,
     pub(crate) workloads: Slab<Workload>,
     pub(crate) workload_ids: BTreeMap<Arc<str>, WorkloadId>,
@@ -104,7 +115,17 @@ pub struct World {
     pub(crate) nominees: BTreeSet<WorkloadId>,
     pub(crate) dynamic: BTreeSet<WorkloadId>,
     pub(crate) timers: BTreeSet<(Time, WorkloadId)>,
+    /// Members that move.
+    pub(crate) moving: BTreeSet<MemberId>,
+    /// Members that moved, or tried to.
+    pub(crate) rests: BTreeMap<MemberId, Rest>,
+    /// Members that stay on nodes that are drained: the node, and why.
+    pub(crate) staying: BTreeMap<MemberId, (NodeId, Stay)>,
+    /// Nodes that are drained, and the growth at which that was last tried.
+    pub(crate) drains: BTreeMap<NodeId, Option<u64>>,
     pub(crate) growth: u64,
+    /// Counts changes to nodes.
+    pub(crate) shifts: u64,
     pub(crate) regrant: bool,
     /// Nodes that changed since the last decision began.
     pub(crate) journal: Vec<NodeId>,
@@ -119,12 +140,19 @@ pub struct World {
 pub(crate) struct Effect {
     pool: Option<PoolId>,
     charge: Amounts,
+    /// Its charge is about to be given back.
     leaving: bool,
+    /// Its load on its node is.
+    vacating: bool,
     assumed: Option<NodeId>,
     live: Option<NodeId>,
     peer: Option<PeerId>,
     load: Amounts,
     ports: Vec<HostPort>,
+    /// The target of its move, where no pod shows it yet.
+    target: Option<NodeId>,
+    target_load: Amounts,
+    target_ports: Vec<HostPort>,
 }
 
 impl World {
@@ -213,6 +241,7 @@ impl World {
     pub(crate) fn change_node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
         let Some(node) = self.nodes.get_mut(id.0) else { return };
         change(node);
+        self.shifts += 1;
         self.journal.push(id);
         let after = node.contribution();
         if after == node.contributed {
@@ -263,27 +292,30 @@ impl World {
     fn effect(&self, id: WorkloadId, index: u32) -> Effect {
         let Some(workload) = self.workload(id) else { return Effect::default() };
         let Some(member) = workload.members.get(index as usize) else { return Effect::default() };
+        let mut effect = Effect::default();
+        if let Some(reserved) = self.reserves(member) {
+            effect.target = Some(reserved.to);
+            effect.target_load = self.loads(workload);
+            effect.target_ports = self.host_ports(workload);
+        }
         if !member.slot.charged() {
-            return Effect::default();
+            return effect;
         }
         let requests = self.requests(workload);
         let told = matches!(workload.phase, Phase::Stopping { .. }) || workload.sheds(index);
-        let mut effect = Effect {
-            pool: workload.pool,
-            charge: Self::charge_of(workload, index, member, &requests).into_owned(),
-            leaving: (member.terminating || (told && !workload.stubborn))
-                && !matches!(member.slot, Slot::Backoff(_)),
-            ..Effect::default()
-        };
+        let leaves =
+            (member.terminating || (told && !workload.stubborn)) && !matches!(member.slot, Slot::Backoff(_));
+        let moves_on = member.moving.as_ref().filter(|one| one.goes_on());
+        effect.pool = workload.pool;
+        effect.charge = Self::charge_of(workload, index, member, &requests).into_owned();
+        // The charge of one that moves goes on with its target.
+        effect.leaving = leaves && moves_on.is_none();
+        effect.vacating = leaves || moves_on.is_some_and(|one| one.stage == Stage::Leaving);
         match member.slot {
             Slot::Assumed(node) => {
                 effect.assumed = Some(node);
                 effect.load = self.loads(workload);
-                effect.ports = workload
-                    .shape
-                    .and_then(|shape| self.shapes.get(shape))
-                    .map(|shape| shape.spec.host_ports.clone())
-                    .unwrap_or_default();
+                effect.ports = self.host_ports(workload);
             }
             Slot::Live => {
                 if let Some(pod) = member.pod.as_ref().and_then(|uid| self.pods.get(uid)) {
@@ -319,40 +351,49 @@ impl World {
             });
         }
         self.shift_as_peer(id, effect, add);
-        if let Some(node) = effect.assumed {
-            let ours = self.counts_as_member(node, effect.pool);
+        let placed = [
+            effect.assumed.map(|node| (node, &effect.load, &effect.ports, effect.vacating)),
+            effect.target.map(|node| (node, &effect.target_load, &effect.target_ports, false)),
+        ];
+        for (node, load, ports, leaving) in placed.into_iter().flatten() {
+            let ours = self.counts_as_member(node, self.workload(id).and_then(|workload| workload.pool));
             self.change_node(node, |node| {
-                count(&mut node.load, &effect.load);
+                count(&mut node.load, load);
                 if ours {
-                    count(&mut node.member_load, &effect.load);
+                    count(&mut node.member_load, load);
                 }
-                if effect.leaving {
-                    count(&mut node.leaving, &effect.load);
+                if leaving {
+                    count(&mut node.leaving, load);
                 }
                 if add {
                     node.assumed.insert((id, index));
-                    node.ports.extend(effect.ports.iter().cloned());
+                    node.ports.extend(ports.iter().cloned());
                 } else {
                     node.assumed.remove(&(id, index));
-                    remove_ports(&mut node.ports, &effect.ports);
+                    remove_ports(&mut node.ports, ports);
                 }
             });
         }
-        if let Some(node) = effect.live.filter(|_| effect.leaving) {
+        if let Some(node) = effect.live.filter(|_| effect.vacating) {
             self.change_node(node, |node| count(&mut node.leaving, &effect.load));
         }
     }
 
     /// A member that is about to start is counted as its pod will be; one that leaves is counted as leaving.
     fn shift_as_peer(&mut self, id: WorkloadId, effect: &Effect, add: bool) {
+        if let Some(node) = effect.target
+            && let Some(peer) = self.peer_of(id)
+        {
+            self.shift_peer(peer, node, Part::All, add);
+        }
         if let Some(node) = effect.assumed
             && let Some(peer) = self.peer_of(id)
         {
             self.shift_peer(peer, node, Part::All, add);
-            if effect.leaving {
+            if effect.vacating {
                 self.shift_peer(peer, node, Part::Leaving, add);
             }
-        } else if let (Some(node), Some(peer)) = (effect.live.filter(|_| effect.leaving), effect.peer) {
+        } else if let (Some(node), Some(peer)) = (effect.live.filter(|_| effect.vacating), effect.peer) {
             self.shift_peer(peer, node, Part::Leaving, add);
         }
     }
@@ -413,7 +454,8 @@ impl World {
         let after = self.effect(id, index);
         self.shift(id, index, &after, true);
         let gave = (before.pool.is_some() && after.pool.is_none())
-            || (before.assumed.is_some() && after.assumed.is_none() && after.live.is_none());
+            || (before.assumed.is_some() && after.assumed.is_none() && after.live.is_none())
+            || (before.target.is_some() && !self.moving.contains(&(id, index)));
         if gave {
             self.grow();
         }

@@ -11,9 +11,9 @@ use super::kubevirt::{Check, KubeVirt, overcommit};
 use super::machine::Overcommit;
 use super::template::{Owner, Template, Templates};
 use super::volume::Volumes;
-use super::{Notes, arc, names, patch, pod, pool, workload};
+use super::{Notes, arc, names, node, patch, pod, pool, workload};
 use crate::api::pool::{ResourcePool, ResourcePoolStatus};
-use crate::api::pruned::{PersistentVolume, PersistentVolumeClaim, Pod, Poison, PriorityClass};
+use crate::api::pruned::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Poison, PriorityClass, Taint};
 use crate::api::workload::{PooledWorkload, PooledWorkloadStatus};
 use crate::model::delta::Delta;
 use crate::model::spec::{MemberRef, PoolSpec, WorkloadSpec};
@@ -64,11 +64,23 @@ pub struct Pool {
     pub(super) overcommit: Overcommit,
 }
 
+/// What is kept of a node.
+#[derive(Clone, Debug)]
+pub struct KnownNode {
+    /// `metadata.resourceVersion`, as last read.
+    pub resource_version: Arc<str>,
+    /// `spec.taints`, all of them.
+    pub taints: Vec<Taint>,
+    /// For which pool Weir has tainted it, by its annotation.
+    pub tainted_for: Option<Arc<str>>,
+}
+
 /// What is known of objects beside the world.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     pub(super) workloads: BTreeMap<Arc<str>, Workload>,
     pub(super) pools: BTreeMap<Arc<str>, Pool>,
+    nodes: BTreeMap<Arc<str>, KnownNode>,
     /// Value and whether it is the default, by name.
     classes: BTreeMap<Arc<str>, (i32, bool)>,
     templates: Templates,
@@ -171,6 +183,7 @@ impl Catalog {
         let mut spec = workload::workload(object, self.priority(priority, class.as_ref()), shape);
         spec.unchecked = check == Check::Wanted;
         spec.labels = Arc::clone(&template.model_labels);
+        spec.claims = template.claims;
         let before = self.workloads.remove(&uid);
         let is_new = before.is_none();
         let (resource_version, status) = match before {
@@ -393,6 +406,31 @@ impl Catalog {
     /// A volume is gone.
     pub fn volume_gone(&mut self, name: &str) -> Vec<Delta> {
         self.volumes.volume_gone(name)
+    }
+
+    /// The node of that name.
+    pub fn get_node(&self, name: &str) -> Option<&KnownNode> {
+        self.nodes.get(name)
+    }
+
+    /// A node was seen.
+    pub fn node(&mut self, seen: &Node) -> Delta {
+        let delta = node::node(seen, &mut self.notes);
+        if let Delta::Node(spec) = &delta {
+            let known = KnownNode {
+                resource_version: arc(seen.metadata.resource_version.as_ref()),
+                taints: seen.spec.taints.clone(),
+                tainted_for: spec.tainted_for.clone(),
+            };
+            self.nodes.insert(Arc::clone(&spec.name), known);
+        }
+        delta
+    }
+
+    /// A node is gone.
+    pub fn node_gone(&mut self, name: &str) -> Delta {
+        self.nodes.remove(name);
+        Delta::NodeGone(name.into())
     }
 
     /// A pod was seen; nothing comes of one that is on no node and nobody's member.

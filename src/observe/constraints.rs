@@ -124,6 +124,13 @@ pub fn needs_default_scheduler(spec: &core::PodSpec) -> bool {
     claims.next().is_some() || spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty())
 }
 
+/// Whether all pods of a template use the same claims, of storage or devices: two pods on two nodes may not be able
+/// to. Claims that are made for each pod are no matter.
+pub fn shares_claims(spec: &core::PodSpec) -> bool {
+    spec.volumes.iter().flatten().any(|volume| volume.persistent_volume_claim.is_some())
+        || spec.resource_claims.iter().flatten().any(|claim| claim.resource_claim_name.is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use super::amounts::Exact;
 use super::{Notes, arc, selectors, time};
+use crate::api::labels;
 use crate::api::pruned::{Condition, Node};
 use crate::model::delta::Delta;
 use crate::model::selector::Taint;
@@ -37,7 +38,10 @@ pub fn node(node: &Node, notes: &mut Notes) -> Delta {
         let value = taint.value.as_deref().unwrap_or_default().into();
         taints.push(Taint { key: taint.key.as_str().into(), value, effect });
     }
+    let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).map(String::as_str);
     Delta::Node(Box::new(NodeSpec {
+        drain: annotation(labels::DRAIN) == Some("true"),
+        tainted_for: annotation(labels::TAINTED_FOR).map(Into::into),
         labels: selectors::labels(metadata),
         taints,
         // A node that is being deleted takes nothing new.
@@ -46,11 +50,6 @@ pub fn node(node: &Node, notes: &mut Notes) -> Delta {
         allocatable: Exact::read(&node.status.allocatable, &of_what, notes).offered(),
         name,
     }))
-}
-
-/// A node that is gone.
-pub fn node_gone(node: &Node) -> Delta {
-    Delta::NodeGone(arc(node.metadata.name.as_ref()))
 }
 
 #[cfg(test)]
@@ -72,7 +71,8 @@ mod tests {
     fn a_ready_node_offers_what_is_allocatable() {
         let (spec, notes) = seen(json!({
             "metadata": {"name": "n1", "labels": {"zone": "a"}, "creationTimestamp": "1970-01-01T00:00:05Z",
-                         "managedFields": [{"manager": "kubelet"}], "annotations": {"a": "b"}},
+                         "managedFields": [{"manager": "kubelet"}],
+                         "annotations": {"a": "b", "weir.dev/drain": "true", "weir.dev/tainted-for": "company"}},
             "spec": {"podCIDR": "10.0.0.0/24", "taints": [
                 {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"},
                 {"key": "node.kubernetes.io/memory-pressure", "effect": "NoSchedule"},
@@ -84,7 +84,8 @@ mod tests {
         }));
         assert_eq!(spec.name.as_ref(), "n1");
         assert_eq!(spec.labels.get("zone").map(AsRef::as_ref), Some("a"));
-        assert!(spec.unschedulable);
+        assert!(spec.unschedulable && spec.drain);
+        assert_eq!(spec.tainted_for.as_deref(), Some("company"));
         assert_eq!(spec.not_ready_since, None);
         let taints: Vec<&str> = spec.taints.iter().map(|taint| taint.key.as_ref()).collect();
         assert_eq!(taints, ["node.kubernetes.io/memory-pressure", "gpu"]);

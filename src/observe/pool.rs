@@ -6,6 +6,7 @@ use super::selectors::label_selector;
 use super::{arc, time};
 use crate::api::ResourcePool;
 use crate::api::alerts::PoolAlerts;
+use crate::api::nodes;
 use crate::api::pool::{self, PoolLimits, PriorityRange};
 use crate::api::pruned::Poison;
 use crate::api::quantity;
@@ -13,8 +14,8 @@ use crate::api::runtime;
 use crate::model::amount::{Amount, Limit};
 use crate::model::selector::LabelSelector;
 use crate::model::spec::{
-    Aging, Alerts, Entitlement, Policy, PoolSpec, Queueing, Rate, Reclaim, Runtime, StopPolicy, Strategy,
-    WithinPool,
+    Aging, Alerts, Entitlement, Policy, PoolKind, PoolSpec, Queueing, Rate, Rebalancing, Reclaim, Runtime,
+    StopPolicy, Strategy, WithinPool,
 };
 use crate::model::time::Span;
 
@@ -46,6 +47,7 @@ fn read(object: &ResourcePool) -> PoolSpec {
     let pool::ResourcePoolSpec {
         parent,
         nodes,
+        kind,
         resources,
         weight,
         priority,
@@ -57,6 +59,7 @@ fn read(object: &ResourcePool) -> PoolSpec {
         virtual_machines: _,
         access: pool::PoolAccess { namespaces, priority: PriorityRange { min, max }, runtimes },
         alerts,
+        rebalancing,
         stop_policy,
         ttl_after_finished,
     } = spec;
@@ -132,6 +135,11 @@ fn read(object: &ResourcePool) -> PoolSpec {
             pool::StopPolicy::HoldAndDrain => StopPolicy::HoldAndDrain,
         },
         ttl_after_finished: ttl_after_finished.map(span),
+        kind: match kind {
+            nodes::PoolType::Dedicated if parent.is_none() => PoolKind::Dedicated,
+            nodes::PoolType::Shared | nodes::PoolType::Dedicated => PoolKind::Shared,
+        },
+        rebalancing: rebalancing.as_ref().and_then(balance),
         problem: problem.0.map(Arc::from),
         ..empty(&object.metadata)
     }
@@ -162,6 +170,23 @@ fn alerts_of(alerts: &PoolAlerts) -> Alerts {
         pending_for: pending_for.map(span),
         exhaustion_within: exhaustion_within.map(span),
     }
+}
+
+/// How a pool evens out its nodes, if it does.
+fn balance(of: &nodes::PoolRebalancing) -> Option<Rebalancing> {
+    let nodes::PoolRebalancing { mode, threshold, max_concurrent, cooldown } = of;
+    let automatic = match mode {
+        nodes::RebalancingMode::Off => return None,
+        nodes::RebalancingMode::Recommend => false,
+        nodes::RebalancingMode::Automatic => true,
+    };
+    let or = |given: &Option<i32>, usual: i32| at_least_nothing(given.unwrap_or(usual)).clamp(1, 100);
+    Some(Rebalancing {
+        automatic,
+        threshold: or(threshold, nodes::DEFAULT_THRESHOLD),
+        most: or(max_concurrent, nodes::DEFAULT_MAX_CONCURRENT),
+        cooldown: cooldown.map_or(Span::seconds(nodes::DEFAULT_COOLDOWN_SECONDS), span),
+    })
 }
 
 fn span(duration: crate::api::Duration) -> Span {

@@ -36,6 +36,8 @@ pub struct Template {
     /// The shape of each pod, or what is wrong with the template; without what hangs on whose pods they are, and of
     /// a machine without what hangs on its pool.
     shape: Result<Arc<ShapeSpec>, Arc<str>>,
+    /// Its pods use claims, which two pods on two nodes may not be able to share.
+    pub claims: bool,
     /// What a machine says, if it is one and sound.
     pub machine: Option<Box<Machine>>,
     /// The checked spec; empty if something is wrong with it.
@@ -96,6 +98,7 @@ impl Template {
                 annotations: BTreeMap::new(),
                 model_labels: Arc::default(),
                 personal: false,
+                claims: false,
                 shape: Err("spec.template: write exactly one of pod and virtualMachine".into()),
                 machine: None,
                 spec: "".into(),
@@ -113,7 +116,16 @@ impl Template {
         };
         let TemplateMetadata { labels, annotations } = metadata;
         let model_labels = model_labels(&labels);
-        Self { labels, annotations, model_labels, personal: false, shape, machine, spec: spec.into() }
+        Self {
+            labels,
+            annotations,
+            model_labels,
+            personal: false,
+            shape,
+            claims: false,
+            machine,
+            spec: spec.into(),
+        }
     }
 
     fn check_pod(template: &PodTemplate, completion: Completion) -> Self {
@@ -132,15 +144,15 @@ impl Template {
             shape
                 .requests
                 .extend(more.iter().map(|(name, units)| (Arc::from(name.as_str()), Amount::new(*units))));
-            Ok((shape, json, constraints::is_personal(&pod)))
+            Ok((shape, json, constraints::is_personal(&pod), constraints::shares_claims(&pod)))
         });
-        let (shape, spec, personal) = match checked {
-            Ok((shape, json, personal)) => (Ok(Arc::new(shape)), json, personal),
-            Err(problem) => (Err(Arc::from(problem)), String::new(), false),
+        let (shape, spec, personal, claims) = match checked {
+            Ok((shape, json, personal, claims)) => (Ok(Arc::new(shape)), json, personal, claims),
+            Err(problem) => (Err(Arc::from(problem)), String::new(), false, false),
         };
         let TemplateMetadata { labels, annotations } = metadata;
         let model_labels = model_labels(&labels);
-        Self { labels, annotations, model_labels, personal, shape, machine: None, spec: spec.into() }
+        Self { labels, annotations, model_labels, personal, shape, claims, machine: None, spec: spec.into() }
     }
 }
 

@@ -7,10 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{arc, names, pool, time};
 use crate::api::workload::{self, PooledWorkload, PooledWorkloadStatus};
-use crate::api::{Duration, Reason, conditions};
+use crate::api::{Duration, Reason, conditions, nodes};
 use crate::model::indexes::IndexSet;
 use crate::model::spec::{
-    Completion, FinishReason, OnMemberFailure, ShapeSpec, StopReason, WorkloadRecord, WorkloadSpec,
+    Completion, FinishReason, Migration, OnMemberFailure, ShapeSpec, StopReason, WorkloadRecord, WorkloadSpec,
 };
 use crate::model::time::{Span, Time};
 
@@ -42,6 +42,7 @@ pub fn workload(
         preemptible,
         max_duration,
         max_wait,
+        migration,
         placement,
         template,
     } = spec;
@@ -84,6 +85,11 @@ pub fn workload(
         labels: Arc::default(),
         runtime: pool::runtime(template.runtime()),
         unchecked: false,
+        migration: match migration {
+            nodes::Migration::Restart => Migration::Restart,
+            nodes::Migration::Never => Migration::Never,
+        },
+        claims: false,
         shape,
         record: object.status.as_ref().map(record).unwrap_or_default(),
     }

@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::term::{Term, now};
 use crate::apply::Child;
-use crate::decide::decision::Decision;
+use crate::decide::decision::{Decision, Way};
 use crate::model::delta::Delta;
 use crate::model::spec::MemberRef;
 use crate::model::time::Time;
@@ -25,11 +25,15 @@ fn workload_of(decision: &Decision) -> &Arc<str> {
     match decision {
         Decision::Admit { workload, .. }
         | Decision::Place { workload, .. }
+        | Decision::Move { workload, .. }
         | Decision::Stop { workload, .. }
         | Decision::Shrink { workload, .. }
         | Decision::Finish { workload, .. }
         | Decision::Expire { workload } => workload,
-        Decision::Bind { member, .. } | Decision::Drop { member, .. } => &member.workload,
+        Decision::Bind { member, .. }
+        | Decision::Drop { member, .. }
+        | Decision::Leave { member, .. }
+        | Decision::GiveUpMove { member, .. } => &member.workload,
     }
 }
 
@@ -37,6 +41,9 @@ fn word(decision: &Decision) -> &'static str {
     match decision {
         Decision::Admit { .. } => "admit",
         Decision::Place { .. } => "place",
+        Decision::Move { .. } => "move",
+        Decision::Leave { .. } => "leave",
+        Decision::GiveUpMove { .. } => "give_up_move",
         Decision::Stop { .. } => "stop",
         Decision::Shrink { .. } => "shrink",
         Decision::Bind { .. } => "bind",
@@ -50,11 +57,15 @@ fn word(decision: &Decision) -> &'static str {
 /// deltas, ends are written as any status is, and a workload that is to be deleted comes up again by itself.
 fn is_repeated(decision: &Decision) -> bool {
     match decision {
-        Decision::Stop { .. } | Decision::Shrink { .. } | Decision::Bind { .. } | Decision::Drop { .. } => {
-            true
-        }
+        Decision::Stop { .. }
+        | Decision::Shrink { .. }
+        | Decision::Bind { .. }
+        | Decision::Drop { .. }
+        | Decision::Leave { .. }
+        | Decision::GiveUpMove { .. } => true,
         Decision::Admit { .. }
         | Decision::Place { .. }
+        | Decision::Move { .. }
         | Decision::Finish { .. }
         | Decision::Expire { .. } => false,
     }
@@ -150,10 +161,12 @@ impl Term {
 
     /// Places that a decision gave and that nothing will be created at: the world takes them back.
     fn give_up_places(&mut self, decision: &Decision, now: Time) {
-        let (Decision::Admit { workload, placements, .. } | Decision::Place { workload, placements, .. }) =
-            decision
-        else {
-            return;
+        let (workload, placements) = match decision {
+            Decision::Admit { workload, placements, .. } | Decision::Place { workload, placements, .. } => {
+                (workload, placements.as_slice())
+            }
+            Decision::Move { workload, placement, .. } => (workload, std::slice::from_ref(placement)),
+            _ => return,
         };
         for placement in placements {
             let member = MemberRef {
@@ -176,6 +189,16 @@ fn log(term: &Term, decision: &Decision) {
         }
         Decision::Place { placements, .. } => {
             info!(%namespace, %name, members = placements.len(), "places again");
+        }
+        Decision::Move { placement, way, .. } => {
+            let Way { from, to, why } = way;
+            info!(%namespace, %name, index = placement.index, %from, %to, ?why, "moves a member");
+        }
+        Decision::Leave { member, way, ready, .. } => {
+            info!(%namespace, %name, index = member.index, from = %way.from, to = %way.to, ready, "evicts what moves");
+        }
+        Decision::GiveUpMove { member, way, because, .. } => {
+            info!(%namespace, %name, index = member.index, to = %way.to, ?because, "gives a move up");
         }
         Decision::Stop { reason, for_whom, .. } => info!(%namespace, %name, ?reason, ?for_whom, "stops"),
         Decision::Shrink { to, for_whom, .. } => info!(%namespace, %name, to, ?for_whom, "shrinks"),

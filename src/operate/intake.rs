@@ -9,7 +9,7 @@ use crate::api::pruned::{Guarded, Node, PersistentVolume, PersistentVolumeClaim,
 use crate::apply::Answer;
 use crate::model::delta::Delta;
 use crate::model::time::Time;
-use crate::observe::{Notes, namespace, node as nodes};
+use crate::observe::namespace;
 use crate::watch::follow::Change;
 use crate::watch::known::Key;
 use crate::watch::seen::{KINDS, Seen};
@@ -23,7 +23,7 @@ impl Term {
             Seen::Pool(change) => self.pool(change),
             Seen::Workload(change) => self.workload(change),
             Seen::Pod(change) => self.pod(change),
-            Seen::Node(change) => node(change),
+            Seen::Node(change) => self.node(change),
             Seen::Namespace(change) => {
                 one(change, |seen| namespace::namespace(&seen), |key| Delta::NamespaceGone(key.name.into()))
             }
@@ -192,6 +192,14 @@ impl Term {
         self.catalog.size(metadata.namespace.as_deref(), metadata.name.as_deref().unwrap_or_default(), size)
     }
 
+    fn node(&mut self, change: Change<Node>) -> Shown {
+        match change {
+            Change::Applied(seen) => Shown::Deltas(vec![self.catalog.node(&seen)]),
+            Change::Gone(key) => Shown::Deltas(vec![self.catalog.node_gone(&key.name)]),
+            other => rest(other),
+        }
+    }
+
     fn priority_class(&mut self, change: Change<PriorityClass>) -> Shown {
         match change {
             Change::Applied(seen) => Shown::Deltas(self.catalog.priority_class(&seen)),
@@ -232,13 +240,4 @@ fn one<K>(change: Change<K>, seen: impl FnOnce(Box<K>) -> Delta, gone: impl FnOn
 fn unreadable(meta: &ObjectMeta, problem: &str) -> Shown {
     warn!(name = ?meta.name, namespace = ?meta.namespace, %problem, "an object cannot be read and is left as it was");
     Shown::Deltas(Vec::new())
-}
-
-fn node(change: Change<Node>) -> Shown {
-    let mut notes = Notes::new();
-    let shown = one(change, |seen| nodes::node(&seen, &mut notes), |key| Delta::NodeGone(key.name.into()));
-    for note in notes {
-        warn!(%note, "could not be read in full");
-    }
-    shown
 }

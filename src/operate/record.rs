@@ -10,15 +10,15 @@ use std::time::Duration;
 use k8s_openapi::api::events::v1::Event;
 use serde_json::Value;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::term::Term;
 use crate::api::labels::FINALIZER;
 use crate::model::time::Time;
 use crate::observe::catalog::Catalog;
-use crate::plan::StatusWrite;
 use crate::plan::workload_status::Urgency;
 use crate::plan::write::{Script, Write};
+use crate::plan::{StatusWrite, taint};
 
 /// Between two statuses of one pool.
 const POOL_PAUSE: Duration = Duration::from_secs(1);
@@ -35,6 +35,8 @@ const AGAIN: Duration = Duration::from_millis(250);
 const POSITIONS_EVERY: Duration = Duration::from_mins(1);
 const POSITIONS: usize = 20;
 
+/// Begins the names of scripts that are about nodes; UIDs and names of pools have no slash.
+const NODE: &str = "node/";
 /// Workloads whose statuses are looked at in one cycle.
 const AT_ONCE: usize = 256;
 /// Events of changed statuses: one of an object within that long, and so many at once, refilled each second.
@@ -47,6 +49,8 @@ const EVENTS_A_SECOND: f64 = 10.0;
 pub struct Records {
     workloads: BTreeMap<Arc<str>, Instant>,
     pools: BTreeMap<Arc<str>, Instant>,
+    /// Nodes whose taint is to be written.
+    nodes: BTreeMap<Arc<str>, Instant>,
     /// Changed since, where the write may wait.
     waiting_since: HashMap<Arc<str>, Instant>,
     pool_written: HashMap<Arc<str>, Instant>,
@@ -70,7 +74,8 @@ impl Records {
         let positions = self.positions_at.map(|at| at + POSITIONS_EVERY);
         let due = |records: &BTreeMap<Arc<str>, Instant>| records.values().min().copied();
         // What is in flight is looked at again when it is answered.
-        [due(&self.workloads), due(&self.pools), positions, self.trends_at].into_iter().flatten().min()
+        let others = [positions, self.trends_at];
+        [due(&self.workloads), due(&self.pools), due(&self.nodes)].into_iter().chain(others).flatten().min()
     }
 
     /// The workload is gone.
@@ -138,6 +143,8 @@ impl Term {
             self.records.workloads.insert(object.clone(), due);
         } else if self.catalog.get_pool(object).is_some() {
             self.records.pools.insert(object.clone(), due);
+        } else if let Some(node) = object.strip_prefix(NODE) {
+            self.records.nodes.insert(node.into(), due);
         }
     }
 
@@ -178,6 +185,9 @@ impl Term {
             self.records.pools.remove(&name);
             self.record_pool(&name, at, now);
         }
+        for name in due(&self.records.nodes) {
+            self.record_node(&name, at);
+        }
     }
 
     /// Marks what has changed.
@@ -191,6 +201,9 @@ impl Term {
             let due = self.records.pools.entry(name).or_insert(at);
             // It may have been put off for longer, until somebody has waited for too long.
             *due = at.min(*due);
+        }
+        for name in changed.nodes {
+            self.records.nodes.entry(name).or_insert(at);
         }
     }
 
@@ -230,6 +243,22 @@ impl Term {
         self.records.waiting_since.remove(uid);
         self.write_status(uid, write, event, Vec::new(), at);
         None
+    }
+
+    /// Puts the taint of a dedicated pool on a node, or takes it off.
+    fn record_node(&mut self, name: &Arc<str>, at: Instant) {
+        let object: Arc<str> = format!("{NODE}{name}").into();
+        if self.writer.busy(&object) {
+            self.records.nodes.insert(name.clone(), at + Duration::from_millis(20));
+            return;
+        }
+        self.records.nodes.remove(name);
+        let wanted = self.world.wanted_taint(name).zip(self.catalog.get_node(name));
+        let Some(write) = wanted.and_then(|(wanted, known)| taint::write(name, known, &wanted)) else {
+            return;
+        };
+        info!(node = %name, ?write, "taints a node, or takes the taint off");
+        self.submit(Script { object, steps: vec![vec![write]] }, None);
     }
 
     /// Whether a pool is in use and nothing keeps it from being deleted yet.

@@ -34,12 +34,17 @@ pub(super) fn pause(admissions: usize, since: Duration) -> Duration {
 fn in_flight(decision: &Decision) -> Option<InFlight> {
     let (workload, pool, at, size, placements) = match decision {
         Decision::Admit { workload, pool, at, placements } => {
-            (workload, pool, at, u32::try_from(placements.len()).unwrap_or(u32::MAX), placements)
+            (workload, pool, at, u32::try_from(placements.len()).unwrap_or(u32::MAX), placements.as_slice())
         }
         Decision::Place { workload, pool, admitted_at, size, placements } => {
-            (workload, pool, admitted_at, *size, placements)
+            (workload, pool, admitted_at, *size, placements.as_slice())
         }
-        Decision::Stop { .. }
+        Decision::Move { workload, pool, admitted_at, size, placement, way: _ } => {
+            (workload, pool, admitted_at, *size, std::slice::from_ref(placement))
+        }
+        Decision::Leave { .. }
+        | Decision::GiveUpMove { .. }
+        | Decision::Stop { .. }
         | Decision::Shrink { .. }
         | Decision::Bind { .. }
         | Decision::Drop { .. }

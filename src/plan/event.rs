@@ -35,6 +35,8 @@ pub enum Action {
     Finish,
     /// It waits, for another reason than before.
     Wait,
+    /// A member of it goes to another node, or does not.
+    Move,
     /// A pool admits nothing, as it is declared.
     Stall,
     /// A pool admits again.
@@ -52,6 +54,7 @@ impl Action {
             Self::Stop => "Stop",
             Self::Finish => "Finish",
             Self::Wait => "Wait",
+            Self::Move => "Move",
             Self::Stall => "Stall",
             Self::Recover => "Recover",
             Self::Warn => "Warn",
@@ -105,6 +108,11 @@ pub fn of_change(
     instance: &str,
     now: Time,
 ) -> Option<Event> {
+    if let Some(stays) = stays(last, next) {
+        let told =
+            Told { action: Action::Move, reason: Reason::StaysOnDrainedNode, note: &stays, warning: true };
+        return Some(of_workload(known, told, instance, now));
+    }
     let pending = next.pending.as_ref()?;
     if last.pending.as_ref().is_some_and(|last| last.reason == pending.reason) {
         return None;
@@ -117,6 +125,17 @@ pub fn of_change(
         instance,
         now,
     ))
+}
+
+/// What is said of members that stay on nodes that are drained, if that is news.
+fn stays(last: &PooledWorkloadStatus, next: &PooledWorkloadStatus) -> Option<String> {
+    let of = |status: &PooledWorkloadStatus| {
+        let ready = status.conditions.iter().find(|one| one.type_ == conditions::READY);
+        ready
+            .filter(|ready| ready.reason == Reason::StaysOnDrainedNode.as_str())
+            .map(|ready| ready.message.clone())
+    };
+    of(next).filter(|_| of(last).is_none())
 }
 
 /// What a change of a pool's status tells: that it stands still, or no longer does.

@@ -6,9 +6,11 @@ pub mod alerts;
 pub mod event;
 pub mod ledger;
 pub mod machine;
+pub mod moves;
 pub mod pod;
 pub mod pool_status;
 pub mod reason;
+pub mod taint;
 pub mod workload_status;
 pub mod write;
 

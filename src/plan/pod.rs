@@ -9,7 +9,7 @@ use crate::model::spec::Completion;
 use crate::observe::{constraints, names};
 use k8s_openapi::api::core::v1::{
     Affinity, Container, EnvVar, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
-    PodSpec,
+    PodSpec, Toleration,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
@@ -37,6 +37,8 @@ pub struct Workload<'a> {
     /// Resources that no node offers: charged, and not asked for by the pod, which no scheduler and no kubelet
     /// would take.
     pub left_out: &'a [&'a str],
+    /// The dedicated pool whose taint members tolerate.
+    pub dedicated: Option<&'a str>,
 }
 
 /// The pods of some members.
@@ -58,6 +60,13 @@ fn pod(workload: &Workload<'_>, placement: &Placement, pinned: bool) -> Pod {
         annotations.insert(labels::NODE.to_owned(), node.to_string());
     } else {
         spec.node_name = Some(node.to_string());
+    }
+    if let Some(pool) = workload.dedicated {
+        let own = spec.tolerations.get_or_insert_default();
+        let toleration = tolerates(pool);
+        if !own.contains(&toleration) {
+            own.push(toleration);
+        }
     }
     spec.hostname = Some(names::host(workload.name, *index));
     let environment =
@@ -101,6 +110,17 @@ fn owner(workload: &Workload<'_>) -> OwnerReference {
         uid: workload.uid.to_string(),
         controller: Some(true),
         block_owner_deletion: Some(false),
+    }
+}
+
+/// The taint of that pool, and of no other.
+fn tolerates(pool: &str) -> Toleration {
+    Toleration {
+        key: Some(labels::TAINT.to_owned()),
+        operator: Some("Equal".to_owned()),
+        value: Some(pool.to_owned()),
+        effect: Some("NoSchedule".to_owned()),
+        ..Toleration::default()
     }
 }
 
@@ -165,6 +185,7 @@ mod tests {
             annotations: &annotations,
             spec: &serde_json::from_value(spec.clone()).unwrap(),
             left_out: &["license.example.com/solver"],
+            dedicated: None,
         };
         let pods = pods(&workload, std::slice::from_ref(placement));
         serde_json::to_value(&pods[0]).unwrap()

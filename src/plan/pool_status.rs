@@ -5,11 +5,13 @@ use serde_json::Value;
 use super::reason::friendly_amount;
 use super::{Kstatus, alerts, timestamp};
 use crate::api::conditions::{self, Wanted};
+use crate::api::nodes::{DrainStatus, Recommendation};
 use crate::api::pool::{NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStatus, WorkloadCounts};
 use crate::api::quantity::{Quantity, shown_amount};
 use crate::api::reasons::Reason;
 use crate::model::amount::{Amount, Limit};
-use crate::model::report::{Overcommitted, PoolReport, PoolResource};
+use crate::model::balance::Recommendation as Recommended;
+use crate::model::report::{DrainReport, Overcommitted, PoolReport, PoolResource};
 use crate::model::resources::ResourceTable;
 use crate::model::spec::StopPolicy;
 use crate::model::time::Time;
@@ -42,6 +44,12 @@ pub fn status(
             finished: count(report.finished),
             failed: count(report.failed),
         }),
+        drain: report.drain.map(|DrainReport { nodes, members, staying }| DrainStatus {
+            nodes: count(nodes),
+            members: count(members),
+            staying: count(staying),
+        }),
+        recommendations: report.recommendations.iter().map(recommendation).collect(),
         summary: Some(summary(report, table)),
         forecast: alerts::forecast(report, &known.status.forecast, table, now),
         conditions: known.status.conditions.clone(),
@@ -87,6 +95,24 @@ pub fn diff(last: &ResourcePoolStatus, next: &ResourcePoolStatus) -> Option<Valu
 
 fn count(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// The same move has the same id: FNV-1a of what it is.
+fn recommendation(of: &Recommended) -> Recommendation {
+    let Recommended { workload, title, index, from, to, gain, used, member: _, source: _, node: _ } = of;
+    let what = format!("{workload}/{index}/{from}/{to}");
+    let id = what.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    Recommendation {
+        id: format!("{id:016x}"),
+        workload: title.to_string(),
+        index: count(*index),
+        from: from.to_string(),
+        to: to.to_string(),
+        reason: format!("{from} is used to {}%, {to} to {}%", used.0, used.1),
+        gain: count((*gain).min(100)),
+    }
 }
 
 fn resource(of: &PoolResource, table: &ResourceTable) -> ResourceStatus {
@@ -156,8 +182,8 @@ impl Standing {
         let say = |kstatus, reason, message: &str| Self { kstatus, reason, message: message.to_owned() };
         let spec = &known.spec;
         if spec.deleting {
-            let message =
-                "the pool is being deleted; it goes once its children, workloads and members are gone";
+            let message = "the pool is being deleted; it goes once its children, workloads and members are gone and its nodes \
+                 are without its taint";
             return say(
                 Kstatus::Reconciling,
                 if report.in_use { Reason::InUse } else { Reason::PoolDeleting },

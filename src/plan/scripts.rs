@@ -77,6 +77,13 @@ impl Desk<'_> {
                 let known = self.catalog.get(workload)?;
                 script(workload, vec![self.create(known, pool, *size, placements)])
             }
+            Decision::Move { workload, pool, admitted_at: _, size, placement, way } => {
+                self.begin_move(workload, pool, *size, placement, way)
+            }
+            Decision::Leave { member, pod, way, ready } => self.leave(member, pod, way, *ready),
+            Decision::GiveUpMove { member, pod, way, because } => {
+                self.give_up_move(member, pod.as_ref(), way, *because)
+            }
             Decision::Stop { workload, reason, for_whom } => {
                 self.stop(workload, *reason, for_whom.as_deref())
             }
@@ -217,7 +224,13 @@ impl Desk<'_> {
         Some(machine::machine(&of, placement))
     }
 
-    fn create(&self, known: &Workload, pool: &str, size: u32, placements: &[Placement]) -> Vec<Write> {
+    pub(super) fn create(
+        &self,
+        known: &Workload,
+        pool: &str,
+        size: u32,
+        placements: &[Placement],
+    ) -> Vec<Write> {
         if known.spec.runtime == Runtime::Pod {
             return self.create_pods(known, pool, size, placements);
         }
@@ -244,6 +257,7 @@ impl Desk<'_> {
         else {
             return Vec::new();
         };
+        let dedicated = self.world.dedicated_root(pool);
         let of = pod::Workload {
             uid: &spec.uid,
             namespace: &spec.namespace,
@@ -255,6 +269,7 @@ impl Desk<'_> {
             annotations: &template.annotations,
             spec: &pod_spec,
             left_out: &self.world.left_out(pool),
+            dedicated: dedicated.as_deref(),
         };
         let made = placements.iter().zip(pods(&of, placements));
         made.map(|(placement, pod)| Write::CreatePod {
@@ -269,7 +284,7 @@ impl Desk<'_> {
         .collect()
     }
 
-    fn event(&self, known: &Workload, told: Told<'_>) -> Write {
+    pub(super) fn event(&self, known: &Workload, told: Told<'_>) -> Write {
         Write::Event(Box::new(event::of_workload(known, told, self.instance, self.now)))
     }
 
@@ -405,7 +420,7 @@ fn admitted(pool: &str, placements: &[Placement]) -> String {
 }
 
 /// Without empty steps; none if nothing is left.
-fn script(object: &Arc<str>, steps: Vec<Vec<Write>>) -> Option<Script> {
+pub(super) fn script(object: &Arc<str>, steps: Vec<Vec<Write>>) -> Option<Script> {
     let steps: Vec<_> = steps.into_iter().filter(|step| !step.is_empty()).collect();
     (!steps.is_empty()).then(|| Script { object: Arc::clone(object), steps })
 }

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time as MetaTime
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
+use super::moves;
 use super::reason::{self, Refused};
 use super::{Kstatus, meta_time, timestamp};
 use crate::api::conditions::{self, Wanted};
@@ -153,7 +154,13 @@ fn failures(report: &WorkloadReport) -> Vec<FailureStatus> {
 
 fn placements(report: &WorkloadReport, known: &Workload) -> Vec<PlacementStatus> {
     let shown = report.members.iter().map(|member| {
+        let migration = moves::shown(known, member);
         let state = match member.state {
+            MemberState::Starting | MemberState::Running | MemberState::Terminating
+                if migration.is_some() =>
+            {
+                ShownState::Migrating
+            }
             MemberState::Unplaced => ShownState::Unplaced,
             MemberState::Starting => ShownState::Starting,
             MemberState::Running => ShownState::Running,
@@ -171,6 +178,7 @@ fn placements(report: &WorkloadReport, known: &Workload) -> Vec<PlacementStatus>
             node: member.node.as_ref().map(ToString::to_string),
             state,
             attempt: count(names::shown_attempt(member.attempt)),
+            migration,
         }
     });
     shown.take(MOST_PLACEMENTS).collect()
@@ -291,7 +299,7 @@ impl Standing {
             WorkloadPhase::Stopping { reason, for_whom } => Self {
                 phase: last
                     .phase
-                    .filter(|phase| matches!(phase, Phase::Starting | Phase::Running))
+                    .filter(|phase| matches!(phase, Phase::Starting | Phase::Running | Phase::Migrating))
                     .unwrap_or(Phase::Running),
                 kstatus: Kstatus::Reconciling,
                 admitted: true,
@@ -333,12 +341,18 @@ impl Standing {
         // With all done it is about to be finished: not starting again.
         let is_running = running.saturating_add(done) >= needed && (running > 0 || done >= report.desired);
         let pending = report.member_refusal.as_ref().map(|refusal| reason::pending(refusal, of, table));
+        let moving = moves::moving(report);
         let backing_off = report.members.iter().any(|member| member.state == MemberState::BackingOff);
         let failed = |what: &str| match &report.last_failure {
             Some(failure) => format!("{what}: {failure}"),
             None => what.to_owned(),
         };
-        let (reason, message) = if is_running {
+        let stays = moves::staying(report, of, table);
+        let (reason, message) = if let Some(moving) = &moving {
+            (Reason::Migrating, format!("{running} of {} members run; {moving}", report.desired))
+        } else if let Some(stays) = stays.filter(|_| is_running) {
+            (Reason::StaysOnDrainedNode, format!("{running} of {} members run; {stays}", report.desired))
+        } else if is_running {
             (Reason::Running, format!("{running} of {} members run", report.desired))
         } else if let Some((refusal, pending)) = report.member_refusal.as_ref().zip(pending.as_ref()) {
             (reason::of_refusal(refusal), format!("a member has no place: {}", pending.message))
@@ -348,7 +362,11 @@ impl Standing {
             (Reason::Starting, format!("{running} of {needed} members that must run do"))
         };
         Self {
-            phase: if is_running { Phase::Running } else { Phase::Starting },
+            phase: match (moving.is_some(), is_running) {
+                (true, _) => Phase::Migrating,
+                (false, true) => Phase::Running,
+                (false, false) => Phase::Starting,
+            },
             kstatus: if is_running { Kstatus::Ready } else { Kstatus::Reconciling },
             admitted: true,
             running: is_running,

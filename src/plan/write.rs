@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::machine::MachineWrite;
+use crate::api::pruned::Taint;
 use crate::model::spec::MemberRef;
 
 /// One write to the API server.
@@ -49,6 +50,17 @@ pub enum Write {
         resource_version: Arc<str>,
         /// All finalizers that shall be there.
         finalizers: Vec<String>,
+    },
+    /// Put the list of taints on a node, and the annotation that says for which pool Weir has tainted it.
+    SetNodeTaints {
+        /// Its name.
+        node: Arc<str>,
+        /// The resourceVersion that was read.
+        resource_version: Arc<str>,
+        /// All taints that shall be there.
+        taints: Vec<Taint>,
+        /// The pool; none takes the annotation away.
+        tainted_for: Option<Arc<str>>,
     },
     /// Evict a pod by the eviction API; 429 (a disruption budget) is tried again until it goes.
     EvictPod {

@@ -173,6 +173,7 @@ impl Bare {
             annotations: &annotations,
             spec: &spec,
             left_out: &[],
+            dedicated: None,
         };
         let made = pods(&of, &[Placement { index: 0, attempt: 0, node: node.into() }]);
         Ok(serde_json::to_value(made.first().context("no pod was made")?)?)

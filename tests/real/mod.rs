@@ -1,5 +1,5 @@
 //! The operator as a process of its own, on a real control plane: beside real kubelets (`nodes.rs`, as root), and
-//! under faults on simulated nodes (`faults.rs`), with an auditor that shares no code with it.
+//! under faults on simulated nodes (`faults.rs`, `moves.rs`), with an auditor that shares no code with it.
 //!
 //! Each test has one cluster and prints a line for each thing that it has shown. Nothing is skipped: where there
 //! is no cluster to be had, the test fails. A failed test leaves its logs behind and says where.
@@ -9,6 +9,7 @@ mod auditor;
 pub mod cluster;
 mod faults;
 mod machines;
+mod moves;
 mod nodes;
 pub mod operator;
 mod probes;

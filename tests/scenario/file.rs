@@ -82,6 +82,11 @@ pub struct Expect {
     pub machines: BTreeMap<String, Value>,
     /// What runs of them, likewise.
     pub instances: BTreeMap<String, Value>,
+    /// By name.
+    pub nodes: BTreeMap<String, Value>,
+    /// By name of a node: writes of its taints since the beginning.
+    #[serde(rename = "nodeWrites")]
+    pub node_writes: BTreeMap<String, u32>,
     /// Admissions since the beginning, in order.
     pub starts: Option<Vec<String>>,
     /// By name of a workload: writes since the beginning.
@@ -264,9 +269,10 @@ fn at_later(at: Span) -> Span {
 impl Expect {
     /// Whether nothing is expected.
     pub fn is_empty(&self) -> bool {
-        let Self { workloads, pools, pods, machines, instances, starts, writes, events } = self;
-        let maps = [workloads, pools, pods, machines, instances, writes, events];
-        maps.iter().all(|map| map.is_empty()) && starts.is_none()
+        let Self { workloads, pools, pods, machines, instances, nodes, node_writes, starts, writes, events } =
+            self;
+        let maps = [workloads, pools, pods, machines, instances, nodes, writes, events];
+        maps.iter().all(|map| map.is_empty()) && node_writes.is_empty() && starts.is_none()
     }
 }
 

@@ -13,9 +13,9 @@ use weir::model::delta::Delta;
 use weir::model::time::{Span, Time};
 use weir::model::world::{Tuning, World};
 use weir::observe::catalog::Catalog;
-use weir::observe::{Notes, namespace, node};
-use weir::plan::Desk;
+use weir::observe::namespace;
 use weir::plan::write::{Script, Write};
+use weir::plan::{Desk, taint};
 
 use crate::kubevirt::crds::collection;
 
@@ -84,6 +84,8 @@ pub(super) struct Pure {
     told: BTreeMap<Key, Vec<(String, String)>>,
     counts: BTreeMap<Arc<str>, Count>,
     pub(super) names: BTreeMap<Key, Arc<str>>,
+    /// Writes of taints, by node.
+    taints: BTreeMap<String, u32>,
     wrong: Vec<String>,
 }
 
@@ -110,6 +112,7 @@ impl Pure {
             told: BTreeMap::new(),
             counts: BTreeMap::new(),
             names: BTreeMap::new(),
+            taints: BTreeMap::new(),
             wrong: Vec::new(),
         }
     }
@@ -201,11 +204,8 @@ impl Pure {
             ("ResourcePool", true) => self.catalog.pool_gone(&key.name),
             ("Pod", false) => self.catalog.pod(&serde_json::from_value::<Pod>(object).unwrap()),
             ("Pod", true) => self.catalog.pod_gone(&serde_json::from_value::<Pod>(object).unwrap()),
-            ("Node", false) => {
-                let node: Node = serde_json::from_value(object).unwrap();
-                vec![node::node(&node, &mut Notes::new())]
-            }
-            ("Node", true) => vec![Delta::NodeGone(key.name.as_str().into())],
+            ("Node", false) => vec![self.catalog.node(&serde_json::from_value::<Node>(object).unwrap())],
+            ("Node", true) => vec![self.catalog.node_gone(&key.name)],
             ("Namespace", false) => vec![namespace::namespace(&serde_json::from_value(object).unwrap())],
             ("Namespace", true) => vec![Delta::NamespaceGone(key.name.as_str().into())],
             (kind, gone) if collection(kind, "").is_some() => self.see_machine(object, kind, gone),
@@ -276,6 +276,8 @@ impl Pure {
                     | Decision::Shrink { .. }
                     | Decision::Bind { .. }
                     | Decision::Drop { .. }
+                    | Decision::Leave { .. }
+                    | Decision::GiveUpMove { .. }
             );
             if !self.run_script(&script) && repeated {
                 self.again.push((self.now() + AGAIN, decision.clone()));
@@ -336,6 +338,11 @@ impl Pure {
                 self.store
                     .patch_version(&Key::new("ResourcePool", "", pool), resource_version, &patch)
                     .is_ok()
+            }
+            Write::SetNodeTaints { node, resource_version, taints, tainted_for } => {
+                let annotations = json!({"weir.dev/tainted-for": tainted_for});
+                let patch = json!({"metadata": {"annotations": annotations}, "spec": {"taints": taints}});
+                self.store.patch_version(&Key::new("Node", "", node), resource_version, &patch).is_ok()
             }
             Write::EvictPod { namespace, name, uid } | Write::DeletePod { namespace, name, uid } => {
                 self.delete(&Key::new("Pod", namespace, name), uid)
@@ -436,6 +443,9 @@ impl Pure {
             let due = self.records.pools.entry(name).or_insert(now);
             *due = now.min(*due);
         }
+        for name in changed.nodes {
+            self.records.nodes.insert(name, now);
+        }
         self.count_positions();
         for uid in Records::take_due(&mut self.records.workloads, now) {
             let position = self.records.positions.get(&uid).copied();
@@ -462,6 +472,16 @@ impl Pure {
                 self.records.pool_written(&name, now);
                 let event = status.event.map(Write::Event);
                 self.write_status(&name, &status.write, event.as_ref(), &status.alerts);
+            }
+        }
+        for name in Records::take_due(&mut self.records.nodes, now) {
+            let Some(wanted) = self.world.wanted_taint(&name) else { continue };
+            let write = self.catalog.get_node(&name).and_then(|known| taint::write(&name, known, &wanted));
+            if let Some(write) = write {
+                *self.taints.entry(name.to_string()).or_default() += 1;
+                if !self.write(&format!("node/{name}").into(), &write) {
+                    self.records.nodes.insert(name, now + AGAIN);
+                }
             }
         }
     }
@@ -568,6 +588,10 @@ impl Look for Pure {
 
     fn starts(&self) -> Vec<Vec<String>> {
         self.starts.iter().map(|name| vec![name.clone()]).collect()
+    }
+
+    fn node_writes(&self, node: &str) -> Option<u32> {
+        Some(self.taints.get(node).copied().unwrap_or(0))
     }
 
     fn writes(&self, workload: &Key) -> Option<Value> {

@@ -172,7 +172,12 @@ impl Api {
     }
 
     async fn patch(&self, key: &Key, patch: &Value) -> Result<(), String> {
-        self.call(Method::PATCH, &path(key), MERGE, patch).await.map(drop).map_err(|(_, words)| words)
+        // What a node offers is in its status, which is written by itself.
+        let part = if key.kind == "Node" && patch["status"].is_object() { "/status" } else { "" };
+        self.call(Method::PATCH, &format!("{}{part}", path(key)), MERGE, patch)
+            .await
+            .map(drop)
+            .map_err(|(_, words)| words)
     }
 
     /// Creates it, or merges it into what is there.
@@ -306,6 +311,7 @@ impl Real<'_> {
             ("Pod", expect.pods.keys().collect()),
             ("VirtualMachine", expect.machines.keys().collect()),
             ("VirtualMachineInstance", expect.instances.keys().collect()),
+            ("Node", expect.nodes.keys().collect()),
         ] {
             for name in names {
                 let key = Key::named(kind, name);
@@ -316,6 +322,10 @@ impl Real<'_> {
         }
         if expect.starts.is_some() {
             seen.starts = self.starts().await?;
+        }
+        for name in expect.node_writes.keys() {
+            let node = self.prefix.key(&Key::new("Node", "", name)).name;
+            seen.node_writes.insert(name.clone(), self.node_writes(&node));
         }
         for (name, expected) in &expect.writes {
             let key = Key::named("PooledWorkload", name);
@@ -381,6 +391,20 @@ impl Real<'_> {
             }
         }
         json!({"objects": objects, "events": events})
+    }
+
+    /// By the audit log: how often the operator wrote a node.
+    fn node_writes(&self, node: &str) -> u32 {
+        let log = std::fs::read_to_string(&*self.api.audit).unwrap_or_default();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let ours = lines.filter(|line| {
+            let of = &line["objectRef"];
+            of["resource"] == "nodes"
+                && of["name"] == node
+                && line["requestURI"].as_str().is_some_and(|uri| uri.contains("fieldManager=weir"))
+                && line["responseStatus"]["code"].as_u64().is_some_and(|code| code < 300)
+        });
+        u32::try_from(ours.count()).unwrap_or(u32::MAX)
     }
 
     async fn apply(&self, object: &Value) -> Result<(), String> {
@@ -472,6 +496,7 @@ struct Seen {
     starts: Vec<Vec<String>>,
     writes: BTreeMap<Key, Value>,
     events: BTreeMap<Key, Vec<(String, String)>>,
+    node_writes: BTreeMap<String, u32>,
 }
 
 impl Look for Seen {
@@ -481,6 +506,10 @@ impl Look for Seen {
 
     fn starts(&self) -> Vec<Vec<String>> {
         self.starts.clone()
+    }
+
+    fn node_writes(&self, node: &str) -> Option<u32> {
+        self.node_writes.get(node).copied()
     }
 
     fn writes(&self, workload: &Key) -> Option<Value> {

@@ -24,6 +24,8 @@ pub struct Records {
     pub workloads: BTreeMap<Arc<str>, Time>,
     /// By name.
     pub pools: BTreeMap<Arc<str>, Time>,
+    /// By name, where a taint is to be written.
+    pub nodes: BTreeMap<Arc<str>, Time>,
     waiting_since: BTreeMap<Arc<str>, Time>,
     pool_written: BTreeMap<Arc<str>, Time>,
     told: BTreeMap<Arc<str>, Time>,
@@ -40,7 +42,8 @@ impl Records {
     pub fn next(&self) -> Option<Time> {
         let positions = self.positions_at.map(|at| at + POSITIONS_EVERY);
         let others = positions.into_iter().chain(self.trends_at);
-        self.workloads.values().chain(self.pools.values()).copied().chain(others).min()
+        let objects = self.workloads.values().chain(self.pools.values()).chain(self.nodes.values());
+        objects.copied().chain(others).min()
     }
 
     /// Those that are due, which are then not waited for any more.

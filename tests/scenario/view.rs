@@ -15,6 +15,8 @@ pub trait Look {
     fn get(&self, key: &Key) -> Option<Value>;
     /// Admissions since the beginning, by name, in order; what is in one group has no order.
     fn starts(&self) -> Vec<Vec<String>>;
+    /// Writes of taints of a node since the beginning; none where they are not counted.
+    fn node_writes(&self, node: &str) -> Option<u32>;
     /// Writes since the beginning about a workload; none where they are not counted.
     fn writes(&self, workload: &Key) -> Option<Value>;
     /// Events since the beginning about an object, each its reason and its note.
@@ -30,6 +32,7 @@ pub fn compare(expect: &Expect, look: &dyn Look) -> Vec<String> {
         ("Pod", pod, &expect.pods),
         ("VirtualMachine", machine, &expect.machines),
         ("VirtualMachineInstance", instance, &expect.instances),
+        ("Node", node, &expect.nodes),
     ] {
         for (name, expected) in all {
             let key = Key::named(kind, name);
@@ -41,6 +44,11 @@ pub fn compare(expect: &Expect, look: &dyn Look) -> Vec<String> {
         let seen = look.starts();
         if !is_order_of(expected, &seen) {
             wrong.push(format!("starts: expected {expected:?}, and it was {seen:?}"));
+        }
+    }
+    for (name, expected) in &expect.node_writes {
+        if let Some(seen) = look.node_writes(name).filter(|seen| seen != expected) {
+            wrong.push(format!("writes of node {name}: expected {expected}, and it was {seen}"));
         }
     }
     for (name, expected) in &expect.writes {
@@ -166,8 +174,10 @@ fn workload(object: &Value) -> Value {
     put(&mut view, "replicas", &status["allocation"]["replicas"]);
     put(&mut view, "charged", &status["allocation"]["resources"]);
     put(&mut view, "node", &status["summary"]["node"]);
-    let placements = status["placements"].as_array().into_iter().flatten();
-    let nodes: Vec<Value> = placements.map(|one| one["node"].clone()).collect();
+    let placements = || status["placements"].as_array().into_iter().flatten();
+    let moves: Vec<Value> = placements().map(|one| one["migration"]["node"].clone()).collect();
+    view.insert("moves".to_owned(), Value::Array(moves));
+    let nodes: Vec<Value> = placements().map(|one| one["node"].clone()).collect();
     view.insert("nodes".to_owned(), Value::Array(nodes));
     let pending = &status["pending"];
     if !pending.is_null() {
@@ -202,6 +212,14 @@ fn pool(object: &Value) -> Value {
     let mut view = by_name(&status["resources"]);
     conditions(&mut view, status);
     put(&mut view, "nodes", &status["nodes"]);
+    put(&mut view, "drain", &status["drain"]);
+    let recommended = status["recommendations"].as_array().into_iter().flatten();
+    let recommended = recommended.map(|one| {
+        let mut one = one.clone();
+        one.as_object_mut().map(|fields| fields.remove("id"));
+        one
+    });
+    view.insert("recommendations".to_owned(), Value::Array(recommended.collect()));
     for count in ["queued", "running", "finished", "failed"] {
         put(&mut view, count, &status["workloads"][count]);
     }
@@ -247,6 +265,20 @@ fn instance(object: &Value) -> Value {
     Value::Object(view)
 }
 
+/// A node: `taints` of Weir's key as `value:effect`, `taintedFor`, `cordoned`.
+fn node(object: &Value) -> Value {
+    let taints = object["spec"]["taints"].as_array().into_iter().flatten();
+    let taints = taints.filter(|taint| taint["key"] == "weir.dev/pool").map(|taint| {
+        let text = |field: &str| taint[field].as_str().unwrap_or_default();
+        json!(format!("{}:{}", text("value"), text("effect")))
+    });
+    json!({
+        "taints": taints.collect::<Vec<Value>>(),
+        "taintedFor": object["metadata"]["annotations"]["weir.dev/tainted-for"],
+        "cordoned": object["spec"]["unschedulable"] == true,
+    })
+}
+
 /// A pod: `phase` (`Terminating` while it is deleted), `node`, `reason`, `labels`, `annotations`, `env`, `requests` and
 /// `limits` of its first container, `hostname`, `subdomain`, `restartPolicy`, `owner`.
 fn pod(object: &Value) -> Value {
@@ -268,6 +300,9 @@ fn pod(object: &Value) -> Value {
     for field in ["requests", "limits"] {
         put(&mut view, field, &spec["containers"][0]["resources"][field]);
     }
+    let tolerated = spec["tolerations"].as_array().into_iter().flatten();
+    let tolerated = tolerated.filter(|one| one["key"] == "weir.dev/pool").cloned();
+    view.insert("tolerations".to_owned(), Value::Array(tolerated.collect()));
     let environment = spec["containers"][0]["env"].as_array().into_iter().flatten();
     let environment =
         environment.map(|one| (one["name"].as_str().unwrap_or_default().to_owned(), one["value"].clone()));

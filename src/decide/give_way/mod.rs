@@ -64,14 +64,21 @@ pub fn make_room(
     for (victim, take) in chosen {
         match take {
             Take::Whole(reason) => stop_workload(world, victim, reason, title.clone(), now, out),
-            Take::Member(from) => shrink(world, victim, from, title.clone(), out),
+            Take::Member(from) => shrink(world, victim, from, title.clone(), now, out),
         }
     }
     true
 }
 
 /// Members of a dynamic workload, from that index on, leave for another's sake.
-fn shrink(world: &mut World, id: WorkloadId, from: u32, for_whom: Option<Arc<str>>, out: &mut Vec<Decision>) {
+fn shrink(
+    world: &mut World,
+    id: WorkloadId,
+    from: u32,
+    for_whom: Option<Arc<str>>,
+    now: Time,
+    out: &mut Vec<Decision>,
+) {
     world.with_members(id, |world| {
         let Some(workload) = world.workload_mut(id) else { return };
         workload.shrink_to = Some(from);
@@ -83,7 +90,9 @@ fn shrink(world: &mut World, id: WorkloadId, from: u32, for_whom: Option<Arc<str
             member.told = member.pod.is_some();
         }
     });
+    // Those of them that are moving stay where they are, and leave from there.
     world.attend(id);
+    super::migrate::advance(world, id, now, out);
     if let Some(workload) = world.workload(id) {
         let uid = Arc::clone(&workload.spec.uid);
         out.push(Decision::Shrink { workload: uid, to: from, for_whom });

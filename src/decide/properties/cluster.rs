@@ -1,6 +1,6 @@
 //! A small stand-in for a cluster: it turns decisions into pods, in any order and with any delay.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::decide::decide;
@@ -10,7 +10,7 @@ use crate::model::delta::{Delta, InFlight};
 use crate::model::refusal::{Bound, NodeRejection, NodeTally, Refusal};
 use crate::model::report::{MemberState, WorkloadPhase};
 use crate::model::spec::{
-    MemberRef, NodeSpec, PodPhase, PodSpec, PoolSpec, StopReason, WorkloadRecord, WorkloadSpec,
+    Completion, MemberRef, NodeSpec, PodPhase, PodSpec, PoolSpec, StopReason, WorkloadRecord, WorkloadSpec,
 };
 use crate::model::terms::Neighbour;
 use crate::model::time::Time;
@@ -143,6 +143,27 @@ impl Cluster {
             }
             Decision::Bind { member, .. } => {
                 panic!("{member:?} is no machine, and is bound from the beginning")
+            }
+            Decision::Move { workload, placement, pool, admitted_at, size, way } => {
+                assert_ne!(way.from, way.to);
+                self.seen.note("moved");
+                self.create(&workload, &pool, admitted_at, size, vec![placement]);
+            }
+            Decision::Leave { pod, ready, member, way } => {
+                assert_ne!(way.from, way.to);
+                let keeps = self.workloads[&member.workload].completion == Completion::KeepRunning;
+                assert!(
+                    ready || !keeps || self.pods[&pod].phase == PodPhase::Pending,
+                    "{pod} is stopped first"
+                );
+                self.seen.note(if ready { "left for the next" } else { "left first" });
+                self.terminate(&pod);
+            }
+            Decision::GiveUpMove { pod, .. } => {
+                self.seen.note("move given up");
+                if let Some(pod) = pod {
+                    self.terminate(&pod);
+                }
             }
             Decision::Drop { pod, .. } => self.terminate(&pod),
             Decision::Finish { .. } => {}
@@ -284,16 +305,24 @@ impl Cluster {
         self.tell(Delta::Workload(Box::new(spec)));
     }
 
-    /// At most one live pod for each index, and none of them twice.
-    fn check_one_each(&self) {
-        let mut live = BTreeSet::new();
+    /// At most one live pod for each index, save for pairs that are source and target of a move.
+    fn check_one_each(&mut self) {
+        let mut live: BTreeMap<(Arc<str>, u32), Arc<str>> = BTreeMap::new();
         for pod in self.pods.values().filter(|pod| !pod.phase.ended()) {
-            if let Some(member) = &pod.member {
-                assert!(
-                    live.insert((Arc::clone(&member.workload), member.index)),
-                    "two live pods: {member:?}"
-                );
-            }
+            let Some(member) = &pod.member else { continue };
+            let other = live.insert((Arc::clone(&member.workload), member.index), Arc::clone(&pod.uid));
+            let Some(other) = other else { continue };
+            // Those of a workload that is gone go with it.
+            let slot = self.world.find_member(member).and_then(|found| self.world.member(found));
+            let Some(slot) = slot else { continue };
+            let target = slot.moving.as_ref().and_then(|one| one.pod.as_ref());
+            let pair = [slot.pod.as_ref(), target];
+            assert!(
+                pair.contains(&Some(&other)) && pair.contains(&Some(&pod.uid)),
+                "two live pods, {other} and {}, of {slot:?}",
+                pod.uid
+            );
+            self.seen.note("pair");
         }
     }
 

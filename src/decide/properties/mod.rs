@@ -6,16 +6,18 @@ mod backfill;
 mod cluster;
 mod steps;
 
+use std::sync::Arc;
+
 use proptest::strategy::Strategy as Random;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::decide;
 use super::testing::{node, pool, with_licences};
 use crate::model::report::WorkloadPhase;
-use crate::model::spec::WorkloadSpec;
+use crate::model::spec::{Completion, WorkloadSpec};
 
 use cluster::{Cluster, Seen};
-use steps::{Rules, Step, rules, step};
+use steps::{Rules, Step, moving_step, rules, step};
 
 /// Holds a property to random cases, the same ones each time; with `WEIR_CASES` set to so many others as it says
 /// (`make soak`).
@@ -66,6 +68,11 @@ fn run(rules: &[Rules; 4], steps: Vec<Step>) -> Seen {
     for spec in suspended {
         cluster.see_workload(WorkloadSpec { suspend: false, ..spec });
     }
+    // What keeps running never ends by itself.
+    let endless = cluster.workloads.values().filter(|spec| spec.completion == Completion::KeepRunning);
+    for uid in endless.map(|spec| Arc::clone(&spec.uid)).collect::<Vec<_>>() {
+        cluster.delete_workload(&uid);
+    }
     cluster.drain();
     for uid in cluster.workloads.keys() {
         let report = cluster.world.workload_report(uid).unwrap();
@@ -102,6 +109,20 @@ fn no_stream_of_events_passes_a_limit_loses_a_sum_or_starves_a_workload() {
         "grown",
         "restart",
     ] {
+        let count = total.counts.get(what).copied().unwrap_or(0);
+        assert!(count >= 100, "the streams do not contend: {what} {count} times ({total:?})");
+    }
+}
+
+/// Members move while everything else happens: pairs are charged once, nothing is stopped that has no place elsewhere,
+/// and a restart goes on with the moves that it finds.
+#[test]
+fn members_that_move_are_charged_once_and_lose_nothing() {
+    let total = std::cell::RefCell::new(Seen::default());
+    let strategy = (proptest::array::uniform4(rules()), proptest::collection::vec(moving_step(), 20..160));
+    hold(900, &strategy, |(rules, steps)| total.borrow_mut().add(run(&rules, steps)));
+    let total = total.into_inner();
+    for what in ["admitted", "restart", "moved", "left for the next", "left first", "move given up", "pair"] {
         let count = total.counts.get(what).copied().unwrap_or(0);
         assert!(count >= 100, "the streams do not contend: {what} {count} times ({total:?})");
     }

@@ -11,8 +11,8 @@ use crate::decide::testing::{LICENCE, amounts, apart, called, node, pool, with_l
 use crate::model::amount::{Amount, Limit};
 use crate::model::delta::Delta;
 use crate::model::spec::{
-    Aging, MemberRef, NodeSpec, PodPhase, PodSpec, Policy, PoolSpec, Queueing, Rate, Reclaim, StopPolicy,
-    WithinPool, WorkloadSpec,
+    Aging, Completion, MemberRef, Migration, NodeSpec, PodPhase, PodSpec, Policy, PoolSpec, Queueing, Rate,
+    Reclaim, StopPolicy, WithinPool, WorkloadSpec,
 };
 use crate::model::time::Span;
 
@@ -29,6 +29,7 @@ pub(super) enum Step {
     Foreign { node: usize, cores: i64 },
     Resize { node: usize, cores: i64 },
     Cordon(usize, bool),
+    DrainNode(usize, bool),
     NodeGone(usize),
     Limit { pool: usize, limit: i64 },
     Drain { pool: usize, stop: bool },
@@ -62,20 +63,48 @@ pub(super) fn step() -> impl Random<Value = Step> {
     ]
 }
 
+/// Steps in which members move: little work that mostly keeps running, nodes that are drained and come back.
+pub(super) fn moving_step() -> impl Random<Value = Step> {
+    prop_oneof![
+        5 => (0_usize..4, 1_i64..4, 1_u32..3, 0_u32..2, -4_i32..5, how()).prop_map(
+            |(pool, cores, least, more, priority, how)| {
+                let how = How { keeps_running: how.keeps_running || least > 1, ..how };
+                Step::Submit { pool, cores, least, more, priority, how }
+            }
+        ),
+        1 => (any::<usize>(), any::<bool>()).prop_map(|(which, on)| Step::Suspend(which, on)),
+        1 => any::<usize>().prop_map(Step::Delete),
+        10 => any::<usize>().prop_map(Step::Created),
+        22 => any::<usize>().prop_map(Step::Runs),
+        3 => (any::<usize>(), 0_u8..4).prop_map(|(which, how)| Step::Ends(which, how)),
+        8 => any::<usize>().prop_map(Step::Leaves),
+        4 => (0_usize..4, 0_u8..3).prop_map(|(node, on)| Step::DrainNode(node, on == 0)),
+        1 => (0_usize..4).prop_map(Step::NodeGone),
+        1 => (1_usize..4, any::<bool>()).prop_map(|(pool, stop)| Step::Drain { pool, stop }),
+        2 => (1_i64..400).prop_map(Step::Wait),
+        2 => Just(Step::Restart),
+    ]
+}
+
 /// How a workload wants to be treated.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct How {
     pub(super) preemptible: bool,
     pub(super) dynamic: bool,
     pub(super) duration: Option<i64>,
+    pub(super) keeps_running: bool,
+    pub(super) migration: Migration,
 }
 
 fn how() -> impl Random<Value = How> {
-    (0_u8..6, 0_u8..4, prop_oneof![Just(None), (5_i64..300).prop_map(Some)]).prop_map(
-        |(preemptible, dynamic, duration)| How {
+    let duration = prop_oneof![Just(None), (5_i64..300).prop_map(Some)];
+    (0_u8..6, 0_u8..4, duration, 0_u8..3, 0_u8..6).prop_map(
+        |(preemptible, dynamic, duration, keeps_running, migration)| How {
             preemptible: preemptible > 0,
             dynamic: dynamic == 0,
             duration,
+            keeps_running: keeps_running == 0,
+            migration: if migration == 0 { Migration::Never } else { Migration::Restart },
         },
     )
 }
@@ -228,6 +257,12 @@ impl Cluster {
                     preemptible: how.preemptible,
                     dynamic: how.dynamic,
                     expected_duration: how.duration.map(Span::seconds),
+                    completion: if how.keeps_running {
+                        Completion::KeepRunning
+                    } else {
+                        Completion::RunToCompletion
+                    },
+                    migration: how.migration,
                     ..spec
                 });
             }
@@ -291,6 +326,12 @@ impl Cluster {
                     self.see_node(NodeSpec { unschedulable, ..spec });
                 }
             }
+            Step::DrainNode(at, drain) => {
+                let name: Arc<str> = format!("n{at}").into();
+                if let Some(spec) = self.nodes.get(&name).cloned() {
+                    self.see_node(NodeSpec { unschedulable: drain, drain, ..spec });
+                }
+            }
             Step::NodeGone(at) => {
                 let name: Arc<str> = format!("n{at}").into();
                 if self.nodes.remove(&name).is_some() {
@@ -333,7 +374,12 @@ impl Cluster {
             .keys()
             .filter_map(|uid| Some((uid, self.world.workload_report(uid)?)))
             .flat_map(|(uid, report)| report.members.into_iter().map(move |member| (Arc::clone(uid), member)))
-            .map(|(workload, member)| MemberRef { workload, index: member.index, attempt: member.attempt })
+            .flat_map(|(workload, member)| {
+                let attempts = [Some(member.attempt), member.moves.map(|one| one.attempt)];
+                let index = member.index;
+                let of = move |attempt| MemberRef { workload: Arc::clone(&workload), index, attempt };
+                attempts.into_iter().flatten().map(of).collect::<Vec<_>>()
+            })
             .filter(|member| {
                 let there = |pod: &PodSpec| pod.member.as_ref() == Some(member);
                 !self.creating.iter().any(there) && !self.pods.values().any(there)

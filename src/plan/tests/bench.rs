@@ -152,7 +152,10 @@ impl Bench {
                 self.catalog.pool_written(&pool, &version, &status);
             }
             Write::EvictPod { name, .. } | Write::DeletePod { name, .. } => self.gone(&name),
-            Write::SetPoolFinalizers { .. } | Write::DeleteWorkload { .. } | Write::Event(_) => {}
+            Write::SetPoolFinalizers { .. }
+            | Write::SetNodeTaints { .. }
+            | Write::DeleteWorkload { .. }
+            | Write::Event(_) => {}
             Write::Machine(write) => panic!("there are no machines here: {write:?}"),
         }
     }
@@ -232,6 +235,7 @@ pub(super) fn kinds(script: &Script) -> Vec<Vec<&'static str>> {
         Write::PatchWorkloadStatus { .. } => "patch workload",
         Write::PatchPoolStatus { .. } => "patch pool",
         Write::SetPoolFinalizers { .. } => "finalizers",
+        Write::SetNodeTaints { .. } => "taints",
         Write::EvictPod { .. } => "evict pod",
         Write::DeletePod { .. } => "delete pod",
         Write::DeleteWorkload { .. } => "delete workload",

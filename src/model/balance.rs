@@ -1,0 +1,56 @@
+//! What a pool remembers of evening out its nodes.
+
+use std::sync::Arc;
+
+use super::ids::NodeId;
+use super::moves::MemberId;
+use super::time::{Span, Time};
+
+/// Whether uneven use of a pool's nodes is evened out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rebalancing {
+    /// Whether the moves are made, or only proposed.
+    pub automatic: bool,
+    /// Spread of the nodes' utilisation that is left alone, in percent: 1..=100.
+    pub threshold: u32,
+    /// Most moves at a time; at least 1.
+    pub most: u32,
+    /// Between two moves, and between two of one member.
+    pub cooldown: Span,
+}
+
+/// A move that would even out the use of nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recommendation {
+    /// The member.
+    pub member: MemberId,
+    /// Where it is.
+    pub source: NodeId,
+    /// Where it would go.
+    pub node: NodeId,
+    /// UID of its workload.
+    pub workload: Arc<str>,
+    /// `namespace/name` of its workload.
+    pub title: Arc<str>,
+    /// Its index.
+    pub index: u32,
+    /// Name of the node that it is on.
+    pub from: Arc<str>,
+    /// Name of the node that it would go to.
+    pub to: Arc<str>,
+    /// By how many percent points the more used of the two would be used less.
+    pub gain: u32,
+    /// How much the two are used, in percent.
+    pub used: (u32, u32),
+}
+
+/// How far evening out has come.
+#[derive(Clone, Debug, Default)]
+pub struct Balance {
+    /// When it was reckoned last, at which count of changes to nodes, by which rules.
+    pub reckoned: Option<(Time, u64, Rebalancing)>,
+    /// What came of it, the first first.
+    pub recommendations: Vec<Recommendation>,
+    /// When moves were begun last.
+    pub moved_at: Option<Time>,
+}

@@ -1,0 +1,152 @@
+//! Moves in words and as writes: a member that goes to another node, and why one stays.
+
+use std::sync::Arc;
+
+use super::event::{Action, Told};
+use super::reason::{self, Refused};
+use super::scripts::{Desk, script};
+use super::write::{Script, Write};
+use crate::api::Reason;
+use crate::api::nodes::{MigrationCause, MigrationStatus};
+use crate::decide::decision::{Obstacle, Placement, Way};
+use crate::model::moves::{How, Stay, Why};
+use crate::model::report::{MemberReport, MoveReport, WorkloadReport};
+use crate::model::resources::ResourceTable;
+use crate::model::spec::MemberRef;
+use crate::observe::catalog::Workload;
+use crate::observe::names;
+
+/// Why a member moves, in a sentence.
+fn cause(why: Why, from: &str) -> String {
+    match why {
+        Why::Drain => format!("{from} is drained"),
+        Why::Rebalance => format!("{from} is used more than others of its pool"),
+    }
+}
+
+/// A move as a placement shows it.
+pub fn shown(known: &Workload, member: &MemberReport) -> Option<MigrationStatus> {
+    let one = member.moves.as_ref().filter(|one| !one.given_up)?;
+    let cause = match one.why {
+        Why::Drain => MigrationCause::Drain,
+        Why::Rebalance => MigrationCause::Rebalance,
+    };
+    let name = names::member(&known.spec.name, member.index, one.attempt);
+    Some(MigrationStatus { node: one.to.to_string(), name, cause })
+}
+
+fn under_way(report: &WorkloadReport) -> impl Iterator<Item = (&MemberReport, &MoveReport)> {
+    let moves = report.members.iter().filter_map(|member| Some((member, member.moves.as_ref()?)));
+    moves.filter(|(_, one)| !one.given_up)
+}
+
+/// What is said of the members that move, if any do.
+pub fn moving(report: &WorkloadReport) -> Option<String> {
+    let (member, one) = under_way(report).next()?;
+    let from = member.node.as_deref().unwrap_or("a node that is gone");
+    let how = match one.how {
+        How::MakeBeforeBreak => "moves",
+        How::BreakBeforeMake => "is evicted and moves",
+    };
+    let others = match under_way(report).count() {
+        1 => String::new(),
+        count => format!("; {} more members move", count - 1),
+    };
+    Some(format!("member {} {how} from {from} to {}: {}{others}", member.index, one.to, cause(one.why, from)))
+}
+
+/// What is said of the members that stay on nodes that are drained, if any do.
+pub fn staying(report: &WorkloadReport, of: Refused<'_>, table: &ResourceTable) -> Option<String> {
+    let stays = || report.members.iter().filter_map(|member| Some((member, member.stays.as_ref()?)));
+    let (member, stay) = stays().next()?;
+    let why = match stay {
+        Stay::NoPlace(refusal) => {
+            format!("no other node takes it now ({})", reason::message(refusal, of, table))
+        }
+        Stay::Never => "migration is Never, so it stays until it ends".to_owned(),
+        Stay::Failed(until) => format!("a move has failed and is tried again at {}", reason::clock(*until)),
+    };
+    let others = match stays().count() {
+        1 => String::new(),
+        count => format!("; {} more members stay", count - 1),
+    };
+    let node = member.node.as_deref().unwrap_or_default();
+    Some(format!("member {} stays on {node}, which is drained: {why}{others}", member.index))
+}
+
+impl Desk<'_> {
+    /// The next pod of a member is created.
+    pub(super) fn begin_move(
+        &self,
+        workload: &Arc<str>,
+        pool: &str,
+        size: u32,
+        placement: &Placement,
+        way: &Way,
+    ) -> Option<Script> {
+        let known = self.catalog.get(workload)?;
+        let Way { from, to, why } = way;
+        let note = format!("member {} moves from {from} to {to}: {}", placement.index, cause(*why, from));
+        let told = Told { action: Action::Move, reason: Reason::Migrating, note: &note, warning: false };
+        let made = self.create(known, pool, size, std::slice::from_ref(placement));
+        // What cannot be created is not told.
+        if made.is_empty() {
+            return None;
+        }
+        script(workload, vec![made, vec![self.event(known, told)]])
+    }
+
+    /// A member's pod is evicted, because the member moves.
+    pub(super) fn leave(&self, member: &MemberRef, pod: &Arc<str>, way: &Way, ready: bool) -> Option<Script> {
+        let known = self.catalog.get(&member.workload)?;
+        let Way { from, to, why } = way;
+        let note = if ready {
+            format!("member {} is ready on {to}, so that its pod on {from} is evicted", member.index)
+        } else {
+            format!(
+                "member {} is evicted from {from} and starts again on {to}: {}",
+                member.index,
+                cause(*why, from)
+            )
+        };
+        let told = Told { action: Action::Move, reason: Reason::Migrating, note: &note, warning: false };
+        let evict = Write::EvictPod {
+            namespace: Arc::clone(&known.spec.namespace),
+            name: self.catalog.pod_name(known, member, pod),
+            uid: Arc::clone(pod),
+        };
+        script(&member.workload, vec![vec![evict], vec![self.event(known, told)]])
+    }
+
+    /// A move is given up: the pod on the other node is deleted, if it is there.
+    pub(super) fn give_up_move(
+        &self,
+        member: &MemberRef,
+        pod: Option<&Arc<str>>,
+        way: &Way,
+        because: Obstacle,
+    ) -> Option<Script> {
+        let known = self.catalog.get(&member.workload)?;
+        let delete = pod.map(|pod| Write::DeletePod {
+            namespace: Arc::clone(&known.spec.namespace),
+            name: self.catalog.pod_name(known, member, pod),
+            uid: Arc::clone(pod),
+        });
+        let mut writes: Vec<Write> = delete.into_iter().collect();
+        if because == Obstacle::NotReady {
+            let within = crate::api::Duration::from_millis(self.world.tuning.moved_within.0);
+            let Way { from, to, why } = way;
+            let note = format!(
+                "member {} stays on {from}: its pod on {to} was not ready within {within}; it is tried again later",
+                member.index
+            );
+            let reason = match why {
+                Why::Drain => Reason::StaysOnDrainedNode,
+                Why::Rebalance => Reason::Migrating,
+            };
+            let action = Action::Move;
+            writes.push(self.event(known, Told { action, reason, note: &note, warning: true }));
+        }
+        script(&member.workload, vec![writes])
+    }
+}
