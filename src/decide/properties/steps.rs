@@ -78,7 +78,7 @@ pub(super) fn moving_step() -> impl Random<Value = Step> {
         22 => any::<usize>().prop_map(Step::Runs),
         3 => (any::<usize>(), 0_u8..4).prop_map(|(which, how)| Step::Ends(which, how)),
         8 => any::<usize>().prop_map(Step::Leaves),
-        4 => (0_usize..4, 0_u8..3).prop_map(|(node, on)| Step::DrainNode(node, on == 0)),
+        7 => (0_usize..4, 0_u8..3).prop_map(|(node, on)| Step::DrainNode(node, on == 0)),
         1 => (0_usize..4).prop_map(Step::NodeGone),
         1 => (1_usize..4, any::<bool>()).prop_map(|(pool, stop)| Step::Drain { pool, stop }),
         2 => (1_i64..400).prop_map(Step::Wait),
