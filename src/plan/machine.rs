@@ -245,7 +245,7 @@ mod tests {
     fn each_of_several_machines_has_disks_of_its_own() {
         let spec = json!({
             "dataVolumeTemplates": [{"metadata": {"name": "root"}, "spec": {}}],
-            "template": {"spec": {"domain": {"devices": {}}, "volumes": [
+            "template": {"spec": {"domain": {"memory": {"guest": "1Gi"}}, "volumes": [
                 {"name": "root", "dataVolume": {"name": "root"}},
                 {"name": "shared", "persistentVolumeClaim": {"claimName": "shared"}}]}}});
         let placement = Placement { index: 2, attempt: 0, node: "n".into() };
