@@ -434,3 +434,16 @@ fn machines_are_bound_and_started_again_in_a_stream_that_does_so() {
         "both were bound, and the one that failed started again"
     );
 }
+
+#[test]
+fn a_pod_that_waited_while_no_operator_ran_is_bound_and_not_given_up() {
+    let mut cluster = Cluster::new();
+    cluster.take(0, Step::Submit { cores: 2, replicas: 1, ends: false, priority: 0 });
+    cluster.decide();
+    cluster.take(1, Step::Launch(0));
+    cluster.take(2, Step::Wait(300));
+    cluster.take(3, Step::Restart);
+    cluster.decide();
+    assert_eq!(cluster.bound, 1);
+    assert!(cluster.runs.values().all(|run| run.bound && !run.terminating), "{:?}", cluster.runs);
+}

@@ -96,7 +96,12 @@ impl World {
             terminating: spec.terminating,
             lost: known.is_some_and(|known| known.lost),
             bound: spec.bound,
-            created: spec.created,
+            created: match (known, spec.machine) {
+                // It is for Weir to bind it: the wait begins when it is first seen unbound.
+                (Some(known), Some(_)) if spec.bound || !known.bound => known.created,
+                (_, Some(_)) => now,
+                (_, None) => spec.created,
+            },
             counted: known.is_some_and(|known| known.counted),
             machine: spec.machine,
         };

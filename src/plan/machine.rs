@@ -103,6 +103,8 @@ pub struct Workload<'a> {
     pub spec: &'a Value,
     /// How far machines of the pool are overcommitted.
     pub overcommit: Overcommit,
+    /// What is charged and not asked of nodes, since none offers it.
+    pub left_out: &'a [&'a str],
 }
 
 /// The machine of a member.
@@ -129,6 +131,13 @@ pub fn machine(workload: &Workload<'_>, placement: &Placement) -> Value {
     template["metadata"]["labels"][labels::ATTEMPT] = json!(names::shown_attempt(*attempt).to_string());
     template["metadata"]["annotations"][labels::NODE] = json!(node);
     template["spec"]["schedulerName"] = json!(SCHEDULER);
+    for field in ["requests", "limits"] {
+        let asked =
+            template.pointer_mut(&format!("/spec/domain/resources/{field}")).and_then(Value::as_object_mut);
+        if let Some(asked) = asked {
+            asked.retain(|name, _| !workload.left_out.contains(&name.as_str()));
+        }
+    }
     for (resource, amount) in written(workload.machine, workload.overcommit) {
         template["spec"]["domain"]["resources"]["requests"][resource] = json!(amount);
     }
@@ -196,6 +205,7 @@ mod tests {
             machine: &check_machine_template(spec).unwrap(),
             spec,
             overcommit,
+            left_out: &["license.example.com/db"],
         };
         let mut machine = machine(&workload, placement);
         let applied = machine["metadata"]["annotations"]["weir.dev/applied"].take();
@@ -206,7 +216,8 @@ mod tests {
     #[test]
     fn a_machine_is_the_template_with_its_place_and_its_names() {
         let spec = json!({"template": {"metadata": {"labels": {"tier": "1"}}, "spec": {
-            "domain": {"cpu": {"cores": 8}, "memory": {"guest": "6Gi"}}}}});
+            "domain": {"cpu": {"cores": 8}, "memory": {"guest": "6Gi"},
+                       "resources": {"requests": {"license.example.com/db": "1"}}}}}});
         let pool = Overcommit { cpu_milli: Some(4000), memory_milli: Some(1500) };
         let placement = Placement { index: 3, attempt: 1, node: "node-7".into() };
         let machine = made(&spec, 1, pool, &placement);
@@ -234,7 +245,7 @@ mod tests {
     fn each_of_several_machines_has_disks_of_its_own() {
         let spec = json!({
             "dataVolumeTemplates": [{"metadata": {"name": "root"}, "spec": {}}],
-            "template": {"spec": {"domain": {"devices": {}}, "volumes": [
+            "template": {"spec": {"domain": {"memory": {"guest": "1Gi"}}, "volumes": [
                 {"name": "root", "dataVolume": {"name": "root"}},
                 {"name": "shared", "persistentVolumeClaim": {"claimName": "shared"}}]}}});
         let placement = Placement { index: 2, attempt: 0, node: "n".into() };

@@ -220,6 +220,7 @@ impl Desk<'_> {
             machine,
             spec: &machine_spec,
             overcommit: self.catalog.overcommit(pool),
+            left_out: &self.world.left_out(pool),
         };
         Some(machine::machine(&of, placement))
     }

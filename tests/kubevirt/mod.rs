@@ -6,6 +6,7 @@
 
 pub mod crds;
 pub mod launcher;
+pub mod migration;
 pub mod real;
 
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ pub struct Snapshot {
     pub machines: Vec<Value>,
     /// `VirtualMachineInstance`s.
     pub instances: Vec<Value>,
+    /// `VirtualMachineInstanceMigration`s.
+    pub migrations: Vec<Value>,
     /// Pods of running machines.
     pub pods: Vec<Value>,
 }
@@ -86,6 +89,15 @@ pub fn step(seen: &Snapshot) -> Vec<Act> {
         let pods: Vec<&Value> = seen.pods.iter().filter(|pod| controller(pod) == uid).collect();
         acts.extend(of_instance(instance, &pods));
     }
+    for one in &seen.migrations {
+        let instance = seen.instances.iter().find(|instance| {
+            instance["metadata"]["name"] == one["spec"]["vmiName"]
+                && instance["metadata"]["namespace"] == one["metadata"]["namespace"]
+        });
+        let uid = instance.map_or("", |instance| text(instance, "/metadata/uid"));
+        let pods: Vec<&Value> = seen.pods.iter().filter(|pod| controller(pod) == uid).collect();
+        acts.extend(migration::step(one, instance, &pods));
+    }
     acts
 }
 
@@ -148,7 +160,11 @@ fn of_instance(instance: &Value, pods: &[&Value]) -> Option<Act> {
         return gone.then(|| patch(INSTANCE, instance, json!({"metadata": {"finalizers": null}})));
     }
     let set = |phase: &str| Some(patch(INSTANCE, instance, json!({"status": {"phase": phase}})));
-    let pod = pods.iter().find(|pod| !launcher::is_ephemeral(pod));
+    // The pod on its node; the target of a move counts when it is there.
+    let node = text(instance, "/status/nodeName");
+    let others = || pods.iter().filter(|pod| !launcher::is_ephemeral(pod));
+    let here = others().find(|pod| !node.is_empty() && text(pod, "/spec/nodeName") == node);
+    let pod = here.or_else(|| others().find(|pod| !migration::is_target(pod)));
     let ended = pod.and_then(|pod| match text(pod, "/status/phase") {
         "Succeeded" => Some("Succeeded"),
         "Failed" => Some("Failed"),

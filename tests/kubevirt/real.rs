@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::crds::{self, collection};
+use super::migration::MIGRATION;
 use super::{Act, INSTANCE, MACHINE, Snapshot, step};
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(150);
@@ -101,6 +102,7 @@ async fn look(client: &Client) -> Option<Snapshot> {
     Some(Snapshot {
         machines: list(client, "/apis/kubevirt.io/v1/virtualmachines", MACHINE).await?,
         instances: list(client, "/apis/kubevirt.io/v1/virtualmachineinstances", INSTANCE).await?,
+        migrations: list(client, "/apis/kubevirt.io/v1/virtualmachineinstancemigrations", MIGRATION).await?,
         pods: list(client, "/api/v1/pods?labelSelector=kubevirt.io%3Dvirt-launcher", "Pod").await?,
     })
 }
@@ -122,7 +124,7 @@ async fn carry_out(client: &Client, act: Act) -> Result<(), (u16, String)> {
         Act::Patch(kind, namespace, name, version, mut patch) => {
             let mut at = path(kind, &namespace, &name);
             // Instances have no subresource for their status.
-            if kind == MACHINE && patch.get("status").is_some() {
+            if kind != INSTANCE && patch.get("status").is_some() {
                 at.push_str("/status");
             }
             patch["metadata"]["resourceVersion"] = json!(version);

@@ -72,7 +72,10 @@ impl Kubelets {
         let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap_or_default();
         let since = *self.since.entry((uid, state, restarts)).or_insert(store.now);
         if lost {
-            return None;
+            // The garbage collection of pods: what is being deleted on a node that is surely off is gone.
+            let taints = node["spec"]["taints"].as_array().into_iter().flatten();
+            let is_off = taints.into_iter().any(|taint| taint["key"] == "node.kubernetes.io/out-of-service");
+            return (is_off && state == State::Deleting).then_some((since, Next::Remove));
         }
         match state {
             State::Pending if is_refused(pod) => Some((since, Next::Refuse)),

@@ -12,6 +12,7 @@ use weir::plan::write::Write;
 use super::expand::Key;
 use super::pure::{CREATE_AGAIN, Pure};
 use super::store::{Refused, Store};
+use crate::kubevirt::migration::MIGRATION;
 use crate::kubevirt::{Act, INSTANCE, MACHINE, Snapshot, step};
 
 /// Lets the stand-in do all that follows from the objects as they are.
@@ -21,7 +22,12 @@ pub fn run(store: &mut Store) {
     }
     for _ in 0..100 {
         let all = |kind: &str| store.of_kind(kind).map(|(_, object)| object.clone()).collect();
-        let seen = Snapshot { machines: all(MACHINE), instances: all(INSTANCE), pods: all("Pod") };
+        let seen = Snapshot {
+            machines: all(MACHINE),
+            instances: all(INSTANCE),
+            migrations: all(MIGRATION),
+            pods: all("Pod"),
+        };
         let acts = step(&seen);
         if acts.is_empty() {
             return;

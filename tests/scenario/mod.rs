@@ -21,6 +21,11 @@ use std::time::Instant;
 
 use file::Scenario;
 
+/// Merges a patch into an object.
+pub fn merged(object: &mut serde_json::Value, patch: serde_json::Value) {
+    expand::merge(object, Some(patch));
+}
+
 /// All files, in order of their names. `SCENARIO=word` chooses those whose names have the word.
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");

@@ -85,7 +85,7 @@ fn the_status_of_a_running_and_of_a_finished_workload() {
                 {"index": 1, "name": "train-1", "node": "node-b", "state": "Running", "attempt": 1},
             ],
             "startedAt": "2023-11-14T22:13:23Z",
-            "summary": {"members": "2/2", "node": "2 nodes"},
+            "summary": {"members": "2/2", "node": "2 nodes", "runtime": "Pod"},
             "conditions": null,
         })
     );
