@@ -332,8 +332,8 @@ impl Company {
     /// Why a node does not take a member beside those that were taken; in the order of kube-scheduler's filters.
     pub fn refuses(&self, node: NodeId) -> Option<NodeRejection> {
         let axes = &self.axes;
-        let hard = self.spread.iter().filter(|spread| spread.hard);
-        if let Some(rejection) = hard.filter_map(|spread| spread.refuses(axes, node)).next() {
+        let mut hard = self.spread.iter().filter(|spread| spread.hard);
+        if let Some(rejection) = hard.find_map(|spread| spread.refuses(axes, node)) {
             return Some(rejection);
         }
         let counts = || self.near.iter().map(|counted| counted.at(axes, node));
@@ -437,8 +437,7 @@ fn order(axis: &Axis, placed: &[u32], nodes: &[Capacity], count: u32) -> Vec<u32
         .into_iter()
         .map(|(domain, (sum, rank))| {
             let there = placed.get(domain as usize).copied().unwrap_or(0);
-            let short = if sum >= count { 0 } else { count - sum };
-            (Reverse(there), short, rank, domain)
+            (Reverse(there), count.saturating_sub(sum), rank, domain)
         })
         .collect();
     all.sort_unstable();

@@ -188,3 +188,25 @@ fn a_hundred_thousand_declared_durations_are_refused_together() {
     let changed = world.take_changed();
     assert!(changed.workloads.len() <= 3, "{} workloads would be written", changed.workloads.len());
 }
+
+#[test]
+fn workloads_that_keep_apart_are_refused_together() {
+    let mut world = world(100, 10);
+    for at in 0..5000 {
+        let spec = super::testing::apart(workload(&format!("w{at:06}"), "root", 1, 1, 1, at), "x");
+        world.apply(Delta::Workload(Box::new(spec)), Time(0));
+    }
+    let decided = decide(&mut world, Time(1));
+    assert_eq!(decided.decisions.len(), 100, "one on each node");
+    // The first comes when nobody keeps off; the next as one of a class that pods keep off, and so do all others.
+    assert_eq!(decided.work.tried, 101);
+    world.take_changed();
+    assert_eq!(decide(&mut world, Time(2)).work.tried, 0, "nothing has changed");
+    // Who is called otherwise is not kept off, and costs a scan as ever.
+    for at in 0..300 {
+        let spec = workload(&format!("plain{at:06}"), "root", 1, 1, 1, at);
+        world.apply(Delta::Workload(Box::new(spec)), Time(2));
+    }
+    let decided = decide(&mut world, Time(3));
+    assert_eq!((decided.work.tried, decided.work.nodes_scanned), (300, 100), "{:?}", decided.work);
+}

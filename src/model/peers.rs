@@ -421,13 +421,13 @@ impl World {
     }
 
     /// A claim of volumes was bound to one that only some nodes reach; without terms it is bound to none such.
-    pub(crate) fn claim_seen(&mut self, claim: &Arc<str>, terms: Option<Arc<[NodeTerm]>>) {
-        let before = match &terms {
+    pub(crate) fn claim_seen(&mut self, claim: &Arc<str>, terms: Option<&Arc<[NodeTerm]>>) {
+        let before = match terms {
             Some(terms) => self.claims.insert(Arc::clone(claim), Arc::clone(terms)),
             None => self.claims.remove(claim),
         };
         let used = |(_, shape): (ShapeId, &super::shapes::Shape)| shape.spec.claims.contains(claim);
-        if before != terms && self.shapes.iter().any(used) {
+        if before.as_ref() != terms && self.shapes.iter().any(used) {
             self.grow();
         }
     }

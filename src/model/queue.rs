@@ -25,8 +25,10 @@ pub struct Class {
     pub replicas: u32,
     /// Where members go.
     pub strategy: Strategy,
-    /// Kept together in, and spread over, the domains of these node labels.
-    pub topology: (Option<Arc<str>>, Option<(Arc<str>, u32)>),
+    /// Kept together in the domains of this node label.
+    pub topology_key: Option<Arc<str>>,
+    /// Spread over the domains of this node label, with no more than that difference.
+    pub spread: Option<(Arc<str>, u32)>,
     /// Required anti-affinity of pods that are there, as far as it means its members.
     pub guards: Vec<Arc<PodTerm>>,
     /// The namespace, where a pool above counts by namespace or the pool shares among namespaces.

@@ -14,7 +14,7 @@ impl World {
             Delta::NodeGone(name) => self.node_gone(&name),
             Delta::Namespace { name, labels } => self.namespace_seen(&name, labels),
             Delta::NamespaceGone(name) => self.namespace_gone(&name),
-            Delta::Claim { name, terms } => self.claim_seen(&name, terms),
+            Delta::Claim { name, terms } => self.claim_seen(&name, terms.as_ref()),
             Delta::Workload(spec) => self.workload_seen(*spec),
             Delta::WorkloadGone(uid) => self.workload_gone(&uid),
             Delta::Pod(spec) => self.pod_seen(*spec, now),

@@ -68,6 +68,10 @@ pub struct Preference {
 }
 
 /// A constraint on how pods are spread over domains.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is one word of the constraint, and they are independent"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpreadTerm {
     /// The node label whose values are the domains.

@@ -71,7 +71,7 @@ impl Volumes {
             terms.map(|(at, term)| node_term(term, &field(at))).collect::<Result<Vec<_>, _>>()
         });
         match read {
-            Some(Ok(terms)) => self.reach(&name, Some(terms.into())),
+            Some(Ok(terms)) => self.reach(&name, Some(&terms.into())),
             None => self.reach(&name, None),
             Some(Err(problem)) => {
                 notes.push(format!("volume {name}: {problem}; it counts as reached from every node"));
@@ -85,16 +85,16 @@ impl Volumes {
         self.reach(&Arc::from(name), None)
     }
 
-    fn reach(&mut self, volume: &Arc<str>, terms: Option<Arc<[NodeTerm]>>) -> Vec<Delta> {
-        if self.from.get(volume) == terms.as_ref() {
+    fn reach(&mut self, volume: &Arc<str>, terms: Option<&Arc<[NodeTerm]>>) -> Vec<Delta> {
+        if self.from.get(volume) == terms {
             return Vec::new();
         }
-        match &terms {
+        match terms {
             Some(terms) => self.from.insert(Arc::clone(volume), Arc::clone(terms)),
             None => self.from.remove(volume),
         };
         let claims = self.claims.get(volume).into_iter().flatten();
-        claims.map(|claim| Delta::Claim { name: Arc::clone(claim), terms: terms.clone() }).collect()
+        claims.map(|claim| Delta::Claim { name: Arc::clone(claim), terms: terms.cloned() }).collect()
     }
 }
 

@@ -215,7 +215,7 @@ pub fn probe(number: u64, focus: Focus, dice: &mut Dice) -> Probe {
     let mut node = dice.below(NODE_COUNT);
     if focus == Focus::Cordon && dice.percent(50) {
         node = dice.below(3) * 8;
-    } else if focus != Focus::Cordon && node % 8 == 0 {
+    } else if focus != Focus::Cordon && node.is_multiple_of(8) {
         // Cordoned ones are the focus of others.
         node += 1;
     }

@@ -154,10 +154,10 @@ fn selector(selector: Option<&LabelSelector>, at: &FieldPath, problems: &mut Pro
     for (index, one) in selector.match_expressions.iter().flatten().enumerate() {
         let at = at.key("matchExpressions").index(index);
         let values = one.values.as_deref().unwrap_or_default();
-        if !is_qualified_name(&one.key) {
-            problems.add(at.key("key"), "write the key of a label, such as example.com/app");
-        } else {
+        if is_qualified_name(&one.key) {
             is_of_one(&one.key, at.key("key"), problems);
+        } else {
+            problems.add(at.key("key"), "write the key of a label, such as example.com/app");
         }
         match one.operator.as_str() {
             "In" | "NotIn" if values.is_empty() => {
