@@ -10,9 +10,30 @@ use super::amount::Amount;
 use super::ids::WorkloadId;
 use super::pods::Pod;
 use super::resources::{Amounts, ResourceId};
-use super::spec::Runtime;
 use super::workloads::Workload;
 use super::world::World;
+
+/// What the members of a workload are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Runtime {
+    /// Pods.
+    #[default]
+    Pod,
+    /// Virtual machines.
+    VirtualMachine,
+}
+
+impl Runtime {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Pod, Self::VirtualMachine];
+}
+
+/// What is known of a run of a virtual machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// It can be moved to another node while it runs.
+    pub live_migratable: bool,
+}
 
 impl World {
     /// Whether the cluster has `KubeVirt`.

@@ -9,6 +9,7 @@ use super::amount::{Amount, Limit};
 pub use super::balance::Rebalancing;
 pub use super::dedicated::PoolKind;
 use super::indexes::IndexSet;
+pub use super::machines::{Run, Runtime};
 pub use super::moves::Migration;
 use super::selector::{LabelSelector, Labels, NodeTerm, Requirement, Taint, Toleration};
 use super::terms::{Neighbour, PodTerms};
@@ -167,21 +168,6 @@ pub struct Alerts {
     pub pending_for: Option<Span>,
     /// By the trend a resource is used up within that time.
     pub exhaustion_within: Option<Span>,
-}
-
-/// What the members of a workload are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Runtime {
-    /// Pods.
-    #[default]
-    Pod,
-    /// Virtual machines.
-    VirtualMachine,
-}
-
-impl Runtime {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Pod, Self::VirtualMachine];
 }
 
 /// What a pool is promised and bounded to, of one resource.
@@ -628,13 +614,6 @@ pub struct PodSpec {
     /// It is one run of a virtual machine: the machine's pod, from when the machine is told to run until all of
     /// it is gone.
     pub machine: Option<Run>,
-}
-
-/// What is known of a run of a virtual machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Run {
-    /// It can be moved to another node while it runs.
-    pub live_migratable: bool,
 }
 
 #[cfg(test)]
