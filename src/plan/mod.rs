@@ -10,6 +10,7 @@ pub mod moves;
 pub mod pod;
 pub mod pool_status;
 pub mod reason;
+mod rejection;
 pub mod taint;
 pub mod workload_status;
 pub mod write;

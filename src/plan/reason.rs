@@ -1,9 +1,10 @@
 //! Words for refusals, ends and stops: one reason of the documented list, a sentence with its numbers, and the
 //! numbers themselves.
 
+use super::rejection;
 use crate::api::quantity::{is_bytes, shown_amount};
 use crate::api::reasons::Reason;
-use crate::api::workload::{PendingNodes, PendingResource, PendingStatus, RejectedNodes};
+use crate::api::workload::{PendingResource, PendingStatus};
 use crate::model::amount::Amount;
 use crate::model::refusal::{Bound, NodeRejection, NodeTally, Refusal, Shortage};
 use crate::model::resources::{ResourceId, ResourceTable};
@@ -13,7 +14,7 @@ use crate::observe::catalog::CLASS_PROBLEM;
 
 /// Longest message and longest list that the schema allows.
 const MOST_CHARACTERS: usize = 4096;
-const MOST_ITEMS: usize = 32;
+pub(super) const MOST_ITEMS: usize = 32;
 
 /// What a message says of the workload that was refused.
 #[derive(Clone, Copy, Debug)]
@@ -105,33 +106,11 @@ pub fn pending(refusal: &Refusal, of: Refused<'_>, table: &ResourceTable) -> Pen
         reason: of_refusal(refusal).as_str().to_owned(),
         message: message(refusal, of, table).chars().take(MOST_CHARACTERS).collect(),
         resources: shortages.iter().take(MOST_ITEMS).map(resource).collect(),
-        nodes: tally.map(|tally| nodes(tally, table)),
+        nodes: tally.map(|tally| rejection::nodes(tally, table)),
     }
 }
 
-fn nodes(tally: &NodeTally, table: &ResourceTable) -> PendingNodes {
-    let rejected = tally.rejected.iter().take(MOST_ITEMS).map(|(rejection, count)| {
-        let reason = match rejection {
-            NodeRejection::NotReady => "NotReady".to_owned(),
-            NodeRejection::Unschedulable => "Unschedulable".to_owned(),
-            NodeRejection::Tainted => "Tainted".to_owned(),
-            NodeRejection::NotSelected => "NotSelected".to_owned(),
-            NodeRejection::VolumeElsewhere => "VolumeElsewhere".to_owned(),
-            NodeRejection::TopologyLabelMissing => "TopologyLabelMissing".to_owned(),
-            NodeRejection::TopologySpread => "TopologySpread".to_owned(),
-            NodeRejection::PodAffinity => "PodAffinity".to_owned(),
-            NodeRejection::PodAntiAffinity => "PodAntiAffinity".to_owned(),
-            NodeRejection::ExistingAntiAffinity => "ExistingAntiAffinity".to_owned(),
-            NodeRejection::PortTaken => "PortTaken".to_owned(),
-            NodeRejection::Insufficient(resource) => format!("Insufficient {}", table.name(*resource)),
-            NodeRejection::TooSmall(resource) => format!("TooSmall {}", table.name(*resource)),
-        };
-        RejectedNodes { reason: reason.chars().take(256).collect(), count: count_of(*count) }
-    });
-    PendingNodes { total: count_of(tally.total), rejected: rejected.collect() }
-}
-
-fn count_of(count: u32) -> i32 {
+pub(super) fn count_of(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 

@@ -222,7 +222,6 @@ impl Cluster {
         requests.remove(LICENCE);
         let neighbour = Arc::new(self.world.as_neighbour(self.world.workload_ids[workload]));
         for placement in placements {
-            self.check_apart(&neighbour, &placement.node);
             let entry = InFlight {
                 workload: Arc::clone(workload),
                 pool: Arc::clone(pool),
@@ -230,7 +229,11 @@ impl Cluster {
                 size,
                 placements: [(placement.index, (placement.attempt, Arc::clone(&placement.node)))].into(),
             };
-            self.ledger.insert((Arc::clone(workload), placement.index), entry);
+            // What is repeated after a restart was decided before, and late pods may have come since.
+            let before = self.ledger.insert((Arc::clone(workload), placement.index), entry.clone());
+            if before.is_none_or(|before| before.placements != entry.placements) {
+                self.check_apart(&neighbour, &placement.node);
+            }
             let uid: Arc<str> = format!("{workload}-{}-{}", placement.index, placement.attempt).into();
             assert!(!self.pods.contains_key(&uid), "a name is used once: {uid}");
             if self.creating.iter().any(|pod| pod.uid == uid) {
