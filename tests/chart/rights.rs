@@ -9,14 +9,8 @@ use serde_json::Value;
 use super::install::Stage;
 use super::{NAMESPACE, good, objects, template};
 
-/// Granted, though nothing in the test asks for it: each with its reason.
-const NOT_SEEN_HERE: &[(&str, &str, &str, &str)] = &[(
-    "weir.dev",
-    "pooledworkloads/finalizers",
-    "update",
-    "never asked for by a request of its own: where the admission plugin OwnerReferencesPermissionEnforcement is on, the \
-     API server asks whether who names a workload as an owner that blocks deletion has it",
-)];
+/// Granted, though nothing in the test asks for it: group, resource, verb and the reason. At present there are none.
+const NOT_SEEN_HERE: &[(&str, &str, &str, &str)] = &[];
 
 /// One permission: in every namespace, or in the operator's.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,9 +114,9 @@ impl Stage {
             excused.iter().filter(|right| used.contains(right) || !granted.contains(right)).collect();
         assert!(wrong.is_empty(), "these are used, or not granted, and need no excuse: {wrong:?}");
         self.ok(&format!(
-            "{requests} requests of the operator, none refused; each of the {} rights that the chart grants was used, but {}",
+            "{requests} requests of the operator, none refused; of {} rights that the chart grants, {} were used",
             granted.len(),
-            excused.len()
+            granted.len() - excused.len()
         ));
     }
 }
