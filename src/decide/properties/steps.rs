@@ -161,7 +161,7 @@ pub(super) fn rules() -> impl Random<Value = Rules> {
     let policy = prop_oneof![
         1 => Just(Policy::FirstComeFirstServed),
         2 => Just(Policy::Priority),
-        3 => Just(Policy::RoundRobin),
+        4 => Just(Policy::RoundRobin),
         1 => Just(Policy::FairShare),
     ];
     let queueing = prop_oneof![Just(Queueing::Strict), Just(Queueing::BestEffort), Just(Queueing::Backfill)];
