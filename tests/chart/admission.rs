@@ -25,6 +25,8 @@ const VERA: User = User("vera", &[]);
 /// May do everything.
 const ROOT: User = User("eve", &["system:masters"]);
 const SCHEDULER: User = User("system:kube-scheduler", &[]);
+/// KubeVirt's controller, as the chart's values name it.
+const KUBEVIRT: User = User(super::install::KUBEVIRT, &["system:masters"]);
 const KUBELET: User = User("system:node:cpu-00", &["system:nodes", "system:masters"]);
 
 struct Cases<'a> {
@@ -130,12 +132,13 @@ impl Stage {
         cases.until_heeded(ADA, &place, &workload("first", "lab"), None).await;
         cases.until_heeded(CAROL, &place, &workload("first", "lab"), Some("may not use pool")).await;
         submitting(&mut cases).await;
+        machines(&mut cases).await;
         members(&mut cases).await;
         nodes_of_pools(&mut cases).await;
         roles(&mut cases).await;
         assert!(cases.wrong.is_empty(), "{}", cases.wrong.join("\n"));
         let shown = format!(
-            "{} requests of seven users were let pass and {} refused, each by its rule and with its words",
+            "{} requests of eight users were let pass and {} refused, each by its rule and with its words",
             cases.allowed, cases.refused
         );
         // Weir's own pods pass all of them, also on nodes that are named.
@@ -175,6 +178,42 @@ async fn submitting(cases: &mut Cases<'_>) {
     cases.allowed(ADA, "PATCH", &later, json!({"spec": {"suspend": false}})).await;
     cases.allowed(CAROL, "PATCH", &later, json!({"spec": {"suspend": true}})).await;
     cases.allowed(ADA, "DELETE", &later, Value::Null).await;
+}
+
+/// Who may submit virtual machines, and say which are members.
+async fn machines(cases: &mut Cases<'_>) {
+    let place = workloads(TEAM);
+    let mut machine = workload("ours-too", "lab");
+    machine["spec"]["suspend"] = json!(true);
+    machine["spec"]["template"] = json!({"virtualMachine": {"spec": {"template": {"spec": {"domain": {}}}}}});
+    let no_machines = "ada may not create virtual machines in namespace team-a";
+    cases.refused(ADA, "POST", &place, machine.clone(), no_machines).await;
+    cases.allowed(ROOT, "POST", &place, machine).await;
+    let place = format!("/apis/kubevirt.io/v1/namespaces/{TEAM}/virtualmachines");
+    let with = |name: &str, metadata: Value, template: Value| {
+        let mut machine = json!({"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": metadata,
+            "spec": {"runStrategy": "Halted", "template": {"metadata": template, "spec": {"domain": {}}}}});
+        machine["metadata"]["name"] = json!(name);
+        machine
+    };
+    let ours = json!({"labels": {"weir.dev/workload": "ours"}});
+    let noted = json!({"annotations": {"weir.dev/node": "cpu-00"}});
+    let owned = json!({"ownerReferences": [{"apiVersion": "weir.dev/v1alpha1", "kind": "PooledWorkload", "name": "ours",
+        "uid": "00000000-0000-0000-0000-000000000000"}]});
+    let none = || json!({});
+    for (metadata, template, by) in [
+        (ours.clone(), none(), "labels of virtual machines that begin with weir.dev/"),
+        (noted.clone(), none(), "annotations of virtual machines that begin with weir.dev/"),
+        (none(), ours.clone(), "labels in the templates of virtual machines that begin with weir.dev/"),
+        (none(), noted, "annotations in the templates of virtual machines that begin with weir.dev/"),
+        (owned, none(), "a virtual machine whose owner is a PooledWorkload"),
+    ] {
+        cases.refused(ROOT, "POST", &place, with("false", metadata, template), by).await;
+    }
+    cases.allowed(ROOT, "POST", &place, with("own", json!({"labels": {"app": "db"}}), none())).await;
+    let mut labelled = pod("launcher", ours, json!({}));
+    labelled["metadata"]["labels"]["kubevirt.io"] = json!("virt-launcher");
+    cases.allowed(KUBEVIRT, "POST", &format!("{}?dryRun=All", pods(TEAM)), labelled).await;
 }
 
 fn pod(name: &str, metadata: Value, spec: Value) -> Value {

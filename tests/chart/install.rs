@@ -3,6 +3,7 @@
 //! Deployment become ready without a program in them; the program is started by this test, with the token of the chart's
 //! `ServiceAccount` and the arguments of its Deployment, and so is what the hook's Job would run.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,13 +12,16 @@ use serde_json::{Value, json};
 
 use super::gitops::health;
 use super::{NAMESPACE, chart, good, helm, objects, template, text, tool};
-use crate::real::api::{Api, Checks, POOLS, pods, workloads};
+use crate::kubevirt::real as machines;
+use crate::real::api::{Api, Checks, NODES, POOLS, pods, workloads};
 use crate::real::cluster::Cluster;
 use crate::real::operator::{Operator, write_kubeconfig};
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/weir-system/deployments/weir";
 pub const TEAM: &str = "team-a";
+/// The user that `KubeVirt`'s controller is.
+pub const KUBEVIRT: &str = "system:serviceaccount:kubevirt:kubevirt-controller";
 /// What a release may take of its Secret: etcd takes 1.5 MB, and a chart grows.
 const MOST_OF_A_SECRET: usize = 700_000;
 
@@ -260,6 +264,8 @@ impl Stage {
         let taken = format!("{place}/taken");
         self.api.until(&taken, PATIENCE, |found| found["status"]["pending"]["reason"] == "NameTaken").await;
         self.api.delete(&taken).await;
+        self.dedicates(&lab).await;
+        self.runs_a_machine().await;
         let pool = self.api.until(&lab, PATIENCE, |pool| pool["status"]["workloads"]["running"] == 1).await;
         assert_eq!(pool["metadata"]["finalizers"], json!(["weir.dev/in-use"]));
         self.operator.as_mut().unwrap().assert_alive();
@@ -271,6 +277,45 @@ impl Stage {
         self.ok(
             "work ran to its end, was suspended, and evicted, with the rights and the arguments of the chart",
         );
+    }
+
+    /// Nodes of a dedicated pool are tainted, and are not any more when it is shared again.
+    async fn dedicates(&mut self, pool: &str) {
+        let tainted = |node: &Value| {
+            let taints = node["spec"]["taints"].as_array();
+            taints.is_some_and(|taints| taints.iter().any(|taint| taint["key"] == "weir.dev/pool"))
+        };
+        for (kind, all) in [("Dedicated", true), ("Shared", false)] {
+            self.api.patch(pool, json!({"spec": {"type": kind}})).await;
+            let done = |nodes: &[Value]| nodes.iter().all(|node| tainted(node) == all);
+            self.api.until_list(NODES, PATIENCE, done).await;
+        }
+    }
+
+    /// `KubeVirt` comes, as its own user, and a machine runs and is stopped.
+    async fn runs_a_machine(&mut self) {
+        machines::install(&self.api.client).await.unwrap();
+        let node = &self.api.list(NODES).await[0]["metadata"]["name"];
+        let node = format!("{NODES}/{}", node.as_str().unwrap());
+        self.api.patch(&node, json!({"metadata": {"labels": {"kubevirt.io/schedulable": "true"}}})).await;
+        let devices: BTreeMap<String, &str> =
+            ["kvm", "tun", "vhost-net"].map(|one| (format!("devices.kubevirt.io/{one}"), "10")).into();
+        let offers = json!({"status": {"capacity": devices, "allocatable": devices}});
+        self.api.patch(&format!("{node}/status"), offers).await;
+        let controller = self.api.acting_as(&self.cluster.kubeconfig(), KUBEVIRT).await;
+        let stand_in = tokio::spawn(machines::run(controller.client));
+        let mut machine = workload("machine", "lab");
+        machine["spec"]["template"] = json!({"virtualMachine": {"spec": {"template": {"spec": {"domain": {
+            "cpu": {"cores": 1}, "memory": {"guest": "1Gi"}, "devices": {}}}}}}});
+        let place = workloads(TEAM);
+        self.api.post(&place, machine).await;
+        self.api.until_phase(TEAM, "machine", "Running", PATIENCE).await;
+        self.api.patch(&format!("{place}/machine"), json!({"spec": {"suspend": true}})).await;
+        self.api.until_phase(TEAM, "machine", "Suspended", PATIENCE).await;
+        self.api.delete(&format!("{place}/machine")).await;
+        self.api.until_gone(&format!("{place}/machine"), PATIENCE).await;
+        stand_in.abort();
+        self.ok("KubeVirt was installed, and a virtual machine ran and was stopped");
     }
 
     /// Two tools apply the same again and again: nothing changes, nothing is in conflict.

@@ -184,8 +184,10 @@ fn values_decide_what_is_rendered() {
             "Job/weir-release",
             "PodDisruptionBudget/weir",
             "ValidatingAdmissionPolicy/weir-members",
+            "ValidatingAdmissionPolicy/weir-members-machines",
             "ValidatingAdmissionPolicy/weir-submit",
             "ValidatingAdmissionPolicyBinding/weir-members",
+            "ValidatingAdmissionPolicyBinding/weir-members-machines",
             "ValidatingAdmissionPolicyBinding/weir-submit",
         ]
     );

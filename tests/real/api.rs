@@ -41,6 +41,15 @@ impl Api {
     }
 
     /// None where there is no such thing.
+    /// The same as another user, who may do everything.
+    pub async fn acting_as(&self, kubeconfig: &Path, user: &str) -> Self {
+        let config = Kubeconfig::read_from(kubeconfig).unwrap();
+        let mut config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+        config.auth_info.impersonate = Some(user.to_owned());
+        config.auth_info.impersonate_groups = Some(vec!["system:masters".to_owned()]);
+        Self { client: Client::try_from(config).unwrap() }
+    }
+
     pub async fn get(&self, path: &str) -> Option<Value> {
         match self.ask("GET", path, "application/json", &Value::Null).await {
             Ok(found) => Some(found),
