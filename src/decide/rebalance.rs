@@ -276,6 +276,9 @@ impl<'a> Search<'a> {
         let mut best: Option<(i64, &(MemberId, Amounts))> = None;
         for member in members {
             self.patience = self.patience.saturating_sub(1);
+            if self.strands(from_node, to_node, &member.1) {
+                continue;
+            }
             let (mut less, mut more) = (from.load.clone(), to.load.clone());
             less.take(&member.1);
             more.add(&member.1);
@@ -313,6 +316,16 @@ impl<'a> Search<'a> {
     fn agrees(&self, member: MemberId, question: Question, target: NodeId) -> bool {
         let company = Company::of(self.world, member.0, question);
         company.is_none_or(|company| self.moved.is_empty() && company.refuses(target).is_none())
+    }
+
+    /// Whether a move takes room of a node that offers more than the other, such as GPUs, and that does not serve the
+    /// member: placing leaves such nodes to those who need them, and so does moving.
+    fn strands(&self, from: &Node, to: &Node, requests: &Amounts) -> bool {
+        let offers = |node: &Node, resource| !node.allocatable.get(resource).is_zero();
+        let unused = |resource: &ResourceId| {
+            requests.get(*resource).is_zero() && offers(to, *resource) && !offers(from, *resource)
+        };
+        self.balanced.iter().any(unused)
     }
 
     /// Members of the pool on a node that may be moved, and what each takes of it, by name.
