@@ -9,6 +9,7 @@ pub mod balance;
 pub mod charges;
 pub mod dedicated;
 pub mod delta;
+pub mod effects;
 pub mod ids;
 pub mod indexes;
 pub mod intake;
