@@ -129,10 +129,9 @@ pub struct Recommendation {
 }
 
 /// Whether members are moved while their workload runs.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Migration {
     /// They are, by starting them again elsewhere.
-    #[default]
     Restart,
     /// They are not.
     Never,

@@ -99,7 +99,7 @@ reasons! {
         "Nothing.";
     Migrating: "A member moves to another node, because its node is drained or its pool evens out its nodes.",
         "Nothing: the message says from where to where.";
-    StaysOnDrainedNode: "A node with a member of it is drained, and the member stays: no other node takes it, a move has failed, or migration is Never.",
+    StaysOnDrainedNode: "A node with a member of it is drained, and the member stays: no other node takes it, a move has failed, it is a virtual machine that cannot be migrated while it runs, or migration is Never.",
         "Make room on other nodes, or stop the workload; the message says what is in the way. It is tried again by itself.";
     Suspended: "spec.suspend is true: it holds nothing and does not wait.",
         "Set spec.suspend to false to queue it.";

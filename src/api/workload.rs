@@ -154,9 +154,10 @@ pub struct PooledWorkloadSpec {
 
     /// Whether members may be moved while the workload runs, because their node is drained or others are idle.
     /// Restart: a member starts again on another node: before it ends on the first one where completion is
-    /// KeepRunning and the template has no claims, else afterwards. Never: members stay until they end.
-    #[serde(default)]
-    pub migration: Migration,
+    /// KeepRunning and the template has no claims, else afterwards; a virtual machine is stopped, and started on another
+    /// node with its disks. Never: members stay until they end. Absent: Restart for pods; virtual machines stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<Migration>,
 
     /// Overrides the placement of the pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::model::ids::{NodeId, WorkloadId};
 use crate::model::moves::{How, MemberId, Move, Stage, Stay, Why};
 use crate::model::refusal::{NodeTally, Refusal};
-use crate::model::spec::{Completion, MemberRef, Migration};
+use crate::model::spec::{Completion, MemberRef, Migration, Runtime};
 use crate::model::time::Time;
 use crate::model::workloads::{Member, Phase, Slot, Workload};
 use crate::model::world::World;
@@ -22,8 +22,10 @@ use super::place::{Horizon, Question, explain};
 
 /// How a member of a workload moves.
 pub fn how(workload: &Workload, member: &Member) -> How {
-    // Two pods on two nodes may not be able to share a claim, and what does not run has nothing to lose.
-    let twice = workload.spec.completion == Completion::KeepRunning && !workload.spec.claims;
+    // Two pods on two nodes may not be able to share a claim, and what does not run has nothing to lose. There are no two
+    // of a virtual machine.
+    let spec = &workload.spec;
+    let twice = spec.completion == Completion::KeepRunning && !spec.claims && spec.runtime == Runtime::Pod;
     if twice && member.running { How::MakeBeforeBreak } else { How::BreakBeforeMake }
 }
 
@@ -158,7 +160,10 @@ fn drop_target(world: &mut World, member: MemberId, out: &mut Vec<Decision>) {
 
 /// The source is gone: the member takes the place that is kept for it.
 fn take_place(world: &mut World, member: MemberId, now: Time, out: &mut Vec<Decision>) {
-    if world.member(member).is_none_or(|slot| !matches!(slot.slot, Slot::Backoff(_))) {
+    let left = world.workload(member.0).zip(world.member(member)).is_some_and(|(workload, slot)| {
+        matches!(slot.slot, Slot::Backoff(_)) && !world.still_runs(&workload.spec.uid, member.1)
+    });
+    if !left {
         return;
     }
     let to = world.with_member(member.0, member.1, |world| {
@@ -206,7 +211,7 @@ pub fn drain_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<De
     let rested = |world: &World| {
         let stays = world.staying.values().filter_map(|(_, stay)| match stay {
             Stay::Failed(until) => Some(*until),
-            Stay::NoPlace(_) | Stay::Never => None,
+            Stay::NoPlace(_) | Stay::Never | Stay::NotWhileItRuns => None,
         });
         stays.min()
     };
@@ -295,8 +300,10 @@ fn place_elsewhere(
     let Some((workload, slot)) = world.workload(member.0).zip(world.member(member)) else {
         return Err(no_node());
     };
-    if workload.spec.migration == Migration::Never {
-        return Err(Stay::Never);
+    match workload.spec.migration {
+        Migration::Restart => {}
+        Migration::Never => return Err(Stay::Never),
+        Migration::Live => return Err(Stay::NotWhileItRuns),
     }
     let tuning = &world.tuning;
     let rest = world.rests.get(&member).map(|rest| rest.over(tuning.backoff, tuning.backoff_at_most));

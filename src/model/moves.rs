@@ -20,6 +20,8 @@ pub enum Migration {
     /// They are, by starting them again elsewhere.
     #[default]
     Restart,
+    /// They are without being stopped, or not at all: virtual machines only.
+    Live,
     /// They are not.
     Never,
 }
@@ -108,6 +110,8 @@ pub enum Stay {
     NoPlace(Refusal),
     /// Its workload says `migration: Never`.
     Never,
+    /// It is a virtual machine that may not be stopped, and that cannot be moved while it runs.
+    NotWhileItRuns,
     /// A move failed, and it is tried again then.
     Failed(Time),
 }

@@ -86,8 +86,9 @@ pub fn workload(
         runtime: pool::runtime(template.runtime()),
         unchecked: false,
         migration: match migration {
-            nodes::Migration::Restart => Migration::Restart,
-            nodes::Migration::Never => Migration::Never,
+            Some(nodes::Migration::Never) => Migration::Never,
+            None if template.virtual_machine.is_some() => Migration::Live,
+            Some(nodes::Migration::Restart) | None => Migration::Restart,
         },
         claims: false,
         shape,

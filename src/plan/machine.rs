@@ -13,6 +13,8 @@ use crate::model::spec::{Completion, MemberRef};
 use crate::observe::machine::{Overcommit, written};
 use crate::observe::names;
 
+use super::pod::tolerates;
+
 /// One write about a machine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MachineWrite {
@@ -105,6 +107,8 @@ pub struct Workload<'a> {
     pub overcommit: Overcommit,
     /// What is charged and not asked of nodes, since none offers it.
     pub left_out: &'a [&'a str],
+    /// The dedicated pool whose taint members tolerate.
+    pub dedicated: Option<&'a str>,
 }
 
 /// The machine of a member.
@@ -131,6 +135,9 @@ pub fn machine(workload: &Workload<'_>, placement: &Placement) -> Value {
     template["metadata"]["labels"][labels::ATTEMPT] = json!(names::shown_attempt(*attempt).to_string());
     template["metadata"]["annotations"][labels::NODE] = json!(node);
     template["spec"]["schedulerName"] = json!(SCHEDULER);
+    if let Some(pool) = workload.dedicated {
+        tolerate(&mut template["spec"]["tolerations"], pool);
+    }
     for field in ["requests", "limits"] {
         let asked =
             template.pointer_mut(&format!("/spec/domain/resources/{field}")).and_then(Value::as_object_mut);
@@ -160,6 +167,16 @@ pub fn machine(workload: &Workload<'_>, placement: &Placement) -> Value {
 fn put(metadata: &mut Value, field: &str, more: &BTreeMap<&str, String>) {
     for (key, value) in more {
         metadata[field][*key] = json!(value);
+    }
+}
+
+/// Adds a toleration of a dedicated pool's taint, if it is not there.
+fn tolerate(own: &mut Value, pool: &str) {
+    let toleration = json!(tolerates(pool));
+    match own.as_array_mut() {
+        Some(own) if own.contains(&toleration) => {}
+        Some(own) => own.push(toleration),
+        None => *own = json!([toleration]),
     }
 }
 
@@ -206,6 +223,7 @@ mod tests {
             spec,
             overcommit,
             left_out: &["license.example.com/db"],
+            dedicated: None,
         };
         let mut machine = machine(&workload, placement);
         let applied = machine["metadata"]["annotations"]["weir.dev/applied"].take();

@@ -12,7 +12,7 @@ use crate::decide::decision::{Obstacle, Placement, Way};
 use crate::model::moves::{How, Stay, Why};
 use crate::model::report::{MemberReport, MoveReport, WorkloadReport};
 use crate::model::resources::ResourceTable;
-use crate::model::spec::MemberRef;
+use crate::model::spec::{MemberRef, Runtime};
 use crate::observe::catalog::Workload;
 use crate::observe::names;
 
@@ -41,12 +41,13 @@ fn under_way(report: &WorkloadReport) -> impl Iterator<Item = (&MemberReport, &M
 }
 
 /// What is said of the members that move, if any do.
-pub fn moving(report: &WorkloadReport) -> Option<String> {
+pub fn moving(report: &WorkloadReport, runtime: Runtime) -> Option<String> {
     let (member, one) = under_way(report).next()?;
     let from = member.node.as_deref().unwrap_or("a node that is gone");
-    let how = match one.how {
-        How::MakeBeforeBreak => "moves",
-        How::BreakBeforeMake => "is evicted and moves",
+    let how = match (one.how, runtime) {
+        (How::MakeBeforeBreak, _) => "moves",
+        (How::BreakBeforeMake, Runtime::Pod) => "is evicted and moves",
+        (How::BreakBeforeMake, Runtime::VirtualMachine) => "is stopped and moves",
     };
     let others = match under_way(report).count() {
         1 => String::new(),
@@ -64,6 +65,11 @@ pub fn staying(report: &WorkloadReport, of: Refused<'_>, table: &ResourceTable) 
             format!("no other node takes it now ({})", reason::message(refusal, of, table))
         }
         Stay::Never => "migration is Never, so it stays until it ends".to_owned(),
+        Stay::NotWhileItRuns => {
+            "the virtual machine cannot be migrated while it runs; migration: Restart lets it be \
+            stopped and started on another node"
+                .to_owned()
+        }
         Stay::Failed(until) => format!("a move has failed and is tried again at {}", reason::clock(*until)),
     };
     let others = match stays().count() {
@@ -96,24 +102,31 @@ impl Desk<'_> {
         script(workload, vec![made, vec![self.event(known, told)]])
     }
 
-    /// A member's pod is evicted, because the member moves.
+    /// A member's pod is evicted, or its machine is stopped, because the member moves.
     pub(super) fn leave(&self, member: &MemberRef, pod: &Arc<str>, way: &Way, ready: bool) -> Option<Script> {
         let known = self.catalog.get(&member.workload)?;
         let Way { from, to, why } = way;
         let note = if ready {
             format!("member {} is ready on {to}, so that its pod on {from} is evicted", member.index)
         } else {
-            format!(
-                "member {} is evicted from {from} and starts again on {to}: {}",
-                member.index,
-                cause(*why, from)
-            )
+            let (index, cause) = (member.index, cause(*why, from));
+            match known.spec.runtime {
+                Runtime::Pod => {
+                    format!("member {index} is evicted from {from} and starts again on {to}: {cause}")
+                }
+                Runtime::VirtualMachine => {
+                    format!("member {index} is stopped on {from} and starts again on {to}: {cause}")
+                }
+            }
         };
         let told = Told { action: Action::Move, reason: Reason::Migrating, note: &note, warning: false };
-        let evict = Write::EvictPod {
-            namespace: Arc::clone(&known.spec.namespace),
-            name: self.catalog.pod_name(known, member, pod),
-            uid: Arc::clone(pod),
+        let evict = match known.spec.runtime {
+            Runtime::Pod => Write::EvictPod {
+                namespace: Arc::clone(&known.spec.namespace),
+                name: self.catalog.pod_name(known, member, pod),
+                uid: Arc::clone(pod),
+            },
+            Runtime::VirtualMachine => self.end_run(known, member, pod)?,
         };
         script(&member.workload, vec![vec![evict], vec![self.event(known, told)]])
     }

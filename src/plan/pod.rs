@@ -114,7 +114,7 @@ fn owner(workload: &Workload<'_>) -> OwnerReference {
 }
 
 /// The taint of that pool, and of no other.
-fn tolerates(pool: &str) -> Toleration {
+pub(super) fn tolerates(pool: &str) -> Toleration {
     Toleration {
         key: Some(labels::TAINT.to_owned()),
         operator: Some("Equal".to_owned()),

@@ -174,7 +174,7 @@ impl Desk<'_> {
     }
 
     /// Tells a machine to stop; where it runs again already, only what is left of its earlier run is taken away.
-    fn end_run(&self, known: &Workload, member: &MemberRef, run: &str) -> Option<Write> {
+    pub(super) fn end_run(&self, known: &Workload, member: &MemberRef, run: &str) -> Option<Write> {
         Some(Write::Machine(match self.catalog.stale_instance(run) {
             Some((namespace, name, uid)) => MachineWrite::DeleteInstance { namespace, name, uid },
             None => MachineWrite::Halt {
@@ -208,6 +208,7 @@ impl Desk<'_> {
         let spec = &known.spec;
         let template = known.template.as_ref()?;
         let (machine, machine_spec) = template.machine_spec()?;
+        let dedicated = self.world.dedicated_root(pool);
         let of = machine::Workload {
             uid: &spec.uid,
             namespace: &spec.namespace,
@@ -221,6 +222,7 @@ impl Desk<'_> {
             spec: &machine_spec,
             overcommit: self.catalog.overcommit(pool),
             left_out: &self.world.left_out(pool),
+            dedicated: dedicated.as_deref(),
         };
         Some(machine::machine(&of, placement))
     }

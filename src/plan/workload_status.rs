@@ -341,7 +341,7 @@ impl Standing {
         // With all done it is about to be finished: not starting again.
         let is_running = running.saturating_add(done) >= needed && (running > 0 || done >= report.desired);
         let pending = report.member_refusal.as_ref().map(|refusal| reason::pending(refusal, of, table));
-        let moving = moves::moving(report);
+        let moving = moves::moving(report, known.spec.runtime);
         let backing_off = report.members.iter().any(|member| member.state == MemberState::BackingOff);
         let failed = |what: &str| match &report.last_failure {
             Some(failure) => format!("{what}: {failure}"),

@@ -238,7 +238,8 @@ fn pool(object: &Value) -> Value {
     Value::Object(view)
 }
 
-/// A machine: `phase` (what it prints), `runStrategy`, `labels`, `annotations`, `disks` (its data volumes), `requests`.
+/// A machine: `phase` (what it prints), `runStrategy`, `labels`, `annotations`, `disks` (its data volumes), `requests`,
+/// `tolerations` (of Weir's taint).
 fn machine(object: &Value) -> Value {
     let mut view = Map::new();
     put(&mut view, "phase", &object["status"]["printableStatus"]);
@@ -249,7 +250,13 @@ fn machine(object: &Value) -> Value {
     let disks: Vec<Value> = disks.map(|one| one["metadata"]["name"].clone()).collect();
     view.insert("disks".to_owned(), Value::Array(disks));
     put(&mut view, "requests", &object["spec"]["template"]["spec"]["domain"]["resources"]["requests"]);
+    view.insert("tolerations".to_owned(), tolerations(&object["spec"]["template"]["spec"]));
     Value::Object(view)
+}
+
+fn tolerations(spec: &Value) -> Value {
+    let tolerated = spec["tolerations"].as_array().into_iter().flatten();
+    Value::Array(tolerated.filter(|one| one["key"] == "weir.dev/pool").cloned().collect())
 }
 
 /// What runs of a machine: `phase` (`Terminating` while it is deleted), `node`, `labels`, `annotations`.
@@ -300,9 +307,7 @@ fn pod(object: &Value) -> Value {
     for field in ["requests", "limits"] {
         put(&mut view, field, &spec["containers"][0]["resources"][field]);
     }
-    let tolerated = spec["tolerations"].as_array().into_iter().flatten();
-    let tolerated = tolerated.filter(|one| one["key"] == "weir.dev/pool").cloned();
-    view.insert("tolerations".to_owned(), Value::Array(tolerated.collect()));
+    view.insert("tolerations".to_owned(), tolerations(spec));
     let environment = spec["containers"][0]["env"].as_array().into_iter().flatten();
     let environment =
         environment.map(|one| (one["name"].as_str().unwrap_or_default().to_owned(), one["value"].clone()));
