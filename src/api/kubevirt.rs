@@ -19,6 +19,8 @@ pub const API_VERSION: &str = "kubevirt.io/v1";
 pub const MACHINE: &str = "VirtualMachine";
 /// The kind of running machines.
 pub const INSTANCE: &str = "VirtualMachineInstance";
+/// The kind of moves of running machines.
+pub const INSTANCE_MIGRATION: &str = "VirtualMachineInstanceMigration";
 /// The scheduler that machines name, so that no other binds their pods.
 pub const SCHEDULER: &str = "weir";
 
@@ -133,6 +135,33 @@ resource!(
     "VirtualMachineInstance",
     "virtualmachineinstances"
 );
+
+/// A running machine is to move to another node.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct InstanceMigration {
+    /// Labels and annotations only those of Weir.
+    #[serde(default, deserialize_with = "own_meta")]
+    pub metadata: ObjectMeta,
+    /// How far it has come.
+    #[serde(default, deserialize_with = "or_default")]
+    pub status: MigrationStatus,
+}
+resource!(
+    InstanceMigration,
+    NamespaceResourceScope,
+    "kubevirt.io",
+    "v1",
+    "VirtualMachineInstanceMigration",
+    "virtualmachineinstancemigrations"
+);
+
+/// How far a migration has come.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct MigrationStatus {
+    /// `Pending` and others, at last `Succeeded` or `Failed`.
+    pub phase: Option<String>,
+}
 
 /// How a running machine is.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -133,6 +133,8 @@ pub struct Recommendation {
 pub enum Migration {
     /// They are, by starting them again elsewhere.
     Restart,
+    /// They are while they run on, by KubeVirt: virtual machines only.
+    Live,
     /// They are not.
     Never,
 }
@@ -145,7 +147,7 @@ pub struct MigrationStatus {
     #[schemars(length(min = 1, max = 253))]
     pub node: String,
 
-    /// Name of its pod there.
+    /// Name of its pod there; of a virtual machine that runs on, of its VirtualMachineInstanceMigration.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 

@@ -72,6 +72,8 @@ pub const MAX_NAME: usize = 50;
             || self.onMemberFailure != 'RestartGang'")
         .message("onMemberFailure: write RestartMember, or set completion to RunToCompletion: a virtual machine that keeps \
             running is restarted in place, and no other with it"),
+    validation = Rule::new("!has(self.migration) || self.migration != 'Live' || has(self.template.virtualMachine)")
+        .message("migration: write Restart or Never, or leave it away: only virtual machines move while they run (Live)"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PooledWorkloadSpec {
@@ -155,7 +157,8 @@ pub struct PooledWorkloadSpec {
     /// Whether members may be moved while the workload runs, because their node is drained or others are idle.
     /// Restart: a member starts again on another node: before it ends on the first one where completion is
     /// KeepRunning and the template has no claims, else afterwards; a virtual machine is stopped, and started on another
-    /// node with its disks. Never: members stay until they end. Absent: Restart for pods; virtual machines stay.
+    /// node with its disks. Live: a virtual machine is migrated while it runs, or stays where KubeVirt cannot do that.
+    /// Never: members stay until they end. Absent: Live for virtual machines, else Restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
 
@@ -189,6 +192,12 @@ impl PooledWorkloadSpec {
     /// When a member is done.
     pub fn effective_completion(&self) -> Completion {
         self.completion.unwrap_or_else(|| Completion::default_of(self.template.virtual_machine.is_some()))
+    }
+
+    /// Whether members are moved while the workload runs.
+    pub fn effective_migration(&self) -> Migration {
+        let is_machine = self.template.virtual_machine.is_some();
+        self.migration.unwrap_or(if is_machine { Migration::Live } else { Migration::Restart })
     }
 
     /// Failures that a member may have; `None` is no limit.

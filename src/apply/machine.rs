@@ -12,7 +12,7 @@ use super::answer::{Answer, Child};
 use super::call::{JSON, MERGE, Outcome, Written, WrittenMeta, request, whole};
 use super::create::{self, Look, pod_path};
 use super::writer::Hand;
-use crate::api::kubevirt::{HALTED, VirtualMachine, VirtualMachineInstance};
+use crate::api::kubevirt::{HALTED, InstanceMigration, VirtualMachine, VirtualMachineInstance};
 use crate::api::labels;
 use crate::model::delta::Delta;
 use crate::model::spec::MemberRef;
@@ -49,6 +49,23 @@ pub async fn carry_out(write: MachineWrite, hand: &Hand<'_>) -> (bool, Option<An
         MachineWrite::DeleteInstance { namespace, name, uid } => {
             let path = format!("{}/{name}", VirtualMachineInstance::url_path(&(), Some(&namespace)));
             (delete("delete_instance", &path, &uid, hand).await, None)
+        }
+        MachineWrite::Migrate { member, attempt, namespace, migration } => {
+            migrate(member, attempt, &namespace, &migration, hand).await
+        }
+        MachineWrite::DeleteMigration { namespace, name, uid } => {
+            let path = format!("{}/{name}", InstanceMigration::url_path(&(), Some(&namespace)));
+            (delete("delete_migration", &path, &uid, hand).await, None)
+        }
+        MachineWrite::Settle { namespace, name, uid, node } => {
+            let annotations = json!({labels::NODE: node});
+            let template = json!({"metadata": {"annotations": annotations}});
+            let body = json!({"metadata": {"uid": uid}, "spec": {"template": template}});
+            let path = format!("{}?fieldManager=weir", machine_path(&namespace, &name));
+            (
+                insist("settle_machine", hand, || request(Method::PATCH, &path, MERGE, bytes(&body))).await,
+                None,
+            )
         }
         MachineWrite::Bind { namespace, name, uid, node } => {
             let body = json!({
@@ -95,6 +112,44 @@ async fn insist(
             Outcome::Refused(..) | Outcome::NotLeading => return false,
             Outcome::Later(after, _) => after.unwrap_or_else(|| hand.pauses().after(failures)),
             Outcome::Unclear(_) => hand.pauses().after(failures),
+        };
+        sleep(wait).await;
+        failures = failures.saturating_add(1);
+    }
+}
+
+/// Creates a migration. One of its name is the same one, created before.
+async fn migrate(
+    member: MemberRef,
+    attempt: u32,
+    namespace: &str,
+    migration: &Value,
+    hand: &Hand<'_>,
+) -> (bool, Option<Answer>) {
+    let path = format!("{}?fieldManager=weir", InstanceMigration::url_path(&(), Some(namespace)));
+    let mut failures = 0_u32;
+    loop {
+        let outcome = match request(Method::POST, &path, JSON, bytes(migration)) {
+            Ok(request) => hand.call("create_migration", request).await,
+            Err(words) => Outcome::Unclear(words),
+        };
+        let wait = match outcome {
+            Outcome::Done(_) => return (true, None),
+            Outcome::Conflict(status) if status.reason == "AlreadyExists" => return (true, None),
+            Outcome::NotLeading => return (false, None),
+            Outcome::Later(after, _) if failures < PATIENCE => {
+                after.unwrap_or_else(|| hand.pauses().after(failures))
+            }
+            Outcome::Unclear(_) if failures < PATIENCE => hand.pauses().after(failures),
+            // It is tried again as another one, after a pause; if this was created after all, it is seen.
+            Outcome::Conflict(_)
+            | Outcome::Refused(..)
+            | Outcome::Missing(_)
+            | Outcome::Later(..)
+            | Outcome::Unclear(_) => {
+                debug!(%namespace, workload = %member.workload, index = member.index, "a migration is not created");
+                return (false, Some(Answer::Member(Delta::MoveRefused { member, attempt })));
+            }
         };
         sleep(wait).await;
         failures = failures.saturating_add(1);

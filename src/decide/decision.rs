@@ -132,6 +132,35 @@ pub enum Decision {
         /// From where, and why.
         way: Way,
     },
+    /// A member's machine moves to another node while it runs.
+    Migrate {
+        /// Whose.
+        member: MemberRef,
+        /// The run.
+        pod: Arc<str>,
+        /// Which move of it this is, from 0.
+        attempt: u32,
+        /// From where, and why.
+        way: Way,
+    },
+    /// Bind the pod that a machine moves to.
+    BindTarget {
+        /// Whose.
+        member: MemberRef,
+        /// The run.
+        pod: Arc<str>,
+        /// Name of the node.
+        node: Arc<str>,
+    },
+    /// A machine has moved: its template is to name the node that it is on, so that it is started there again.
+    Arrive {
+        /// Whose.
+        member: MemberRef,
+        /// The run.
+        pod: Arc<str>,
+        /// Name of the node.
+        node: Arc<str>,
+    },
     /// A member's pod leaves, by the eviction API, because the member moves.
     Leave {
         /// Whose.
@@ -145,9 +174,9 @@ pub enum Decision {
     },
     /// A move is given up: the pod that it began with stays.
     GiveUpMove {
-        /// The next pod's member.
+        /// The next pod's member; of a machine's migration, with its number as the attempt.
         member: MemberRef,
-        /// UID of the next pod, which is deleted; none if it was not seen yet.
+        /// UID of the next pod, or of the migration of a machine, which is deleted; none if it was not seen yet.
         pod: Option<Arc<str>>,
         /// From where, to where.
         way: Way,

@@ -252,6 +252,8 @@ fn end_pauses(world: &mut World, id: WorkloadId, now: Time) -> Option<Time> {
     let mut over = Vec::new();
     for (index, member) in (0_u32..).zip(&workload.members) {
         match member.slot {
+            // A place is kept for it, until what is left of it elsewhere is gone.
+            Slot::Backoff(_) if member.moving.is_some() => {}
             Slot::Backoff(until) if until <= now => over.push(index),
             Slot::Backoff(until) => next = Some(next.map_or(until, |next| next.min(until))),
             _ => {}

@@ -18,6 +18,7 @@ use crate::model::world::World;
 use super::admit::Desk;
 use super::company::Company;
 use super::decision::{Decision, Obstacle, Placement, Way};
+use super::machines;
 use super::place::{Horizon, Question, explain};
 
 /// How a member of a workload moves.
@@ -25,6 +26,9 @@ pub fn how(workload: &Workload, member: &Member) -> How {
     // Two pods on two nodes may not be able to share a claim, and what does not run has nothing to lose. There are no two
     // of a virtual machine.
     let spec = &workload.spec;
+    if spec.runtime == Runtime::VirtualMachine && spec.migration == Migration::Live {
+        return How::Live;
+    }
     let twice = spec.completion == Completion::KeepRunning && !spec.claims && spec.runtime == Runtime::Pod;
     if twice && member.running { How::MakeBeforeBreak } else { How::BreakBeforeMake }
 }
@@ -38,7 +42,9 @@ pub fn is_settled(world: &World, (id, index): MemberId) -> bool {
         && !workload.spec.deleting
         && !workload.spec.suspend
         && !workload.sheds(index);
-    stays && member.slot == Slot::Live && !member.terminating && !member.told && member.moving.is_none()
+    let travels = world.passage_of((id, index)).is_some_and(|seen| seen.is_under_way());
+    let rests = member.moving.is_none() && !travels;
+    stays && member.slot == Slot::Live && !member.terminating && !member.told && rests
 }
 
 /// Begins to move a member to another node, which has room for it.
@@ -51,11 +57,15 @@ pub fn begin(world: &mut World, member: MemberId, to: NodeId, why: Why, now: Tim
     let Some(from) = world.node_of_member(slot) else { return };
     let how = how(workload, slot);
     let (uid, pool) = (Arc::clone(&workload.spec.uid), Arc::clone(&workload.spec.pool));
-    let (admitted_at, size, attempt) = (*at, workload.size(), slot.next_attempt());
+    let attempt = match how {
+        How::Live => world.passage_of(member).map_or(0, |seen| seen.attempt.saturating_add(1)),
+        How::MakeBeforeBreak | How::BreakBeforeMake => slot.next_attempt(),
+    };
+    let (admitted_at, size) = (*at, workload.size());
     let (source, pod) = (slot.attempt, slot.pod.clone());
     let Some(way) = way(world, from, to, why) else { return };
     let stage = match how {
-        How::MakeBeforeBreak => Stage::Assumed,
+        How::MakeBeforeBreak | How::Live => Stage::Assumed,
         How::BreakBeforeMake => Stage::Leaving,
     };
     world.begin_move(member, Move { how, why, from, to, attempt, pod: None, stage, since: now, told: false });
@@ -64,6 +74,11 @@ pub fn begin(world: &mut World, member: MemberId, to: NodeId, why: Why, now: Tim
         How::MakeBeforeBreak => {
             let placement = Placement { index: member.1, attempt, node: Arc::clone(&way.to) };
             out.push(Decision::Move { workload: uid, pool, admitted_at, size, placement, way });
+        }
+        How::Live => {
+            let Some(pod) = pod else { return };
+            let member = MemberRef { workload: uid, index: member.1, attempt: source };
+            out.push(Decision::Migrate { member, pod, attempt, way });
         }
         How::BreakBeforeMake => {
             let Some(pod) = pod else { return };
@@ -76,7 +91,7 @@ pub fn begin(world: &mut World, member: MemberId, to: NodeId, why: Why, now: Tim
     }
 }
 
-fn way(world: &World, from: NodeId, to: NodeId, why: Why) -> Option<Way> {
+pub(super) fn way(world: &World, from: NodeId, to: NodeId, why: Why) -> Option<Way> {
     let name = |node| Some(Arc::clone(&world.node(node)?.name));
     Some(Way { from: name(from).unwrap_or_default(), to: name(to)?, why })
 }
@@ -91,6 +106,10 @@ pub fn advance(world: &mut World, id: WorkloadId, now: Time, out: &mut Vec<Decis
         let Some(one) = member.moving.as_deref() else { continue };
         let due = one.since + world.tuning.moved_within;
         match (one.stage, one.how) {
+            (_, How::Live) => {
+                let due = machines::advance(world, (id, index), ends, now, out);
+                next = next.into_iter().chain(due).min();
+            }
             (Stage::GivenUp, _) => drop_target(world, (id, index), out),
             (_, How::BreakBeforeMake) if ends => {
                 world.with_member(id, index, |world| drop(world.end_move((id, index), false, now)));
@@ -161,7 +180,9 @@ fn drop_target(world: &mut World, member: MemberId, out: &mut Vec<Decision>) {
 /// The source is gone: the member takes the place that is kept for it.
 fn take_place(world: &mut World, member: MemberId, now: Time, out: &mut Vec<Decision>) {
     let left = world.workload(member.0).zip(world.member(member)).is_some_and(|(workload, slot)| {
-        matches!(slot.slot, Slot::Backoff(_)) && !world.still_runs(&workload.spec.uid, member.1)
+        let can_start = workload.spec.runtime == Runtime::Pod || world.has_kubevirt();
+        let is_over = can_start && !world.still_runs(&workload.spec.uid, member.1);
+        matches!(slot.slot, Slot::Backoff(_)) && is_over
     });
     if !left {
         return;
@@ -193,7 +214,8 @@ pub fn replay(world: &World, id: WorkloadId, out: &mut Vec<Decision>) {
     let Phase::Admitted { at, .. } = workload.phase else { return };
     for index in world.moving_of(id) {
         let one = workload.members.get(index as usize).and_then(|member| member.moving.as_deref());
-        let Some(one) = one.filter(|one| one.stage == Stage::Assumed) else { continue };
+        let awaited = |one: &&Move| one.stage == Stage::Assumed && one.how == How::MakeBeforeBreak;
+        let Some(one) = one.filter(awaited) else { continue };
         let Some(way) = way(world, one.from, one.to, one.why) else { continue };
         out.push(Decision::Move {
             workload: Arc::clone(&workload.spec.uid),
@@ -303,6 +325,7 @@ fn place_elsewhere(
     match workload.spec.migration {
         Migration::Restart => {}
         Migration::Never => return Err(Stay::Never),
+        Migration::Live if world.is_live_migratable(member) => {}
         Migration::Live => return Err(Stay::NotWhileItRuns),
     }
     let tuning = &world.tuning;

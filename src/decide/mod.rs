@@ -58,6 +58,7 @@ pub fn decide(world: &mut World, now: Time) -> Decided {
     let pod_due = nodes::drop_strays(world, now, out);
     lifecycle::attend(world, now, out);
     machines::bind(world, out);
+    machines::arrive(world, out);
     world.grant_all();
     admit::replay(world, out);
     admit::replace_all(world, &mut desk, now, out);

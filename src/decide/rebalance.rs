@@ -361,7 +361,11 @@ impl<'a> Search<'a> {
             || workload.pool.and_then(|pool| world.pool(pool)).is_some_and(gathers);
         !self.moved.contains(&member)
             && workload.spec.migration != Migration::Never
-            && migrate::how(workload, slot) == How::MakeBeforeBreak
+            && match migrate::how(workload, slot) {
+                How::MakeBeforeBreak => true,
+                How::Live => world.is_live_migratable(member),
+                How::BreakBeforeMake => false,
+            }
             && slot.ready_since.is_some()
             && migrate::is_settled(world, member)
             && belongs(world, member, self.pool)

@@ -1,6 +1,6 @@
 //! Runs of virtual machines, in random streams of what users, nodes and `KubeVirt` do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -11,10 +11,12 @@ use super::decision::{Decision, Placement};
 use super::testing::{NAMESPACE, amounts, node, pool, workload};
 use crate::model::amount::{Amount, Limit};
 use crate::model::delta::Delta;
+use crate::model::machines::{Passage, PassageState};
 use crate::model::report::WorkloadPhase;
 use crate::model::selector::{Taint, TaintEffect};
 use crate::model::spec::{
-    Completion, Entitlement, MemberRef, PodPhase, PodSpec, PoolSpec, Run, Runtime, ShapeSpec, WorkloadSpec,
+    Completion, Entitlement, MemberRef, Migration, PodPhase, PodSpec, PoolSpec, Run, Runtime, ShapeSpec,
+    WorkloadSpec,
 };
 use crate::model::time::{Span, Time};
 use crate::model::world::{Tuning, World};
@@ -44,8 +46,31 @@ enum Step {
     Silence(usize, bool),
     SwitchOff(usize),
     KubeVirt(bool),
+    /// A node is drained, or is no more.
+    Drain(usize, bool),
+    /// A migration goes on: its pod is made, or it ends well or badly.
+    Travel(usize, Travel),
     Restart,
     Wait(i64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Travel {
+    Launch,
+    Succeed,
+    Fail,
+    Vanish,
+}
+
+fn moving_step() -> impl Strategy<Value = Step> {
+    let travel = prop_oneof![
+        6 => Just(Travel::Launch), 4 => Just(Travel::Succeed), 1 => Just(Travel::Fail), 1 => Just(Travel::Vanish)
+    ];
+    prop_oneof![
+        6 => step(),
+        2 => (0..3_usize, any::<bool>()).prop_map(|(at, drained)| Step::Drain(at, drained)),
+        6 => (0..40_usize, travel).prop_map(|(at, how)| Step::Travel(at, how)),
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -77,9 +102,18 @@ struct Cluster {
     runs: BTreeMap<Arc<str>, PodSpec>,
     silent: [bool; 3],
     off: [bool; 3],
+    drained: [bool; 3],
+    /// Migrations whose pods were bound.
+    targets: BTreeSet<Arc<str>>,
     kubevirt: bool,
     bound: u32,
     moved: u32,
+    /// What became of migrations, and how often.
+    travelled: BTreeMap<&'static str, u32>,
+}
+
+fn passage(run: &PodSpec) -> Option<&Arc<Passage>> {
+    run.machine.as_ref()?.passage.as_ref()
 }
 
 fn pool_spec() -> PoolSpec {
@@ -104,6 +138,9 @@ impl Cluster {
             runs: BTreeMap::new(),
             silent: [false; 3],
             off: [false; 3],
+            drained: [false; 3],
+            targets: BTreeSet::new(),
+            travelled: BTreeMap::new(),
             kubevirt: true,
             bound: 0,
             moved: 0,
@@ -144,7 +181,58 @@ impl Cluster {
             let key = "node.kubernetes.io/out-of-service".into();
             spec.taints.push(Taint { key, value: "".into(), effect: TaintEffect::NoExecute });
         }
+        (spec.drain, spec.unschedulable) = (self.drained[at], self.drained[at]);
         self.tell(Delta::Node(Box::new(spec)));
+    }
+
+    fn note(&mut self, what: &'static str) {
+        *self.travelled.entry(what).or_default() += 1;
+    }
+
+    /// Shows a run whose migration has changed.
+    fn show_passage(&mut self, run: PodSpec, passage: Option<Passage>) {
+        let machine = Some(Run { passage: passage.map(Arc::new), ..run.machine.clone().unwrap_or_default() });
+        self.show(PodSpec { machine, ..run });
+    }
+
+    fn migrate(&mut self, member: &MemberRef, pod: &Arc<str>, attempt: u32, to: &Arc<str>) {
+        let Some(run) = self.runs.get(pod).cloned() else { return };
+        assert_eq!(run.member.as_ref(), Some(member));
+        assert_ne!(run.node.as_ref(), Some(to));
+        let machine = run.machine.clone().unwrap_or_default();
+        assert!(machine.live_migratable && !run.terminating, "{run:?}");
+        if let Some(last) = machine.passage {
+            assert!(!last.is_under_way() && last.attempt < attempt, "one migration at a time: {last:?}");
+        }
+        self.note("begun");
+        let (uid, since) = (Arc::from(format!("{pod}-m{attempt}")), self.now);
+        self.targets.remove(&uid);
+        let state = PassageState::UnderWay { unbound: false };
+        self.show_passage(run, Some(Passage { uid, attempt, to: Arc::clone(to), since, state }));
+    }
+
+    fn travel(&mut self, at: usize, how: Travel) {
+        let goes = |run: &PodSpec| passage(run).is_some_and(|seen| seen.is_under_way());
+        let Some(run) = self.run_at(at, goes) else { return };
+        let seen = Passage::clone(passage(&run).unwrap());
+        let is_bound = self.targets.contains(&seen.uid);
+        match how {
+            Travel::Launch if !is_bound => {
+                let state = PassageState::UnderWay { unbound: true };
+                self.show_passage(run, Some(Passage { state, ..seen }));
+            }
+            Travel::Succeed if is_bound && !run.terminating => {
+                self.note("done");
+                let run = PodSpec { node: Some(Arc::clone(&seen.to)), ..run };
+                self.show_passage(run, Some(Passage { state: PassageState::Succeeded, ..seen }));
+            }
+            Travel::Fail => {
+                self.note("failed");
+                self.show_passage(run, Some(Passage { state: PassageState::Failed, ..seen }));
+            }
+            Travel::Vanish => self.show_passage(run, None),
+            Travel::Launch | Travel::Succeed => {}
+        }
     }
 
     fn show(&mut self, run: PodSpec) {
@@ -203,10 +291,36 @@ impl Cluster {
                 }
             }
             Decision::Shrink { .. } => panic!("nothing here is dynamic"),
-            other @ (Decision::Move { .. } | Decision::Leave { .. } | Decision::GiveUpMove { .. }) => {
-                panic!("no node is drained: {other:?}")
+            Decision::Migrate { member, pod, attempt, way } => self.migrate(&member, &pod, attempt, &way.to),
+            Decision::BindTarget { pod, node, .. } => {
+                let Some(run) = self.runs.get(&pod).cloned() else { return };
+                let seen = Passage::clone(passage(&run).unwrap());
+                assert_eq!((&seen.to, seen.state), (&node, PassageState::UnderWay { unbound: true }));
+                self.targets.insert(Arc::clone(&seen.uid));
+                self.note("bound");
+                let state = PassageState::UnderWay { unbound: false };
+                self.show_passage(run, Some(Passage { state, ..seen }));
             }
-            Decision::Finish { .. } | Decision::Expire { .. } => {}
+            Decision::GiveUpMove { pod: Some(pod), .. } => {
+                let is_it = |run: &&PodSpec| passage(run).is_some_and(|seen| seen.uid == pod);
+                self.note("given up");
+                if let Some(run) = self.runs.values().find(is_it).cloned() {
+                    self.show_passage(run, None);
+                }
+            }
+            Decision::Leave { pod, ready, member, .. } => {
+                let migration = self.workloads[&member.workload].migration;
+                assert!(!ready && migration == Migration::Restart, "{member:?} is stopped");
+                self.note("stopped");
+                if let Some(run) = self.runs.get(&pod).cloned() {
+                    self.show(PodSpec { terminating: true, ..run });
+                }
+            }
+            other @ Decision::Move { .. } => panic!("no second machine is made: {other:?}"),
+            Decision::Arrive { .. }
+            | Decision::GiveUpMove { .. }
+            | Decision::Finish { .. }
+            | Decision::Expire { .. } => {}
         }
     }
 
@@ -259,6 +373,7 @@ impl Cluster {
             completion: if ends { Completion::RunToCompletion } else { Completion::KeepRunning },
             backoff_limit: ends.then_some(2),
             priority,
+            migration: [Migration::Live, Migration::Live, Migration::Restart, Migration::Never][number % 4],
             ..spec
         };
         self.workloads.insert(Arc::clone(&spec.uid), spec.clone());
@@ -306,7 +421,9 @@ impl Cluster {
                 let may = |run: &PodSpec| run.bound && run.phase == PodPhase::Pending && !run.terminating;
                 if let Some(run) = self.run_at(at, may) {
                     let phase = PodPhase::Running { ready_since: Some(self.now) };
-                    self.show(PodSpec { phase, ..run });
+                    let machine =
+                        Some(Run { live_migratable: true, ..run.machine.clone().unwrap_or_default() });
+                    self.show(PodSpec { phase, machine, ..run });
                 }
             }
             Step::End(at, well) => {
@@ -352,6 +469,11 @@ impl Cluster {
                 }
                 self.tell(Delta::KubeVirt(is_there));
             }
+            Step::Drain(at, drained) => {
+                self.drained[at] = drained;
+                self.show_node(at);
+            }
+            Step::Travel(at, how) => self.travel(at, how),
             Step::Restart => self.fill(),
             Step::Wait(seconds) => self.now = self.now + Span::seconds(seconds),
         }
@@ -363,12 +485,16 @@ impl Cluster {
         self.take(0, Step::KubeVirt(true));
         for at in 0..3 {
             self.take(0, Step::Silence(at, false));
+            self.take(0, Step::Drain(at, false));
         }
         for _ in 0..60 {
             self.now = self.now + Span::minutes(6);
             self.decide();
             for run in self.runs.values().filter(|run| run.terminating).cloned().collect::<Vec<_>>() {
                 self.gone(&run.uid);
+            }
+            for at in 0..self.runs.len() {
+                self.travel(at, Travel::Fail);
             }
             let starts: Vec<PodSpec> =
                 self.runs.values().filter(|run| run.phase == PodPhase::Pending).cloned().collect();
@@ -381,7 +507,7 @@ impl Cluster {
     }
 }
 
-fn holds(steps: Vec<Step>) {
+fn holds(steps: Vec<Step>) -> BTreeMap<&'static str, u32> {
     let mut cluster = Cluster::new();
     for (number, step) in steps.into_iter().enumerate() {
         cluster.take(number, step);
@@ -394,6 +520,30 @@ fn holds(steps: Vec<Step>) {
     // What waits in the end waits for others, or for the room that their disks take.
     let others = !cluster.runs.is_empty() || cluster.disks.len() > 1;
     assert!(waiting.is_empty() || others, "{waiting:?}");
+    assert!(cluster.world.moving.is_empty(), "all moves end: {:?}", cluster.world.moving);
+    cluster.travelled
+}
+
+/// Machines move while they run, and everything else happens: none is stopped that may not be, none is moved twice at a
+/// time, and the room of each is there when it comes.
+#[test]
+fn machines_that_move_while_they_run_are_charged_once_and_overload_no_node() {
+    let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let total = std::cell::RefCell::new(BTreeMap::<&'static str, u32>::new());
+    let result = runner.run(&prop::collection::vec(moving_step(), 20..140), |steps| {
+        for (what, count) in holds(steps) {
+            *total.borrow_mut().entry(what).or_default() += count;
+        }
+        Ok(())
+    });
+    if let Err(problem) = result {
+        panic!("{problem}");
+    }
+    for what in ["begun", "bound", "done", "failed", "given up", "stopped"] {
+        let count = total.borrow().get(what).copied().unwrap_or(0);
+        assert!(count >= 20, "the streams do not move machines: {what} {count} times ({total:?})");
+    }
 }
 
 /// The same cases each time: what fails once fails always.

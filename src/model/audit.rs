@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ids::{NodeId, PoolId};
-use super::moves::Stage;
+use super::moves::{How, Stage};
 use super::resources::{Amounts, ResourceId};
 use super::workloads::{Phase, Slot};
 use super::world::World;
@@ -255,12 +255,13 @@ impl World {
                 if !self.moving.contains(&(super::ids::WorkloadId(id), index)) {
                     wrong.push(format!("{name} moves and is not listed"));
                 }
-                let behind = one.goes_on() && one.attempt < member.attempt;
+                let behind = one.goes_on() && one.attempt < member.attempt && one.how != How::Live;
                 if behind || one.pod.is_some() && one.pod == member.pod {
                     wrong.push(format!("{name}: its move is behind it: {one:?}"));
                 }
                 let has_source = member.slot == Slot::Live;
-                if !has_source && one.stage != Stage::GivenUp && one.stage != Stage::Leaving {
+                let apart = one.how == How::Live && !has_source;
+                if apart || !has_source && one.stage != Stage::GivenUp && one.stage != Stage::Leaving {
                     wrong.push(format!("{name} moves from nowhere: {:?}, {one:?}", member.slot));
                 }
             }

@@ -66,6 +66,13 @@ pub enum Delta {
     },
     /// The API server was asked and has no such pod, though it was created or assumed.
     MemberVanished(MemberRef),
+    /// A migration of a machine was not created, and will not be.
+    MoveRefused {
+        /// Which member.
+        member: MemberRef,
+        /// Which move of it.
+        attempt: u32,
+    },
     /// Whether the cluster has `KubeVirt`.
     KubeVirt(bool),
     /// The disks of a member's machine: they are charged for as long as they are there.

@@ -10,6 +10,7 @@ use super::amount::Amount;
 use super::ids::WorkloadId;
 use super::pods::Pod;
 use super::resources::{Amounts, ResourceId};
+use super::time::Time;
 use super::workloads::Workload;
 use super::world::World;
 
@@ -29,10 +30,50 @@ impl Runtime {
 }
 
 /// What is known of a run of a virtual machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
     /// It can be moved to another node while it runs.
     pub live_migratable: bool,
+    /// The last migration of it that was Weir's, while it is there.
+    pub passage: Option<Arc<Passage>>,
+    /// It is on another node than the one that its machine's template names.
+    pub astray: bool,
+}
+
+/// A migration of what runs of a machine to another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passage {
+    /// Its UID.
+    pub uid: Arc<str>,
+    /// Which move of its member it is, from 0.
+    pub attempt: u32,
+    /// Name of the node that it goes to.
+    pub to: Arc<str>,
+    /// When it was created.
+    pub since: Time,
+    /// How far it has come.
+    pub state: PassageState,
+}
+
+/// How far a migration has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassageState {
+    /// It is under way.
+    UnderWay {
+        /// Its pod waits to be bound.
+        unbound: bool,
+    },
+    /// It is done.
+    Succeeded,
+    /// The machine stays where it is.
+    Failed,
+}
+
+impl Passage {
+    /// Whether it has not ended.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.state, PassageState::UnderWay { .. })
+    }
 }
 
 impl World {
@@ -140,11 +181,16 @@ impl World {
         if !pod.bound && pod.loads() && !pod.terminating {
             self.to_bind.insert(Arc::clone(uid));
         }
+        if pod.machine.as_ref().is_some_and(|run| run.astray) && pod.bound && pod.loads() && !pod.terminating
+        {
+            self.astray.insert(Arc::clone(uid));
+        }
     }
 
     /// Forgets a run that is over.
     pub(crate) fn forget_run(&mut self, uid: &Arc<str>) {
         self.to_bind.remove(uid);
+        self.astray.remove(uid);
         let Some(member) =
             self.pods.get(uid).filter(|pod| pod.machine.is_some()).and_then(|pod| pod.member.as_ref())
         else {

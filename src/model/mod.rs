@@ -19,6 +19,7 @@ pub mod link;
 pub mod machines;
 pub mod moves;
 pub mod nodes;
+mod passages;
 pub mod peers;
 pub mod pods;
 pub mod pools;

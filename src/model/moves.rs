@@ -33,6 +33,8 @@ pub enum How {
     MakeBeforeBreak,
     /// The pod that it has leaves, and its next one starts there once that is gone.
     BreakBeforeMake,
+    /// It is a virtual machine, and goes on running: `KubeVirt` moves it. There is no other pod of the member.
+    Live,
 }
 
 /// Why a member moves.
@@ -68,7 +70,7 @@ pub struct Move {
     pub from: NodeId,
     /// Where the target is or will be.
     pub to: NodeId,
-    /// The target's attempt.
+    /// The target's attempt; of one that goes on running, which move it is.
     pub attempt: u32,
     /// UID of the target's pod, once known.
     pub pod: Option<Arc<str>>,
@@ -76,7 +78,7 @@ pub struct Move {
     pub stage: Stage,
     /// When it began.
     pub since: Time,
-    /// The target was told to go.
+    /// The target was told to go. Of one that goes on running: its pod was bound, or it was told to end.
     pub told: bool,
 }
 
@@ -231,6 +233,12 @@ impl World {
     /// The source of a move is gone, or has ended: the target takes its place.
     pub(crate) fn source_left(&mut self, member: MemberId, now: Time) {
         let Some(slot) = self.member(member) else { return };
+        let ran_on = slot.moving.as_ref().is_some_and(|one| one.how == How::Live);
+        if ran_on && slot.slot != Slot::Live {
+            // There is nothing left to move.
+            drop(self.end_move(member, false, now));
+            return;
+        }
         let Some(one) = slot.moving.as_deref().filter(|one| one.goes_on()) else { return };
         match (one.how, &slot.slot) {
             (How::MakeBeforeBreak, Slot::Unplaced | Slot::Backoff(_)) => self.promote(member, now),
@@ -243,7 +251,7 @@ impl World {
                     one.stage = Stage::GivenUp;
                 }
             }
-            (How::MakeBeforeBreak, Slot::Assumed(_) | Slot::Live) => {}
+            (How::MakeBeforeBreak, Slot::Assumed(_) | Slot::Live) | (How::Live, _) => {}
         }
         self.attend(member.0);
     }
@@ -307,7 +315,7 @@ impl World {
         self.begin_move(member, Move { how, why, from, to, attempt, pod: None, stage, since, told: false });
     }
 
-    fn why_moved(&self, from: NodeId) -> Why {
+    pub(crate) fn why_moved(&self, from: NodeId) -> Why {
         if self.drains.contains_key(&from) { Why::Drain } else { Why::Rebalance }
     }
 

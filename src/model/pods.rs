@@ -96,7 +96,7 @@ impl World {
             terminating: spec.terminating,
             lost: known.is_some_and(|known| known.lost),
             bound: spec.bound,
-            created: match (known, spec.machine) {
+            created: match (known, &spec.machine) {
                 // It is for Weir to bind it: the wait begins when it is first seen unbound.
                 (Some(known), Some(_)) if spec.bound || !known.bound => known.created,
                 (_, Some(_)) => now,
@@ -128,7 +128,9 @@ impl World {
                     self.with_member(id, index, |world| {
                         world.put_pod(&uid, Some(pod));
                         world.member_seen(id, index, &member, &uid, ended_before, now);
+                        world.follow_passage((id, index), now);
                     });
+                    self.adopt_passage((id, index), false);
                 }
                 _ => {
                     let stray = pod.loads() && !pod.terminating;
@@ -551,5 +553,6 @@ impl World {
                 world.member_seen(id, index, &member, uid, false, now);
             }
         });
+        self.adopt_passage((id, index), true);
     }
 }

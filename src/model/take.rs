@@ -28,6 +28,7 @@ impl World {
                 self.member_refused(&member, &message, name_taken, now);
             }
             Delta::MemberVanished(member) => self.member_vanished(&member, now),
+            Delta::MoveRefused { member, attempt } => self.passage_refused(&member, attempt, now),
             Delta::Disks { workload, index, bytes } => self.disks_seen(&workload, index, bytes),
             Delta::KubeVirt(is_there) => self.kubevirt_seen(is_there),
         }

@@ -227,6 +227,23 @@ impl Catalog {
         self.kubevirt.machines.instance_gone(&uid.into(), &|uid| estimate(workloads, uid))
     }
 
+    /// A migration of what runs of a machine was seen.
+    pub fn migration(&mut self, seen: &seen::InstanceMigration) -> Vec<Delta> {
+        let workloads = &self.workloads;
+        self.kubevirt.machines.migration(seen, &|uid| estimate(workloads, uid))
+    }
+
+    /// A migration is gone.
+    pub fn migration_gone(&mut self, uid: &str) -> Vec<Delta> {
+        let workloads = &self.workloads;
+        self.kubevirt.machines.migration_gone(&uid.into(), &|uid| estimate(workloads, uid))
+    }
+
+    /// The pod that a run is to move to, while it waits to be bound.
+    pub fn unbound_target(&self, run: &str) -> Vec<Unbound> {
+        self.kubevirt.machines.unbound_target(run)
+    }
+
     /// A pod was seen; none if it is none of a running machine.
     pub(super) fn machine_pod(&mut self, seen: &Pod) -> Option<Vec<Delta>> {
         let workloads = &self.workloads;

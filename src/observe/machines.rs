@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use super::{Notes, arc, names, pod, time};
 use crate::api::kubevirt::{
-    ALWAYS, EPHEMERAL, GROUP, HALTED, INSTANCE, InstanceStatus, MACHINE, MIGRATION, VirtualMachine,
-    VirtualMachineInstance,
+    ALWAYS, EPHEMERAL, GROUP, HALTED, INSTANCE, InstanceMigration, InstanceStatus, MACHINE, MIGRATION,
+    VirtualMachine, VirtualMachineInstance,
 };
 use crate::api::labels;
 use crate::api::pruned::Pod;
 use crate::model::amount::Amount;
 use crate::model::delta::Delta;
+use crate::model::machines::{Passage, PassageState};
 use crate::model::spec::{MemberRef, NamedAmounts, PodPhase, PodSpec, Run};
 use crate::model::time::Time;
 use kube::core::ObjectMeta;
@@ -65,8 +66,20 @@ struct Launcher {
     namespace: Arc<str>,
     name: Arc<str>,
     ephemeral: bool,
-    migration: bool,
+    /// UID of the migration that it is the target of.
+    migration: Option<Arc<str>>,
     spec: PodSpec,
+}
+
+/// A migration of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Migration {
+    workload: Arc<str>,
+    index: u32,
+    attempt: u32,
+    node: Arc<str>,
+    created: Time,
+    phase: Option<String>,
 }
 
 /// A pod of a run that waits to be bound.
@@ -90,10 +103,21 @@ pub struct Machines {
     launchers: BTreeMap<Arc<str>, Launcher>,
     /// UIDs of the pods of what runs.
     pods_of: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    migrations: BTreeMap<Arc<str>, Migration>,
     /// What the world was told, by machine and run.
     told: BTreeMap<Arc<str>, BTreeMap<Arc<str>, PodSpec>>,
     /// Pods that the world was told of as pods of others.
     plain: BTreeSet<Arc<str>>,
+}
+
+impl Launcher {
+    fn waits(&self) -> bool {
+        !self.spec.bound && !self.spec.terminating && !self.spec.phase.ended()
+    }
+
+    fn unbound(&self, uid: &Arc<str>) -> Unbound {
+        Unbound { namespace: Arc::clone(&self.namespace), name: Arc::clone(&self.name), uid: Arc::clone(uid) }
+    }
 }
 
 /// What a machine comes to.
@@ -211,7 +235,11 @@ impl Machines {
             namespace: arc(metadata.namespace.as_ref()),
             name: arc(metadata.name.as_ref()),
             ephemeral: is(metadata.annotations.as_ref(), EPHEMERAL),
-            migration: is(metadata.labels.as_ref(), MIGRATION),
+            migration: metadata
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(MIGRATION))
+                .map(|uid| uid.as_str().into()),
             spec: pod::read(seen, notes),
         };
         self.launchers.insert(Arc::clone(&uid), launcher);
@@ -267,14 +295,69 @@ impl Machines {
         let pods = vmis.flat_map(|uid| self.pods_of.get(uid).into_iter().flatten());
         pods.filter_map(|uid| {
             let pod = self.launchers.get(uid)?;
-            let waits = !pod.spec.bound && !pod.migration && !pod.spec.terminating && !pod.spec.phase.ended();
-            waits.then(|| Unbound {
-                namespace: Arc::clone(&pod.namespace),
-                name: Arc::clone(&pod.name),
-                uid: Arc::clone(uid),
-            })
+            (pod.waits() && pod.migration.is_none()).then(|| pod.unbound(uid))
         })
         .collect()
+    }
+
+    /// The pod that a run is to move to, while it waits to be bound.
+    pub fn unbound_target(&self, run: &str) -> Vec<Unbound> {
+        let runs = parse_run(run).and_then(|(machine, _)| self.told.get(machine)?.get(run));
+        let passage = runs.and_then(|spec| spec.machine.as_ref()?.passage.as_ref());
+        let Some(passage) = passage.filter(|passage| passage.is_under_way()) else { return Vec::new() };
+        let target = |pod: &&Launcher| pod.waits() && pod.migration.as_deref() == Some(&*passage.uid);
+        self.launchers.iter().filter(|(_, pod)| target(pod)).map(|(uid, pod)| pod.unbound(uid)).collect()
+    }
+
+    /// A migration was seen.
+    pub fn migration(&mut self, seen: &InstanceMigration, estimate: Estimate<'_>) -> Vec<Delta> {
+        let metadata = &seen.metadata;
+        let uid = arc(metadata.uid.as_ref());
+        let label = |key| metadata.labels.as_ref().and_then(|labels| labels.get(key)?.parse().ok());
+        let (Some(owner), Some(index), Some(attempt), Some(node)) =
+            (pod::owner(metadata), label(labels::INDEX), attempt(metadata), node(metadata))
+        else {
+            return self.migration_gone(&uid, estimate);
+        };
+        let workload: Arc<str> = owner.uid.as_str().into();
+        let created = time(metadata.creation_timestamp.as_ref());
+        let phase = seen.status.phase.clone();
+        let seen = Migration { workload: Arc::clone(&workload), index, attempt, node, created, phase };
+        self.migrations.insert(uid, seen);
+        self.of_member(&workload, index, estimate)
+    }
+
+    /// A migration is gone.
+    pub fn migration_gone(&mut self, uid: &Arc<str>, estimate: Estimate<'_>) -> Vec<Delta> {
+        let Some(migration) = self.migrations.remove(uid) else { return Vec::new() };
+        self.of_member(&migration.workload, migration.index, estimate)
+    }
+
+    fn of_member(&mut self, workload: &str, index: u32, estimate: Estimate<'_>) -> Vec<Delta> {
+        let machines = self.vms.iter().filter(|(_, vm)| *vm.workload == *workload && vm.index == index);
+        let machines: Vec<Arc<str>> = machines.map(|(uid, _)| Arc::clone(uid)).collect();
+        machines.iter().flat_map(|uid| self.retell(uid, estimate)).collect()
+    }
+
+    /// The last migration of a machine that was ours.
+    fn passage(&self, vm: &Vm, pods: &[&Launcher]) -> Option<Arc<Passage>> {
+        let of_it =
+            self.migrations.iter().filter(|(_, one)| one.index == vm.index && one.workload == vm.workload);
+        let (uid, last) = of_it.max_by_key(|(_, one)| (one.attempt, one.created))?;
+        let state = match last.phase.as_deref() {
+            Some("Succeeded") => PassageState::Succeeded,
+            Some("Failed") => PassageState::Failed,
+            _ => PassageState::UnderWay {
+                unbound: pods.iter().any(|pod| pod.waits() && pod.migration.as_ref() == Some(uid)),
+            },
+        };
+        Some(Arc::new(Passage {
+            uid: Arc::clone(uid),
+            attempt: last.attempt,
+            to: Arc::clone(&last.node),
+            since: last.created,
+            state,
+        }))
     }
 
     /// Tells of a pod as of one of others.
@@ -335,9 +418,17 @@ impl Machines {
                 .filter_map(|uid| self.launchers.get(uid))
                 .collect();
             let chosen = choose(&pods, vmi);
+            let passage = self.passage(vm, &pods);
+            // The room of the one that it moves to is reckoned by the move.
+            let awaited = passage.as_ref().filter(|one| one.state != PassageState::Failed);
             for pod in &pods {
                 let uid = Arc::clone(&pod.spec.uid);
-                if pod.migration && chosen.is_none_or(|chosen| chosen.spec.uid != uid) {
+                let is_chosen = chosen.is_some_and(|chosen| chosen.spec.uid == uid);
+                let is_awaited =
+                    pod.migration.is_some() && pod.migration.as_ref() == awaited.map(|one| &one.uid);
+                let is_left =
+                    chosen.is_some_and(|chosen| chosen.migration.is_some()) && pod.spec.node.is_some();
+                if !is_chosen && !is_awaited && (pod.migration.is_some() || is_left) {
                     others.push(uid);
                 } else {
                     own.push(uid);
@@ -348,6 +439,8 @@ impl Machines {
                 terminating: !started || vm.deleting || stale,
                 ..of_instance(vm, vmi, attempt, chosen, &asked)
             };
+            let run_of = spec.machine.clone().unwrap_or_default();
+            let spec = PodSpec { machine: Some(Run { passage, ..run_of }), ..spec };
             runs.insert(run(machine, attempt), PodSpec { uid: run(machine, attempt), ..spec });
         }
         let current = run(machine, vm.attempt);
@@ -381,7 +474,7 @@ fn choose<'a>(pods: &[&'a Launcher], vmi: &Vmi) -> Option<&'a Launcher> {
             vmi.status.node_name.is_some() && pod.spec.node.as_deref() == vmi.status.node_name.as_deref();
         (
             here && !pod.spec.phase.ended(),
-            !pod.migration,
+            pod.migration.is_none(),
             !pod.ephemeral,
             !pod.spec.phase.ended(),
             pod.spec.created,
@@ -394,6 +487,10 @@ fn of_instance(vm: &Vm, vmi: &Vmi, attempt: u32, pod: Option<&Launcher>, asked: 
     let chosen = vmi.node.clone().or_else(|| vm.node.clone());
     let movable =
         vmi.status.conditions.iter().any(|one| one.kind == "LiveMigratable" && one.status == "True");
+    let here = vmi.status.node_name.as_deref();
+    let settled = vmi.status.phase.as_deref() == Some("Running")
+        && here == pod.and_then(|pod| pod.spec.node.as_deref());
+    let astray = settled && vm.node.is_some() && here != vm.node.as_deref();
     let mut requests = pod.map_or_else(|| asked.clone(), |pod| pod.spec.requests.clone());
     if pod.is_some_and(|pod| pod.ephemeral) {
         // The place is kept for the pod that follows.
@@ -413,7 +510,7 @@ fn of_instance(vm: &Vm, vmi: &Vmi, attempt: u32, pod: Option<&Launcher>, asked: 
         host_ports: Vec::new(),
         neighbour: pod.map(|pod| Arc::clone(&pod.spec.neighbour)).unwrap_or_default(),
         member: Some(MemberRef { workload: Arc::clone(&vm.workload), index: vm.index, attempt }),
-        machine: Some(Run { live_migratable: movable }),
+        machine: Some(Run { live_migratable: movable, passage: None, astray }),
     }
 }
 

@@ -15,6 +15,11 @@ pub fn host(workload: &str, index: u32) -> String {
     format!("{workload}-{index}")
 }
 
+/// The name of a migration of a member's machine, the attempts of which count for themselves.
+pub fn migration(workload: &str, index: u32, attempt: u32) -> String {
+    format!("{workload}-{index}-m{}", shown_attempt(attempt))
+}
+
 /// An attempt as people see it: from 1.
 pub fn shown_attempt(attempt: u32) -> u32 {
     attempt.saturating_add(1)

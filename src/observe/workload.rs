@@ -42,7 +42,7 @@ pub fn workload(
         preemptible,
         max_duration,
         max_wait,
-        migration,
+        migration: _,
         placement,
         template,
     } = spec;
@@ -85,10 +85,10 @@ pub fn workload(
         labels: Arc::default(),
         runtime: pool::runtime(template.runtime()),
         unchecked: false,
-        migration: match migration {
-            Some(nodes::Migration::Never) => Migration::Never,
-            None if template.virtual_machine.is_some() => Migration::Live,
-            Some(nodes::Migration::Restart) | None => Migration::Restart,
+        migration: match spec.effective_migration() {
+            nodes::Migration::Restart => Migration::Restart,
+            nodes::Migration::Live => Migration::Live,
+            nodes::Migration::Never => Migration::Never,
         },
         claims: false,
         shape,

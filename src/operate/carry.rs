@@ -32,6 +32,9 @@ fn workload_of(decision: &Decision) -> &Arc<str> {
         | Decision::Expire { workload } => workload,
         Decision::Bind { member, .. }
         | Decision::Drop { member, .. }
+        | Decision::Migrate { member, .. }
+        | Decision::BindTarget { member, .. }
+        | Decision::Arrive { member, .. }
         | Decision::Leave { member, .. }
         | Decision::GiveUpMove { member, .. } => &member.workload,
     }
@@ -42,6 +45,9 @@ fn word(decision: &Decision) -> &'static str {
         Decision::Admit { .. } => "admit",
         Decision::Place { .. } => "place",
         Decision::Move { .. } => "move",
+        Decision::Migrate { .. } => "migrate",
+        Decision::BindTarget { .. } => "bind_target",
+        Decision::Arrive { .. } => "arrive",
         Decision::Leave { .. } => "leave",
         Decision::GiveUpMove { .. } => "give_up_move",
         Decision::Stop { .. } => "stop",
@@ -60,12 +66,15 @@ fn is_repeated(decision: &Decision) -> bool {
         Decision::Stop { .. }
         | Decision::Shrink { .. }
         | Decision::Bind { .. }
+        | Decision::BindTarget { .. }
+        | Decision::Arrive { .. }
         | Decision::Drop { .. }
         | Decision::Leave { .. }
         | Decision::GiveUpMove { .. } => true,
         Decision::Admit { .. }
         | Decision::Place { .. }
         | Decision::Move { .. }
+        | Decision::Migrate { .. }
         | Decision::Finish { .. }
         | Decision::Expire { .. } => false,
     }
@@ -193,6 +202,16 @@ fn log(term: &Term, decision: &Decision) {
         Decision::Move { placement, way, .. } => {
             let Way { from, to, why } = way;
             info!(%namespace, %name, index = placement.index, %from, %to, ?why, "moves a member");
+        }
+        Decision::Migrate { member, way, .. } => {
+            let Way { from, to, why } = way;
+            info!(%namespace, %name, index = member.index, %from, %to, ?why, "migrates a machine");
+        }
+        Decision::BindTarget { member, node, .. } => {
+            info!(%namespace, %name, index = member.index, %node, "binds the pod that a machine moves to");
+        }
+        Decision::Arrive { member, node, .. } => {
+            info!(%namespace, %name, index = member.index, %node, "a machine has moved");
         }
         Decision::Leave { member, way, ready, .. } => {
             info!(%namespace, %name, index = member.index, from = %way.from, to = %way.to, ready, "evicts what moves");

@@ -36,6 +36,11 @@ impl Term {
                 Change::Gone(key) => Shown::Deltas(self.catalog.instance_gone(&key.uid)),
                 other => rest(other),
             },
+            Seen::Migration(change) => match change {
+                Change::Applied(seen) => Shown::Deltas(self.catalog.migration(&seen)),
+                Change::Gone(key) => Shown::Deltas(self.catalog.migration_gone(&key.uid)),
+                other => rest(other),
+            },
             Seen::KubeVirt(change) => match change {
                 Change::Applied(seen) => Shown::Deltas(self.catalog.kubevirt_settings(Some(&seen))),
                 Change::Gone(_) => Shown::Deltas(self.catalog.kubevirt_settings(None)),

@@ -42,7 +42,11 @@ fn in_flight(decision: &Decision) -> Option<InFlight> {
         Decision::Move { workload, pool, admitted_at, size, placement, way: _ } => {
             (workload, pool, admitted_at, *size, std::slice::from_ref(placement))
         }
-        Decision::Leave { .. }
+        // What moves while it runs is told by its migration, and bound where the world keeps room for it.
+        Decision::Migrate { .. }
+        | Decision::BindTarget { .. }
+        | Decision::Arrive { .. }
+        | Decision::Leave { .. }
         | Decision::GiveUpMove { .. }
         | Decision::Stop { .. }
         | Decision::Shrink { .. }

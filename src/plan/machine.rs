@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::api::kubevirt::{ALWAYS, API_VERSION, MACHINE, ONCE, SCHEDULER};
+use crate::api::kubevirt::{ALWAYS, API_VERSION, INSTANCE_MIGRATION, MACHINE, ONCE, SCHEDULER};
 use crate::api::template::machine::Machine;
 use crate::api::{self, labels};
 use crate::decide::decision::Placement;
-use crate::model::spec::{Completion, MemberRef};
+use crate::model::spec::{Completion, MemberRef, WorkloadSpec};
 use crate::observe::machine::{Overcommit, written};
 use crate::observe::names;
 
 use super::pod::tolerates;
+
+/// The label of nodes that a migration chooses one by.
+const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// One write about a machine.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +58,37 @@ pub enum MachineWrite {
         name: Arc<str>,
         /// Its UID, a precondition.
         uid: Arc<str>,
+    },
+    /// Move what runs of a machine to another node, while it runs.
+    Migrate {
+        /// Which member.
+        member: MemberRef,
+        /// Which move of it.
+        attempt: u32,
+        /// Its namespace.
+        namespace: Arc<str>,
+        /// The migration, whole.
+        migration: Box<Value>,
+    },
+    /// End a migration: what runs stays where it is.
+    DeleteMigration {
+        /// Its namespace.
+        namespace: Arc<str>,
+        /// Its name.
+        name: Arc<str>,
+        /// Its UID, a precondition.
+        uid: Arc<str>,
+    },
+    /// Let a machine's template name the node that it is on.
+    Settle {
+        /// Its namespace.
+        namespace: Arc<str>,
+        /// Its name.
+        name: Arc<str>,
+        /// Its UID, a precondition.
+        uid: Arc<str>,
+        /// The node.
+        node: Arc<str>,
     },
     /// Bind a pod to a node.
     Bind {
@@ -162,6 +196,30 @@ pub fn machine(workload: &Workload<'_>, placement: &Placement) -> Value {
     // What was written is told apart by this from what others have changed since.
     metadata["annotations"][labels::APPLIED] = json!(spec.to_string());
     json!({"apiVersion": API_VERSION, "kind": MACHINE, "metadata": metadata, "spec": spec})
+}
+
+/// The migration of a member's machine to a node; its name is a function of which one it is.
+pub fn migration(known: &WorkloadSpec, index: u32, attempt: u32, node: &str) -> Value {
+    json!({
+        "apiVersion": API_VERSION, "kind": INSTANCE_MIGRATION,
+        "metadata": {
+            "name": names::migration(&known.name, index, attempt),
+            "namespace": known.namespace,
+            "labels": {
+                labels::POOL: known.pool, labels::WORKLOAD: known.name, labels::WORKLOAD_UID: known.uid,
+                labels::INDEX: index.to_string(), labels::ATTEMPT: names::shown_attempt(attempt).to_string(),
+            },
+            "annotations": {labels::NODE: node},
+            "ownerReferences": [{
+                "apiVersion": api::API_VERSION, "kind": "PooledWorkload", "name": known.name, "uid": known.uid,
+                "controller": true, "blockOwnerDeletion": false,
+            }],
+        },
+        "spec": {
+            "vmiName": names::host(&known.name, index),
+            "addedNodeSelector": {HOSTNAME: node},
+        },
+    })
 }
 
 fn put(metadata: &mut Value, field: &str, more: &BTreeMap<&str, String>) {

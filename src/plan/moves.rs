@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::event::{Action, Told};
+use super::machine::{self, MachineWrite};
 use super::reason::{self, Refused};
 use super::scripts::{Desk, script};
 use super::write::{Script, Write};
@@ -31,7 +32,12 @@ pub fn shown(known: &Workload, member: &MemberReport) -> Option<MigrationStatus>
         Why::Drain => MigrationCause::Drain,
         Why::Rebalance => MigrationCause::Rebalance,
     };
-    let name = names::member(&known.spec.name, member.index, one.attempt);
+    let name = match one.how {
+        How::MakeBeforeBreak | How::BreakBeforeMake => {
+            names::member(&known.spec.name, member.index, one.attempt)
+        }
+        How::Live => names::migration(&known.spec.name, member.index, one.attempt),
+    };
     Some(MigrationStatus { node: one.to.to_string(), name, cause })
 }
 
@@ -46,6 +52,7 @@ pub fn moving(report: &WorkloadReport, runtime: Runtime) -> Option<String> {
     let from = member.node.as_deref().unwrap_or("a node that is gone");
     let how = match (one.how, runtime) {
         (How::MakeBeforeBreak, _) => "moves",
+        (How::Live, _) => "moves while it runs",
         (How::BreakBeforeMake, Runtime::Pod) => "is evicted and moves",
         (How::BreakBeforeMake, Runtime::VirtualMachine) => "is stopped and moves",
     };
@@ -102,6 +109,22 @@ impl Desk<'_> {
         script(workload, vec![made, vec![self.event(known, told)]])
     }
 
+    /// A member's machine moves while it runs.
+    pub(super) fn migrate(&self, member: &MemberRef, attempt: u32, way: &Way) -> Option<Script> {
+        let known = self.catalog.get(&member.workload)?;
+        let Way { from, to, why } = way;
+        let (index, cause) = (member.index, cause(*why, from));
+        let note = format!("member {index} moves from {from} to {to} while it runs: {cause}");
+        let told = Told { action: Action::Move, reason: Reason::Migrating, note: &note, warning: false };
+        let migrate = MachineWrite::Migrate {
+            member: member.clone(),
+            attempt,
+            namespace: Arc::clone(&known.spec.namespace),
+            migration: Box::new(machine::migration(&known.spec, index, attempt, to)),
+        };
+        script(&member.workload, vec![vec![Write::Machine(migrate)], vec![self.event(known, told)]])
+    }
+
     /// A member's pod is evicted, or its machine is stopped, because the member moves.
     pub(super) fn leave(&self, member: &MemberRef, pod: &Arc<str>, way: &Way, ready: bool) -> Option<Script> {
         let known = self.catalog.get(&member.workload)?;
@@ -140,19 +163,32 @@ impl Desk<'_> {
         because: Obstacle,
     ) -> Option<Script> {
         let known = self.catalog.get(&member.workload)?;
-        let delete = pod.map(|pod| Write::DeletePod {
-            namespace: Arc::clone(&known.spec.namespace),
-            name: self.catalog.pod_name(known, member, pod),
-            uid: Arc::clone(pod),
+        let namespace = Arc::clone(&known.spec.namespace);
+        let delete = pod.map(|pod| match known.spec.runtime {
+            Runtime::Pod => Write::DeletePod {
+                namespace,
+                name: self.catalog.pod_name(known, member, pod),
+                uid: Arc::clone(pod),
+            },
+            Runtime::VirtualMachine => Write::Machine(MachineWrite::DeleteMigration {
+                namespace,
+                name: names::migration(&known.spec.name, member.index, member.attempt).into(),
+                uid: Arc::clone(pod),
+            }),
         });
         let mut writes: Vec<Write> = delete.into_iter().collect();
         if because == Obstacle::NotReady {
             let within = crate::api::Duration::from_millis(self.world.tuning.moved_within.0);
             let Way { from, to, why } = way;
-            let note = format!(
-                "member {} stays on {from}: its pod on {to} was not ready within {within}; it is tried again later",
-                member.index
-            );
+            let index = member.index;
+            let note = match known.spec.runtime {
+                Runtime::Pod => format!(
+                    "member {index} stays on {from}: its pod on {to} was not ready within {within}; it is tried again later"
+                ),
+                Runtime::VirtualMachine => format!(
+                    "member {index} stays on {from}: its migration to {to} did not end in time; it is tried again later"
+                ),
+            };
             let reason = match why {
                 Why::Drain => Reason::StaysOnDrainedNode,
                 Why::Rebalance => Reason::Migrating,

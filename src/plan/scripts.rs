@@ -95,6 +95,25 @@ impl Desk<'_> {
                 });
                 script(&member.workload, vec![binds.collect()])
             }
+            Decision::Migrate { member, pod: _, attempt, way } => self.migrate(member, *attempt, way),
+            Decision::BindTarget { member, pod, node } => {
+                let binds =
+                    self.catalog.unbound_target(pod).into_iter().map(|Unbound { namespace, name, uid }| {
+                        let node = Arc::clone(node);
+                        Write::Machine(MachineWrite::Bind { namespace, name, uid, node })
+                    });
+                script(&member.workload, vec![binds.collect()])
+            }
+            Decision::Arrive { member, pod, node } => {
+                let known = self.catalog.get(&member.workload)?;
+                let settle = MachineWrite::Settle {
+                    namespace: Arc::clone(&known.spec.namespace),
+                    name: Catalog::machine_name(known, member),
+                    uid: parse_run(pod)?.0.into(),
+                    node: Arc::clone(node),
+                };
+                script(&member.workload, vec![vec![Write::Machine(settle)]])
+            }
             Decision::Drop { member, pod, reason: _ } => self.drop(member, pod),
             Decision::Finish { workload, reason } => self.finish(workload, *reason),
             Decision::Expire { workload } => {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::follow::{Change, Follow, follow};
 use super::freshness::Freshness;
 use crate::api::kubevirt::{
-    ClusterInstancetype, Instancetype, KubeVirt, VirtualMachine, VirtualMachineInstance,
+    ClusterInstancetype, InstanceMigration, Instancetype, KubeVirt, VirtualMachine, VirtualMachineInstance,
 };
 use crate::api::pruned::{
     Guarded, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PriorityClass,
@@ -19,7 +19,7 @@ use crate::observe::machines::is_of_machine;
 use crate::observe::pod::owner;
 
 /// The kinds, in the order of their marks.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 14] = [
     "ResourcePool",
     "PooledWorkload",
     "Pod",
@@ -33,6 +33,7 @@ pub const KINDS: [&str; 13] = [
     "KubeVirt",
     "VirtualMachineInstancetype",
     "VirtualMachineClusterInstancetype",
+    "VirtualMachineInstanceMigration",
 ];
 
 /// How often a cluster without `KubeVirt` is asked whether it has it by now.
@@ -67,6 +68,8 @@ pub enum Seen {
     Size(Change<Instancetype>),
     /// Of a size of machines in the cluster.
     ClusterSize(Change<ClusterInstancetype>),
+    /// Of a move of what runs of a virtual machine.
+    Migration(Change<InstanceMigration>),
 }
 
 impl Seen {
@@ -86,6 +89,7 @@ impl Seen {
             Self::KubeVirt(_) => 10,
             Self::Size(_) => 11,
             Self::ClusterSize(_) => 12,
+            Self::Migration(_) => 13,
         }
     }
 }
@@ -113,6 +117,7 @@ pub fn watch_all(
     watches.spawn(follow(client.clone(), how, mark(10), |_| true, Seen::KubeVirt, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(11), |_| true, Seen::Size, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(12), |_| true, Seen::ClusterSize, out.clone()));
+    watches.spawn(follow(client.clone(), how, mark(13), |_| true, Seen::Migration, out.clone()));
     watches
 }
 

@@ -14,6 +14,13 @@ const NOT_SEEN_HERE: &[(&str, &str, &str, &str)] = &[
     ("kubevirt.io", "virtualmachines", "get", "to find out whether a create that was not answered was done"),
     ("kubevirt.io", "virtualmachines", "delete", "of a machine whose workload does not want it any more"),
     ("kubevirt.io", "virtualmachineinstances", "delete", "of what is left of an earlier run of a machine"),
+    (
+        "kubevirt.io",
+        "virtualmachineinstancemigrations",
+        "create",
+        "to move a machine off a node that is drained",
+    ),
+    ("kubevirt.io", "virtualmachineinstancemigrations", "delete", "of a migration that does not end in time"),
 ];
 
 /// One permission: in every namespace, or in the operator's.

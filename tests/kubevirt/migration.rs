@@ -1,7 +1,7 @@
 //! Moves of machines that run: `VirtualMachineInstanceMigration`s, by the phases that the real controllers go through. The
 //! pod at the target waits for a scheduler to bind it.
 //!
-//! An annotation of the migration, `sim.weir.dev/migration`, makes it `fail` or `hang` once its target is ready.
+//! An annotation of the migration, or of what it moves, `sim.weir.dev/migration`, makes it `fail` or `hang` once its target is ready.
 
 use serde_json::{Value, json};
 
@@ -9,6 +9,7 @@ use super::{Act, INSTANCE, delete, is_deleting, launcher, patch, text};
 
 /// The kind of migrations.
 pub const MIGRATION: &str = "VirtualMachineInstanceMigration";
+const HOW: &str = "/metadata/annotations/sim.weir.dev~1migration";
 const JOB: &str = "kubevirt.io/migrationJobUID";
 
 /// Whether a pod is the target of a migration.
@@ -44,7 +45,12 @@ pub fn step(migration: &Value, instance: Option<&Value>, pods: &[&Value]) -> Opt
         "Scheduled" => set("PreparingTarget"),
         "PreparingTarget" => set("TargetReady"),
         "TargetReady" => set("Running"),
-        "Running" => match text(migration, "/metadata/annotations/sim.weir.dev~1migration") {
+        "Running" => match [migration, instance]
+            .map(|one| text(one, HOW))
+            .into_iter()
+            .find(|how| !how.is_empty())
+            .unwrap_or_default()
+        {
             "hang" => None,
             "fail" if state["migrationUid"] == uid => match target {
                 Some(pod) if !is_deleting(pod) => Some(delete("Pod", pod)),

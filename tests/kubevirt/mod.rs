@@ -88,6 +88,14 @@ pub fn step(seen: &Snapshot) -> Vec<Act> {
         let uid = text(instance, "/metadata/uid");
         let pods: Vec<&Value> = seen.pods.iter().filter(|pod| controller(pod) == uid).collect();
         acts.extend(of_instance(instance, &pods));
+        // A migration that was deleted takes its pod with it, unless the machine is there already.
+        let node = text(instance, "/status/nodeName");
+        let left = pods.iter().filter(|pod| {
+            let job = text(pod, "/metadata/labels/kubevirt.io~1migrationJobUID");
+            let is_there = seen.migrations.iter().any(|one| text(one, "/metadata/uid") == job);
+            migration::is_target(pod) && !is_there && text(pod, "/spec/nodeName") != node && !is_deleting(pod)
+        });
+        acts.extend(left.map(|pod| delete(POD, pod)));
     }
     for one in &seen.migrations {
         let instance = seen.instances.iter().find(|instance| {

@@ -58,6 +58,8 @@ impl Pure {
             (MACHINE, true) => self.catalog.machine_gone(&uid),
             (INSTANCE, false) => self.catalog.instance(&serde_json::from_value(object).unwrap()),
             (INSTANCE, true) => self.catalog.instance_gone(&uid),
+            (MIGRATION, false) => self.catalog.migration(&serde_json::from_value(object).unwrap()),
+            (MIGRATION, true) => self.catalog.migration_gone(&uid),
             ("KubeVirt", false) => {
                 self.catalog.kubevirt_settings(Some(&serde_json::from_value(object).unwrap()))
             }
@@ -74,7 +76,7 @@ impl Pure {
     pub(super) fn install(&mut self, is_there: bool) {
         self.store.kubevirt = is_there;
         if !is_there {
-            for kind in [MACHINE, INSTANCE] {
+            for kind in [MIGRATION, MACHINE, INSTANCE] {
                 let all: Vec<Key> = self.store.of_kind(kind).map(|(key, _)| key.clone()).collect();
                 for key in &all {
                     self.store.remove(key);
@@ -117,6 +119,18 @@ impl Pure {
             }
             MachineWrite::DeleteInstance { namespace, name, uid } => {
                 self.delete(&Key::new(INSTANCE, namespace, name), uid)
+            }
+            MachineWrite::Migrate { migration, .. } => {
+                drop(self.store.create(migration));
+                true
+            }
+            MachineWrite::DeleteMigration { namespace, name, uid } => {
+                self.delete(&Key::new(MIGRATION, namespace, name), uid)
+            }
+            MachineWrite::Settle { namespace, name, uid, node } => {
+                let settled =
+                    json!({"spec": {"template": {"metadata": {"annotations": {"weir.dev/node": node}}}}});
+                patch(self, &Key::new(MACHINE, namespace, name), uid, &settled)
             }
             MachineWrite::Bind { namespace, name, uid, node } => {
                 let key = Key::new("Pod", namespace, name);

@@ -275,6 +275,8 @@ impl Pure {
                 Decision::Stop { .. }
                     | Decision::Shrink { .. }
                     | Decision::Bind { .. }
+                    | Decision::BindTarget { .. }
+                    | Decision::Arrive { .. }
                     | Decision::Drop { .. }
                     | Decision::Leave { .. }
                     | Decision::GiveUpMove { .. }

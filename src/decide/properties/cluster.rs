@@ -141,7 +141,10 @@ impl Cluster {
                     }
                 }
             }
-            Decision::Bind { member, .. } => {
+            Decision::Bind { member, .. }
+            | Decision::Migrate { member, .. }
+            | Decision::BindTarget { member, .. }
+            | Decision::Arrive { member, .. } => {
                 panic!("{member:?} is no machine, and is bound from the beginning")
             }
             Decision::Move { workload, placement, pool, admitted_at, size, way } => {
