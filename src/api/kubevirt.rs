@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use super::quantity::counted;
 
-use super::pruned::{Condition, Resources, or_default, own_meta, quantity, resource};
+use super::pruned::{Condition, Resources, or_default, quantity, resource};
+use super::pruned_meta::own_meta;
 
 /// Group of machines.
 pub const GROUP: &str = "kubevirt.io";

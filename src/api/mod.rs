@@ -16,6 +16,7 @@ pub mod placement;
 pub mod pool;
 pub mod pool_status;
 pub mod pruned;
+mod pruned_meta;
 pub mod quantity;
 pub mod reasons;
 pub mod requests;

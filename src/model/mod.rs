@@ -22,6 +22,7 @@ pub mod nodes;
 mod passages;
 pub mod peers;
 pub mod pods;
+pub mod podspec;
 pub mod pools;
 pub mod queue;
 pub mod refusal;
