@@ -197,6 +197,29 @@ pub enum Decision {
     },
 }
 
+impl Decision {
+    /// Whether it must be planned again if it was not carried out whole. Members that were not created come back as
+    /// deltas, ends are written as any status is, and a workload that is to be deleted comes up again by itself.
+    pub fn is_repeated(&self) -> bool {
+        match self {
+            Self::Stop { .. }
+            | Self::Shrink { .. }
+            | Self::Bind { .. }
+            | Self::BindTarget { .. }
+            | Self::Arrive { .. }
+            | Self::Drop { .. }
+            | Self::Leave { .. }
+            | Self::GiveUpMove { .. } => true,
+            Self::Admit { .. }
+            | Self::Place { .. }
+            | Self::Move { .. }
+            | Self::Migrate { .. }
+            | Self::Finish { .. }
+            | Self::Expire { .. } => false,
+        }
+    }
+}
+
 /// All that one cycle decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decided {

@@ -59,27 +59,6 @@ fn word(decision: &Decision) -> &'static str {
     }
 }
 
-/// Whether it must be planned again if it was not carried out whole. Members that were not created come back as
-/// deltas, ends are written as any status is, and a workload that is to be deleted comes up again by itself.
-fn is_repeated(decision: &Decision) -> bool {
-    match decision {
-        Decision::Stop { .. }
-        | Decision::Shrink { .. }
-        | Decision::Bind { .. }
-        | Decision::BindTarget { .. }
-        | Decision::Arrive { .. }
-        | Decision::Drop { .. }
-        | Decision::Leave { .. }
-        | Decision::GiveUpMove { .. } => true,
-        Decision::Admit { .. }
-        | Decision::Place { .. }
-        | Decision::Move { .. }
-        | Decision::Migrate { .. }
-        | Decision::Finish { .. }
-        | Decision::Expire { .. } => false,
-    }
-}
-
 impl Term {
     /// Carries out decisions. Those that place members are reserved.
     pub(super) fn carry_out(&mut self, decisions: Vec<Decision>, now: Time) {
@@ -136,7 +115,7 @@ impl Term {
             return;
         }
         let at = Instant::now() + AGAIN;
-        self.again.extend(carried.into_iter().filter(is_repeated).map(|decision| (at, decision)));
+        self.again.extend(carried.into_iter().filter(Decision::is_repeated).map(|decision| (at, decision)));
     }
 
     /// Plans again what was not carried out.

@@ -270,18 +270,7 @@ impl Pure {
 
     fn carry_out(&mut self, decision: &Decision) {
         for script in self.desk().plan(std::slice::from_ref(decision)) {
-            let repeated = matches!(
-                decision,
-                Decision::Stop { .. }
-                    | Decision::Shrink { .. }
-                    | Decision::Bind { .. }
-                    | Decision::BindTarget { .. }
-                    | Decision::Arrive { .. }
-                    | Decision::Drop { .. }
-                    | Decision::Leave { .. }
-                    | Decision::GiveUpMove { .. }
-            );
-            if !self.run_script(&script) && repeated {
+            if !self.run_script(&script) && decision.is_repeated() {
                 self.again.push((self.now() + AGAIN, decision.clone()));
             }
         }
