@@ -10,7 +10,7 @@ use super::ids::{NodeId, PeerId, ShapeId, Slab, WorkloadId};
 use super::moves::Stage;
 use super::selector::NodeTerm;
 use super::terms::{Namespaces, Neighbour, PodTerm};
-use super::workloads::{Slot, Workload};
+use super::workloads::{Member, Slot, Workload};
 use super::world::World;
 
 /// How many alike are on one node.
@@ -297,6 +297,10 @@ impl World {
             let stopping = matches!(workload.phase, super::workloads::Phase::Stopping { .. });
             if let Some(peer) = workload.peer {
                 *users.entry(peer).or_default() += 1;
+                // A place that is kept keeps others off as the member will.
+                for node in &workload.nominated {
+                    count(peer, *node, Part::All);
+                }
             }
             for (index, member) in (0_u32..).zip(&workload.members) {
                 let told = (stopping || workload.sheds(index)) && !workload.stubborn;
@@ -365,8 +369,10 @@ impl World {
 
     /// Members of a workload are not about to start, or will look different.
     pub(crate) fn forget_peer(&mut self, id: WorkloadId) {
-        let starts =
-            |workload: &Workload| workload.members.iter().any(|one| matches!(one.slot, Slot::Assumed(_)));
+        let starts = |workload: &Workload| {
+            let about_to = |one: &Member| matches!(one.slot, Slot::Assumed(_)) || one.moving.is_some();
+            !workload.nominated.is_empty() || workload.members.iter().any(about_to)
+        };
         let Some(workload) = self.workload_mut(id).filter(|workload| !starts(workload)) else { return };
         if let Some(peer) = workload.peer.take() {
             self.peers.release(peer);

@@ -8,7 +8,7 @@ use super::amount::Amount;
 use super::ids::{NodeId, PoolId, Slab, WorkloadId};
 use super::moves::{MemberId, Rest, Stay};
 use super::nodes::{Node, NodeSet};
-use super::peers::{Moved, Peers};
+use super::peers::{Moved, Part, Peers};
 use super::pods::Pod;
 use super::pools::{Harm, Pool, Use};
 use super::resources::{Amounts, ResourceId, ResourceTable};
@@ -362,6 +362,16 @@ impl World {
         let firm = !workload.spec.preemptible;
         self.keep(pool, &wanted, &before, firm, false);
         self.keep(pool, &wanted, &places, firm, true);
+        if (!before.is_empty() || !places.is_empty())
+            && let Some(peer) = self.peer_of(id)
+        {
+            // The members that will be there are heeded as if they were, lest others come who keep them off.
+            for (node, add) in
+                before.iter().map(|node| (node, false)).chain(places.iter().map(|node| (node, true)))
+            {
+                self.shift_peer(peer, *node, Part::All, add);
+            }
+        }
         if places.is_empty() {
             self.nominees.remove(&id);
         } else {
