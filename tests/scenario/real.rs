@@ -350,10 +350,19 @@ impl Real<'_> {
         let list = list.map_err(|(_, words)| words)?;
         let ours =
             |event: &&Value| event["regarding"]["kind"] == *of.kind && event["regarding"]["name"] == *of.name;
-        let all =
-            list["items"].as_array().into_iter().flatten().filter(ours).map(|one| self.prefix.strip(one));
+        let mut all: Vec<Value> = list["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(ours)
+            .map(|one| self.prefix.strip(one))
+            .collect();
+        // The list is by name; events are written once, so that their versions tell which came later.
+        all.sort_by_key(|one| {
+            one["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse::<u64>().ok())
+        });
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Ok(all.map(|one| (text(&one["reason"]), text(&one["note"]))).collect())
+        Ok(all.iter().map(|one| (text(&one["reason"]), text(&one["note"]))).collect())
     }
 
     /// By the events of admissions, whose times are whole seconds.
