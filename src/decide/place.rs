@@ -55,6 +55,8 @@ struct Ranking {
     read: usize,
     /// What is typical, where the strategy looks at that.
     mix: Mix,
+    /// What a member of the shape loads a node with.
+    loads: Amounts,
 }
 
 /// Rankings that are kept at a time: one holds an entry a node.
@@ -167,7 +169,11 @@ impl Placer {
                 Strategy::LeastFragmentation => Mix::of(world, world.off_nodes_of(question.set)),
                 Strategy::BinPack | Strategy::Spread | Strategy::Balanced => Mix::default(),
             };
-            let mut ranking = Ranking { read: world.journal.len(), mix, ..Ranking::default() };
+            let shape = world.shapes.get(question.shape);
+            let loads =
+                shape.map(|shape| on_nodes(&shape.requests, world.off_nodes_of(question.set)).into_owned());
+            let loads = loads.unwrap_or_default();
+            let mut ranking = Ranking { read: world.journal.len(), mix, loads, ..Ranking::default() };
             let nodes = world.sets.get(question.set.at()).map(|set| set.nodes.as_slice()).unwrap_or_default();
             work.nodes_scanned += nodes.len() as u64;
             for (_, id) in nodes {
@@ -236,12 +242,11 @@ impl Ranking {
     /// Ranks a node as it is.
     fn refresh(&mut self, world: &World, question: Question, id: NodeId) {
         let (Some(node), Some(shape)) = (world.node(id), world.shapes.get(question.shape)) else { return };
-        let loads = on_nodes(&shape.requests, world.off_nodes_of(question.set));
         // Room first: it refuses most, and costs least.
         let takes = node.sets.contains(&question.set)
-            && fits(node, &shape.spec, &loads, 0, question.horizon)
+            && fits(node, &shape.spec, &self.loads, 0, question.horizon)
             && suits(world, node, &shape.spec).is_none();
-        let score = takes.then(|| score_in(world, question, &self.mix, node, (&shape.spec, &loads), 0));
+        let score = takes.then(|| score_in(world, question, &self.mix, node, (&shape.spec, &self.loads), 0));
         self.set(id, &node.name, score);
     }
 
