@@ -1,11 +1,12 @@
 //! Weir pools the resources of Kubernetes nodes and runs containers and virtual machines out of one queue.
 //!
 //! The folders are the stations that data passes, in order, and dependencies point inward only; see
-//! `ARCHITECTURE.md`. Ring 0 ([`model`], [`decide`]) is built without the feature `controller`, and so
+//! `ARCHITECTURE.md`. Ring 0 ([`model`], [`decide`], [`simulate`]) is built without the feature `controller`, and so
 //! without Kubernetes, a clock or I/O.
 
 pub mod decide;
 pub mod model;
+pub mod simulate;
 
 #[cfg(feature = "controller")]
 pub mod api;

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod crds;
+pub mod load;
 pub mod release;
 pub mod run;
 

@@ -31,7 +31,7 @@ mod properties;
 #[cfg(test)]
 mod runs;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use crate::model::time::Time;
 use crate::model::world::World;

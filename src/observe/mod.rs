@@ -12,6 +12,7 @@ pub mod machines;
 pub mod names;
 pub mod namespace;
 pub mod node;
+pub mod object;
 pub mod patch;
 pub mod pod;
 pub mod pool;

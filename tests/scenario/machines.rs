@@ -47,31 +47,6 @@ pub fn run(store: &mut Store) {
 }
 
 impl Pure {
-    /// Takes a change of an object of `KubeVirt`.
-    pub(super) fn see_machine(&mut self, object: Value, kind: &str, gone: bool) -> Vec<Delta> {
-        let text =
-            |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (namespace, name, uid) =
-            (text("/metadata/namespace"), text("/metadata/name"), text("/metadata/uid"));
-        match (kind, gone) {
-            (MACHINE, false) => self.catalog.machine(&serde_json::from_value(object).unwrap()),
-            (MACHINE, true) => self.catalog.machine_gone(&uid),
-            (INSTANCE, false) => self.catalog.instance(&serde_json::from_value(object).unwrap()),
-            (INSTANCE, true) => self.catalog.instance_gone(&uid),
-            (MIGRATION, false) => self.catalog.migration(&serde_json::from_value(object).unwrap()),
-            (MIGRATION, true) => self.catalog.migration_gone(&uid),
-            ("KubeVirt", false) => {
-                self.catalog.kubevirt_settings(Some(&serde_json::from_value(object).unwrap()))
-            }
-            ("KubeVirt", true) => self.catalog.kubevirt_settings(None),
-            ("VirtualMachineInstancetype" | "VirtualMachineClusterInstancetype", gone) => {
-                let size = serde_json::from_value(object["spec"].clone()).unwrap();
-                self.catalog.size(Some(&namespace), &name, (!gone).then_some(&size))
-            }
-            _ => Vec::new(),
-        }
-    }
-
     /// Installs `KubeVirt`, or takes it away with all that is of it.
     pub(super) fn install(&mut self, is_there: bool) {
         self.store.kubevirt = is_there;

@@ -6,18 +6,14 @@ use std::sync::Arc;
 
 use k8s_openapi::api::events::v1::Event;
 use serde_json::{Value, json};
-use weir::api::pruned::{Guarded, Node, Pod, PriorityClass};
 use weir::decide::decide;
 use weir::decide::decision::Decision;
 use weir::model::delta::Delta;
 use weir::model::time::{Span, Time};
 use weir::model::world::{Tuning, World};
 use weir::observe::catalog::Catalog;
-use weir::observe::namespace;
 use weir::plan::write::{Script, Write};
 use weir::plan::{Desk, taint};
-
-use crate::kubevirt::crds::collection;
 
 use super::expand::Key;
 use super::file::{Act, BEGINNING, Scenario};
@@ -190,34 +186,14 @@ impl Pure {
             Change::Gone(object) => (object, true),
         };
         let key = Key::of(&object);
-        let text =
-            |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let deltas = match (key.kind.as_str(), gone) {
-            ("PooledWorkload", false) => {
-                self.names.insert(key, text("/metadata/uid").into());
-                self.catalog.workload(&serde_json::from_value::<Guarded<_>>(object).unwrap().0)
+        let kind = key.kind.clone();
+        let deltas = if gone {
+            self.catalog.object_gone(&kind, &object).unwrap()
+        } else {
+            if kind == "PooledWorkload" {
+                self.names.insert(key, object["metadata"]["uid"].as_str().unwrap_or_default().into());
             }
-            ("PooledWorkload", true) => self.catalog.workload_gone(&text("/metadata/uid")),
-            ("ResourcePool", false) => {
-                self.catalog.pool(&serde_json::from_value::<Guarded<_>>(object).unwrap().0)
-            }
-            ("ResourcePool", true) => self.catalog.pool_gone(&key.name),
-            ("Pod", false) => self.catalog.pod(&serde_json::from_value::<Pod>(object).unwrap()),
-            ("Pod", true) => self.catalog.pod_gone(&serde_json::from_value::<Pod>(object).unwrap()),
-            ("Node", false) => vec![self.catalog.node(&serde_json::from_value::<Node>(object).unwrap())],
-            ("Node", true) => vec![self.catalog.node_gone(&key.name)],
-            ("Namespace", false) => vec![namespace::namespace(&serde_json::from_value(object).unwrap())],
-            ("Namespace", true) => vec![Delta::NamespaceGone(key.name.as_str().into())],
-            (kind, gone) if collection(kind, "").is_some() => self.see_machine(object, kind, gone),
-            ("PriorityClass", false) => {
-                self.catalog.priority_class(&serde_json::from_value::<PriorityClass>(object).unwrap())
-            }
-            ("PriorityClass", true) => self.catalog.priority_class_gone(&key.name),
-            ("PersistentVolumeClaim", false) => self.catalog.claim(&serde_json::from_value(object).unwrap()),
-            ("PersistentVolumeClaim", true) => self.catalog.claim_gone(&key.namespace, &key.name),
-            ("PersistentVolume", false) => self.catalog.volume(&serde_json::from_value(object).unwrap()),
-            ("PersistentVolume", true) => self.catalog.volume_gone(&key.name),
-            _ => Vec::new(),
+            self.catalog.object(&kind, object).unwrap()
         };
         for delta in deltas {
             self.tell(delta);

@@ -5,7 +5,7 @@
 
 mod namespaces;
 mod pools;
-mod read;
+pub mod read;
 mod schema;
 mod workloads;
 
