@@ -151,7 +151,7 @@ pub struct MigrationStatus {
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
-    /// Why: Drain or Rebalance.
+    /// Why: Drain, Rebalance or MakeRoom.
     pub cause: MigrationCause,
 }
 
@@ -162,4 +162,6 @@ pub enum MigrationCause {
     Drain,
     /// Its pool evens out the use of its nodes.
     Rebalance,
+    /// Another workload waits for the room that it takes.
+    MakeRoom,
 }

@@ -43,6 +43,8 @@ reasons! {
         "Wait, or ask for less, or raise the limit or reservation of the pool that the message names.";
     WaitingForPreempted: "Room is being made for it: others are ending, and their resources are not free yet.",
         "Wait: it starts when they are gone.";
+    WaitingForMoves: "Room is being made for it without stopping anything: members of others move to other nodes.",
+        "Wait: it starts when they have moved. If a move fails another way is looked for.";
     QueuedBehind: "The pool's queueing is Strict, or the head was passed for too long, and another workload is ahead.",
         "Wait, raise the priority, or set scheduling.queueing of the pool to BestEffort.";
     TooManyRunning: "The pool, a pool above it, or the namespace runs as many workloads as limits allow.",
@@ -97,7 +99,7 @@ reasons! {
         "Wait; `kubectl describe pod` of a member tells what it waits for.";
     Running: "At least minReplicas of its members run.",
         "Nothing.";
-    Migrating: "A member moves to another node, because its node is drained or its pool evens out its nodes.",
+    Migrating: "A member moves to another node, because its node is drained, its pool evens out its nodes, another workload finds room so, or somebody asked for it.",
         "Nothing: the message says from where to where.";
     StaysOnDrainedNode: "A node with a member of it is drained, and the member stays: no other node takes it, a move has failed, it is a virtual machine that cannot be migrated while it runs, or migration is Never.",
         "Make room on other nodes, or stop the workload; the message says what is in the way. It is tried again by itself.";

@@ -43,6 +43,8 @@ pub struct Way {
     pub to: Arc<str>,
     /// Why.
     pub why: Why,
+    /// On whose behalf (`namespace/name`), where it makes room.
+    pub for_whom: Option<Arc<str>>,
 }
 
 /// Why a move is given up.

@@ -137,7 +137,7 @@ fn tell_to_end(world: &mut World, member: MemberId, because: Obstacle, out: &mut
     let Some(one) = slot.and_then(|slot| slot.moving.as_deref_mut()).filter(|one| !one.told) else { return };
     one.told = true;
     let (from, to, why, attempt) = (one.from, one.to, one.why, one.attempt);
-    let Some(way) = way(world, from, to, why) else { return };
+    let Some(way) = way(world, member, from, to, why) else { return };
     let member = MemberRef { workload: uid, index: member.1, attempt };
     out.push(Decision::GiveUpMove { member, pod, way, because });
 }

@@ -63,12 +63,13 @@ pub fn begin(world: &mut World, member: MemberId, to: NodeId, why: Why, now: Tim
     };
     let (admitted_at, size) = (*at, workload.size());
     let (source, pod) = (slot.attempt, slot.pod.clone());
-    let Some(way) = way(world, from, to, why) else { return };
+    let Some(way) = way(world, member, from, to, why) else { return };
     let stage = match how {
         How::MakeBeforeBreak | How::Live => Stage::Assumed,
         How::BreakBeforeMake => Stage::Leaving,
     };
-    world.begin_move(member, Move { how, why, from, to, attempt, pod: None, stage, since: now, told: false });
+    let begun = Move { how, why, from, to, attempt, pod: None, stage, since: now, told: false, slow: false };
+    world.begin_move(member, begun);
     world.attention.insert(member.0);
     match how {
         How::MakeBeforeBreak => {
@@ -91,9 +92,10 @@ pub fn begin(world: &mut World, member: MemberId, to: NodeId, why: Why, now: Tim
     }
 }
 
-pub(super) fn way(world: &World, from: NodeId, to: NodeId, why: Why) -> Option<Way> {
+pub(super) fn way(world: &World, member: MemberId, from: NodeId, to: NodeId, why: Why) -> Option<Way> {
     let name = |node| Some(Arc::clone(&world.node(node)?.name));
-    Some(Way { from: name(from).unwrap_or_default(), to: name(to)?, why })
+    let for_whom = if why == Why::MakeRoom { world.waits_for_move(member) } else { None };
+    Some(Way { from: name(from).unwrap_or_default(), to: name(to)?, why, for_whom })
 }
 
 /// Goes on with the moves of a workload's members; when the next one is given up if it has not ended by then.
@@ -145,7 +147,7 @@ fn finish(world: &mut World, member: MemberId, out: &mut Vec<Decision>) {
         Some((from, to, why, slot.attempt, slot.pod.clone()?))
     });
     let Some((from, to, why, attempt, pod)) = leave else { return };
-    let Some(way) = way(world, from, to, why) else { return };
+    let Some(way) = way(world, member, from, to, why) else { return };
     let member = MemberRef { workload: uid, index: member.1, attempt };
     out.push(Decision::Leave { member, pod, way, ready: true });
 }
@@ -161,7 +163,7 @@ fn give_up(world: &mut World, member: MemberId, because: Obstacle, now: Time, ou
     });
     let Some(one) = given_up else { return };
     world.note_rest(member, because == Obstacle::NotReady, now);
-    let Some(way) = way(world, one.from, one.to, one.why) else { return };
+    let Some(way) = way(world, member, one.from, one.to, one.why) else { return };
     let member = MemberRef { workload: uid, index: member.1, attempt: one.attempt };
     out.push(Decision::GiveUpMove { member, pod: one.pod, way, because });
 }
@@ -216,7 +218,7 @@ pub fn replay(world: &World, id: WorkloadId, out: &mut Vec<Decision>) {
         let one = workload.members.get(index as usize).and_then(|member| member.moving.as_deref());
         let awaited = |one: &&Move| one.stage == Stage::Assumed && one.how == How::MakeBeforeBreak;
         let Some(one) = one.filter(awaited) else { continue };
-        let Some(way) = way(world, one.from, one.to, one.why) else { continue };
+        let Some(way) = way(world, (id, index), one.from, one.to, one.why) else { continue };
         out.push(Decision::Move {
             workload: Arc::clone(&workload.spec.uid),
             pool: Arc::clone(&workload.spec.pool),

@@ -27,6 +27,8 @@ mod evening;
 #[cfg(test)]
 mod eviction;
 #[cfg(test)]
+mod making_room;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod runs;

@@ -282,7 +282,12 @@ impl<'a> Search<'a> {
             let (mut less, mut more) = (from.load.clone(), to.load.clone());
             less.take(&member.1);
             more.add(&member.1);
-            let after = used(from_node, &less, self.balanced).max(used(to_node, &more, self.balanced));
+            let left = used(from_node, &less, self.balanced);
+            // Else the two would be as far apart, the other way round.
+            if left < to.used {
+                continue;
+            }
+            let after = left.max(used(to_node, &more, self.balanced));
             let gain = from.used - after;
             let fits = || {
                 question(self.world, member.0).is_some_and(|one| {

@@ -302,5 +302,6 @@ fn left((attempt, since): (u32, Time), node: NodeId, pod: Option<Arc<str>>) -> M
         stage: Stage::GivenUp,
         since,
         told: false,
+        slow: false,
     }
 }

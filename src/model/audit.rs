@@ -89,7 +89,7 @@ impl World {
                     (told || member.terminating) && matches!(member.slot, Slot::Live | Slot::Assumed(_));
                 let stage = member.moving.as_ref().map(|one| one.stage);
                 let leaving = leaves && stage.is_none_or(|stage| stage == Stage::GivenUp);
-                let vacating = leaves || stage == Some(Stage::Leaving);
+                let vacating = leaves || member.moving.as_ref().is_some_and(|one| one.vacates());
                 if let Some(one) = &member.moving
                     && !one.pod.as_ref().is_some_and(|uid| self.pods.contains_key(uid))
                 {

@@ -2,7 +2,6 @@
 //! afterwards, so that sums stay true.
 
 use super::ids::{NodeId, PeerId, PoolId, WorkloadId};
-use super::moves::Stage;
 use super::peers::Part;
 use super::resources::Amounts;
 use super::spec::HostPort;
@@ -51,7 +50,7 @@ impl World {
         effect.charge = Self::charge_of(workload, index, member, &requests).into_owned();
         // The charge of one that moves goes on with its target.
         effect.leaving = leaves && moves_on.is_none();
-        effect.vacating = leaves || moves_on.is_some_and(|one| one.stage == Stage::Leaving);
+        effect.vacating = leaves || moves_on.is_some_and(|one| one.vacates());
         match member.slot {
             Slot::Assumed(node) => {
                 effect.assumed = Some(node);

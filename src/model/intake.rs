@@ -86,6 +86,7 @@ impl World {
             refused_with: None,
             nominated: Vec::new(),
             victims: Vec::new(),
+            awaited: Vec::new(),
             nominated_at: Time(0),
             stubborn: false,
             shrink_to: None,

@@ -7,11 +7,11 @@
 
 use std::sync::Arc;
 
-use super::ids::{NodeId, WorkloadId};
+use super::ids::{NodeId, PoolId, WorkloadId};
 use super::refusal::Refusal;
 use super::spec::{MemberRef, PodPhase};
 use super::time::{Span, Time};
-use super::workloads::{Member, Slot};
+use super::workloads::{Member, Slot, Workload};
 use super::world::World;
 
 /// Whether members are moved to other nodes while their workload runs.
@@ -44,6 +44,8 @@ pub enum Why {
     Drain,
     /// Its pool's nodes are used unevenly.
     Rebalance,
+    /// Another workload waits for the room that it takes where it is.
+    MakeRoom,
 }
 
 /// How far a move has come.
@@ -80,12 +82,19 @@ pub struct Move {
     pub since: Time,
     /// The target was told to go. Of one that goes on running: its pod was bound, or it was told to end.
     pub told: bool,
+    /// What it moves from does not let it go in time: nobody reckons with that room any more.
+    pub slow: bool,
 }
 
 impl Move {
     /// Whether it is meant to come to its end.
     pub fn goes_on(&self) -> bool {
         self.stage != Stage::GivenUp
+    }
+
+    /// Whether the room of its source is about to be free.
+    pub fn vacates(&self) -> bool {
+        self.stage == Stage::Leaving && !self.slow
     }
 }
 
@@ -292,7 +301,7 @@ impl World {
             self.strays.insert(Arc::clone(uid));
             return;
         };
-        let why = self.why_moved(from);
+        let why = self.why_moved(member, from);
         let one = Move {
             how: How::MakeBeforeBreak,
             why,
@@ -303,6 +312,7 @@ impl World {
             stage: Stage::Starting,
             since: pod.created,
             told: false,
+            slow: false,
         };
         self.begin_move(member, one);
         self.with_member(member.0, member.1, |world| world.target_seen(member, uid, now));
@@ -311,12 +321,25 @@ impl World {
     /// After a start: the ledger tells of a target whose pod was not seen.
     pub(crate) fn assume_target(&mut self, member: MemberId, to: NodeId, attempt: u32, since: Time) {
         let Some(from) = self.member(member).and_then(|slot| self.node_of_member(slot)) else { return };
-        let (how, why, stage) = (How::MakeBeforeBreak, self.why_moved(from), Stage::Assumed);
-        self.begin_move(member, Move { how, why, from, to, attempt, pod: None, stage, since, told: false });
+        let (how, why, stage) = (How::MakeBeforeBreak, self.why_moved(member, from), Stage::Assumed);
+        let one = Move { how, why, from, to, attempt, pod: None, stage, since, told: false, slow: false };
+        self.begin_move(member, one);
     }
 
-    pub(crate) fn why_moved(&self, from: NodeId) -> Why {
-        if self.drains.contains_key(&from) { Why::Drain } else { Why::Rebalance }
+    /// Why a member moves of which only the move itself is known.
+    pub(crate) fn why_moved(&self, member: MemberId, from: NodeId) -> Why {
+        if self.drains.contains_key(&from) {
+            return Why::Drain;
+        }
+        let pool = self.workload(member.0).and_then(|workload| self.pool(workload.pool?));
+        let evens_out = |id: &PoolId| self.pool(*id).is_some_and(|pool| pool.spec.rebalancing.is_some());
+        if pool.is_some_and(|pool| pool.path.iter().any(evens_out)) { Why::Rebalance } else { Why::MakeRoom }
+    }
+
+    /// The workload (`namespace/name`) for which room is made where a member is.
+    pub(crate) fn waits_for_move(&self, member: MemberId) -> Option<Arc<str>> {
+        let nominees = self.nominees.iter().filter_map(|id| self.workload(*id));
+        nominees.filter(|one| one.awaited.contains(&member)).map(Workload::title).next()
     }
 
     /// A node begins to be drained, or is drained no more.

@@ -59,10 +59,11 @@ impl World {
         if from == to {
             return;
         }
-        let why = self.why_moved(from);
+        let why = self.why_moved(member, from);
         let stage = if goes_on { Stage::Starting } else { Stage::GivenUp };
         let (attempt, since) = (seen.attempt, seen.since);
-        let one = Move { how: How::Live, why, from, to, attempt, pod: None, stage, since, told: false };
+        let how = How::Live;
+        let one = Move { how, why, from, to, attempt, pod: None, stage, since, told: false, slow: false };
         self.begin_move(member, one);
         self.attend(member.0);
     }

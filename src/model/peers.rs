@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ids::{NodeId, PeerId, ShapeId, Slab, WorkloadId};
-use super::moves::Stage;
 use super::selector::NodeTerm;
 use super::terms::{Namespaces, Neighbour, PodTerm};
 use super::workloads::{Member, Slot, Workload};
@@ -304,8 +303,7 @@ impl World {
             }
             for (index, member) in (0_u32..).zip(&workload.members) {
                 let told = (stopping || workload.sheds(index)) && !workload.stubborn;
-                let moves_on =
-                    member.moving.as_ref().is_some_and(|one| one.goes_on() && one.stage == Stage::Leaving);
+                let moves_on = member.moving.as_ref().is_some_and(|one| one.vacates());
                 if let (Some(reserved), Some(peer)) = (self.reserves(member), workload.peer) {
                     count(peer, reserved.to, Part::All);
                 }

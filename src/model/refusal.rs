@@ -192,6 +192,14 @@ pub enum Refusal {
     /// Its place was cleared; it waits for these workloads (`namespace/name`) to leave, and why they do; where no reason
     /// is given, they give members away.
     WaitingForPreempted(Vec<(Arc<str>, Option<StopReason>)>),
+    /// A place is made for it: it waits for members to move off these nodes, so many each, of these workloads
+    /// (`namespace/name`).
+    WaitingForMoves {
+        /// How many leave each node, by its name.
+        nodes: Vec<(Arc<str>, u32)>,
+        /// Whose they are.
+        of: Vec<Arc<str>>,
+    },
     /// Blocked by this workload (`namespace/name`), which is before it in the queue.
     QueuedBehind(Arc<str>),
     /// The API server refused its members.
@@ -229,6 +237,7 @@ impl Refusal {
             | Self::NoFittingNode(_)
             | Self::Fragmented { .. }
             | Self::WaitingForPreempted(_)
+            | Self::WaitingForMoves { .. }
             | Self::QueuedBehind(_)
             | Self::CreateRefused { .. } => false,
         }
@@ -237,7 +246,10 @@ impl Refusal {
     /// Whether others' leaving can end it, so that it is right to hold those behind it.
     pub fn waits_for_room(&self) -> bool {
         match self {
-            Self::WaitingForQuota { .. } | Self::Fragmented { .. } | Self::WaitingForPreempted(_) => true,
+            Self::WaitingForQuota { .. }
+            | Self::Fragmented { .. }
+            | Self::WaitingForPreempted(_)
+            | Self::WaitingForMoves { .. } => true,
             Self::NoFittingNode(tally) => tally.rejected.keys().any(|rejection| rejection.may_pass()),
             Self::NotTried
             | Self::PoolNotFound

@@ -178,6 +178,8 @@ pub struct MoveReport {
     pub how: How,
     /// Why.
     pub why: Why,
+    /// On whose behalf (`namespace/name`), where it makes room.
+    pub for_whom: Option<Arc<str>>,
     /// When it began.
     pub since: Time,
     /// It was given up, and the pod there is to go.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::amount::{Amount, Limit};
 use super::ids::{NodeId, PoolId, WorkloadId};
-use super::moves::{MemberId, Stay};
+use super::moves::{MemberId, Stay, Why};
 use super::pools::Pool;
 use super::refusal::Refusal;
 use super::report::{
@@ -277,7 +277,7 @@ impl World {
                 node: self.node_of(member),
                 pod: member.pod.clone(),
                 state: self.state_of(member),
-                moves: self.move_report(member),
+                moves: self.move_report((id, index), member),
                 stays: self.stay_of((id, index), member),
             })
             .collect()
@@ -292,11 +292,13 @@ impl World {
         }
     }
 
-    fn move_report(&self, member: &Member) -> Option<MoveReport> {
+    fn move_report(&self, id: MemberId, member: &Member) -> Option<MoveReport> {
         let one = member.moving.as_deref()?;
         let to = Arc::clone(&self.node(one.to)?.name);
         let super::moves::Move { how, why, attempt, since, .. } = *one;
-        Some(MoveReport { to, attempt, pod: one.pod.clone(), how, why, since, given_up: !one.goes_on() })
+        let for_whom = self.waits_for_move(id).filter(|_| why == Why::MakeRoom);
+        let (pod, given_up) = (one.pod.clone(), !one.goes_on());
+        Some(MoveReport { to, attempt, pod, how, why, for_whom, since, given_up })
     }
 
     fn stay_of(&self, id: MemberId, member: &Member) -> Option<Stay> {
@@ -337,6 +339,9 @@ impl World {
     /// Why a workload that waits is not admitted.
     pub(crate) fn why(&self, id: WorkloadId) -> Refusal {
         let Some(workload) = self.workload(id) else { return Refusal::NotTried };
+        if !workload.nominated.is_empty() && !workload.awaited.is_empty() {
+            return self.moves_awaited(workload);
+        }
         if !workload.nominated.is_empty() {
             let titles = workload
                 .victims
@@ -370,6 +375,19 @@ impl World {
             .or_else(|| self.nominee_of(place.pool))
             .and_then(|head| self.workload(head))
             .map_or(Refusal::NotTried, |head| Refusal::QueuedBehind(head.title()))
+    }
+
+    fn moves_awaited(&self, waiting: &Workload) -> Refusal {
+        let mut nodes: BTreeMap<Arc<str>, u32> = BTreeMap::new();
+        let mut of: BTreeSet<Arc<str>> = BTreeSet::new();
+        for member in &waiting.awaited {
+            let Some((workload, slot)) = self.workload(member.0).zip(self.member(*member)) else { continue };
+            let Some(one) = slot.moving.as_deref().filter(|one| one.goes_on()) else { continue };
+            let Some(node) = self.node(one.from) else { continue };
+            *nodes.entry(Arc::clone(&node.name)).or_default() += 1;
+            of.insert(workload.title());
+        }
+        Refusal::WaitingForMoves { nodes: nodes.into_iter().collect(), of: of.into_iter().collect() }
     }
 
     /// A workload of a pool's own queue whose place is being cleared.

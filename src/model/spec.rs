@@ -507,6 +507,21 @@ pub struct WorkloadSpec {
     pub record: WorkloadRecord,
 }
 
+impl WorkloadSpec {
+    /// Whether its members lose nothing when they move: the next pod of one starts before the one that it has ends, or it
+    /// is a machine that runs on.
+    pub fn loses_nothing_by_moving(&self) -> bool {
+        match self.runtime {
+            Runtime::VirtualMachine => self.migration == Migration::Live,
+            Runtime::Pod => {
+                self.completion == Completion::KeepRunning
+                    && !self.claims
+                    && self.migration != Migration::Never
+            }
+        }
+    }
+}
+
 impl Default for WorkloadSpec {
     /// One member that asks for nothing; everything else as the API's defaults have it.
     fn default() -> Self {

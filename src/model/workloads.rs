@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::amount::Amount;
 use super::ids::{NodeId, PeerId, PoolId, ShapeId};
 use super::indexes::IndexSet;
-use super::moves::Move;
+use super::moves::{MemberId, Move};
 use super::queue::{Class, Rank};
 use super::refusal::Refusal;
 use super::resources::Amounts;
@@ -218,6 +218,8 @@ pub struct Workload {
     pub nominated: Vec<NodeId>,
     /// UIDs of those that leave on its behalf.
     pub victims: Vec<Arc<str>>,
+    /// Members that move on its behalf.
+    pub awaited: Vec<MemberId>,
     /// Since when places are kept for it.
     pub nominated_at: Time,
     /// Its members should have left long ago, and nobody reckons with their leaving any more.

@@ -39,6 +39,9 @@ pub struct Tuning {
     pub moved_within: Span,
     /// So many members move away at once from a node that is drained.
     pub drained_at_once: usize,
+    /// A member that has moved stays for so long before it moves again so that another finds room; it doubles with each
+    /// move that failed.
+    pub made_room_rest: Span,
 }
 
 impl Default for Tuning {
@@ -53,6 +56,7 @@ impl Default for Tuning {
             forgiven_after: Span::minutes(10),
             moved_within: Span::minutes(5),
             drained_at_once: 10,
+            made_room_rest: Span::minutes(5),
         }
     }
 }
@@ -116,6 +120,8 @@ pub struct World {
     pub(crate) unplaced: BTreeSet<WorkloadId>,
     pub(crate) nominees: BTreeSet<WorkloadId>,
     pub(crate) dynamic: BTreeSet<WorkloadId>,
+    /// Admitted workloads whose members lose nothing when they move.
+    pub(crate) movers: BTreeSet<WorkloadId>,
     pub(crate) timers: BTreeSet<(Time, WorkloadId)>,
     /// Members that move.
     pub(crate) moving: BTreeSet<MemberId>,
@@ -293,6 +299,7 @@ impl World {
         let (priority, uid) = (workload.spec.priority, Arc::clone(&workload.spec.uid));
         let harm = Harm { priority, admitted: Reverse(*at), uid, workload: id };
         let grows = add && workload.spec.dynamic;
+        let loses_nothing = add && workload.spec.loses_nothing_by_moving();
         if let Some(pool) = self.pools.get_mut(pool.0) {
             if add {
                 pool.admitted.insert(harm);
@@ -304,6 +311,11 @@ impl World {
             self.dynamic.insert(id);
         } else {
             self.dynamic.remove(&id);
+        }
+        if loses_nothing {
+            self.movers.insert(id);
+        } else {
+            self.movers.remove(&id);
         }
     }
 
@@ -381,6 +393,7 @@ impl World {
             workload.nominated = places;
             if workload.nominated.is_empty() {
                 workload.victims.clear();
+                workload.awaited.clear();
             }
         }
         self.touch(id);

@@ -179,11 +179,11 @@ fn log(term: &Term, decision: &Decision) {
             info!(%namespace, %name, members = placements.len(), "places again");
         }
         Decision::Move { placement, way, .. } => {
-            let Way { from, to, why } = way;
+            let Way { from, to, why, for_whom: _ } = way;
             info!(%namespace, %name, index = placement.index, %from, %to, ?why, "moves a member");
         }
         Decision::Migrate { member, way, .. } => {
-            let Way { from, to, why } = way;
+            let Way { from, to, why, for_whom: _ } = way;
             info!(%namespace, %name, index = member.index, %from, %to, ?why, "migrates a machine");
         }
         Decision::BindTarget { member, node, .. } => {

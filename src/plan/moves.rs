@@ -17,12 +17,38 @@ use crate::model::spec::{MemberRef, Runtime};
 use crate::observe::catalog::Workload;
 use crate::observe::names;
 
+/// Workloads whose members move that are named.
+const MOST_NAMED: usize = 2;
+
 /// Why a member moves, in a sentence.
-fn cause(why: Why, from: &str) -> String {
-    match why {
-        Why::Drain => format!("{from} is drained"),
-        Why::Rebalance => format!("{from} is used more than others of its pool"),
+fn cause(why: Why, from: &str, for_whom: Option<&str>) -> String {
+    match (why, for_whom) {
+        (Why::Drain, _) => format!("{from} is drained"),
+        (Why::Rebalance, _) => format!("{from} is used more than others of its pool"),
+        (Why::MakeRoom, Some(whom)) => format!("{whom} finds room on {from} then"),
+        (Why::MakeRoom, None) => format!("others find room on {from} then"),
     }
+}
+
+fn cause_of(way: &Way) -> String {
+    cause(way.why, &way.from, way.for_whom.as_deref())
+}
+
+/// What is said of a workload that waits for members of others to move.
+pub(super) fn awaited(nodes: &[(Arc<str>, u32)], of: &[Arc<str>]) -> String {
+    let Some(((node, count), others)) = nodes.split_first() else {
+        return "room is being made for it".to_owned();
+    };
+    let members = if *count == 1 { "member" } else { "members" };
+    let off: Vec<String> = [format!("{count} {members} to move off {node}")]
+        .into_iter()
+        .chain(others.iter().map(|(node, count)| format!("{count} off {node}")))
+        .collect();
+    let shown: Vec<String> = of.iter().take(MOST_NAMED).map(ToString::to_string).collect();
+    let more = of.len().saturating_sub(MOST_NAMED);
+    let more = if more > 0 { format!(" and {more} more workloads") } else { String::new() };
+    let whose = if more.is_empty() { shown.join(" and ") } else { shown.join(", ") };
+    format!("room is being made for it: it waits for {} (of {whose}{more})", off.join(" and "))
 }
 
 /// A move as a placement shows it.
@@ -31,6 +57,7 @@ pub fn shown(known: &Workload, member: &MemberReport) -> Option<MigrationStatus>
     let cause = match one.why {
         Why::Drain => MigrationCause::Drain,
         Why::Rebalance => MigrationCause::Rebalance,
+        Why::MakeRoom => MigrationCause::MakeRoom,
     };
     let name = match one.how {
         How::MakeBeforeBreak | How::BreakBeforeMake => {
@@ -60,7 +87,12 @@ pub fn moving(report: &WorkloadReport, runtime: Runtime) -> Option<String> {
         1 => String::new(),
         count => format!("; {} more members move", count - 1),
     };
-    Some(format!("member {} {how} from {from} to {}: {}{others}", member.index, one.to, cause(one.why, from)))
+    Some(format!(
+        "member {} {how} from {from} to {}: {}{others}",
+        member.index,
+        one.to,
+        cause(one.why, from, one.for_whom.as_deref())
+    ))
 }
 
 /// What is said of the members that stay on nodes that are drained, if any do.
@@ -98,8 +130,8 @@ impl Desk<'_> {
         way: &Way,
     ) -> Option<Script> {
         let known = self.catalog.get(workload)?;
-        let Way { from, to, why } = way;
-        let note = format!("member {} moves from {from} to {to}: {}", placement.index, cause(*why, from));
+        let Way { from, to, .. } = way;
+        let note = format!("member {} moves from {from} to {to}: {}", placement.index, cause_of(way));
         let told = Told { action: Action::Move, reason: Reason::Migrating, note: &note, warning: false };
         let made = self.create(known, pool, size, std::slice::from_ref(placement));
         // What cannot be created is not told.
@@ -112,8 +144,8 @@ impl Desk<'_> {
     /// A member's machine moves while it runs.
     pub(super) fn migrate(&self, member: &MemberRef, attempt: u32, way: &Way) -> Option<Script> {
         let known = self.catalog.get(&member.workload)?;
-        let Way { from, to, why } = way;
-        let (index, cause) = (member.index, cause(*why, from));
+        let Way { from, to, .. } = way;
+        let (index, cause) = (member.index, cause_of(way));
         let note = format!("member {index} moves from {from} to {to} while it runs: {cause}");
         let told = Told { action: Action::Move, reason: Reason::Migrating, note: &note, warning: false };
         let migrate = MachineWrite::Migrate {
@@ -128,11 +160,11 @@ impl Desk<'_> {
     /// A member's pod is evicted, or its machine is stopped, because the member moves.
     pub(super) fn leave(&self, member: &MemberRef, pod: &Arc<str>, way: &Way, ready: bool) -> Option<Script> {
         let known = self.catalog.get(&member.workload)?;
-        let Way { from, to, why } = way;
+        let Way { from, to, .. } = way;
         let note = if ready {
             format!("member {} is ready on {to}, so that its pod on {from} is evicted", member.index)
         } else {
-            let (index, cause) = (member.index, cause(*why, from));
+            let (index, cause) = (member.index, cause_of(way));
             match known.spec.runtime {
                 Runtime::Pod => {
                     format!("member {index} is evicted from {from} and starts again on {to}: {cause}")
@@ -179,7 +211,7 @@ impl Desk<'_> {
         let mut writes: Vec<Write> = delete.into_iter().collect();
         if because == Obstacle::NotReady {
             let within = crate::api::Duration::from_millis(self.world.tuning.moved_within.0);
-            let Way { from, to, why } = way;
+            let Way { from, to, why, for_whom: _ } = way;
             let index = member.index;
             let note = match known.spec.runtime {
                 Runtime::Pod => format!(
@@ -191,7 +223,7 @@ impl Desk<'_> {
             };
             let reason = match why {
                 Why::Drain => Reason::StaysOnDrainedNode,
-                Why::Rebalance => Reason::Migrating,
+                Why::Rebalance | Why::MakeRoom => Reason::Migrating,
             };
             let action = Action::Move;
             writes.push(self.event(known, Told { action, reason, note: &note, warning: true }));

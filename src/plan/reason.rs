@@ -1,7 +1,7 @@
 //! Words for refusals, ends and stops: one reason of the documented list, a sentence with its numbers, and the
 //! numbers themselves.
 
-use super::rejection;
+use super::{moves, rejection};
 use crate::api::quantity::{is_bytes, shown_amount};
 use crate::api::reasons::Reason;
 use crate::api::workload::{PendingResource, PendingStatus};
@@ -80,6 +80,7 @@ pub fn of_refusal(refusal: &Refusal) -> Reason {
         Refusal::NoFittingNode(_) => Reason::NoFittingNode,
         Refusal::Fragmented { .. } => Reason::Fragmented,
         Refusal::WaitingForPreempted(_) => Reason::WaitingForPreempted,
+        Refusal::WaitingForMoves { .. } => Reason::WaitingForMoves,
         Refusal::CreateRefused { name_taken: true, .. } => Reason::NameTaken,
         Refusal::CreateRefused { .. } => Reason::CreateRefused,
     }
@@ -214,6 +215,7 @@ pub fn message(refusal: &Refusal, of: Refused<'_>, table: &ResourceTable) -> Str
                 )
             }
         },
+        Refusal::WaitingForMoves { nodes, of } => moves::awaited(nodes, of),
         Refusal::QueuedBehind(head) => format!("it waits behind {head}, which goes first in pool {own:?}"),
         Refusal::CreateRefused { message, retry_at, name_taken: true } => format!(
             "a foreign pod has the name of a member ({message}): delete it, or rename the workload; tried again at {}",
@@ -502,6 +504,19 @@ mod tests {
                 ]),
                 Reason::WaitingForPreempted,
                 "room is being made for it: a/x is ending, which runs on what is borrowed, and 2 more are ending",
+            ),
+            (
+                Refusal::WaitingForMoves {
+                    nodes: vec![("n1".into(), 3), ("n2".into(), 1)],
+                    of: vec!["a/x".into(), "a/y".into()],
+                },
+                Reason::WaitingForMoves,
+                "room is being made for it: it waits for 3 members to move off n1 and 1 off n2 (of a/x and a/y)",
+            ),
+            (
+                Refusal::WaitingForMoves { nodes: vec![("n1".into(), 1)], of: vec!["a/x".into()] },
+                Reason::WaitingForMoves,
+                "room is being made for it: it waits for 1 member to move off n1 (of a/x)",
             ),
             (
                 refused("denied by policy", false),

@@ -1,9 +1,12 @@
-//! What gives way when a workload finds no room: members of dynamic workloads, borrowers, lower priorities.
+//! What gives way when a workload finds no room: first members move elsewhere (`defragment`); else members of dynamic
+//! workloads leave, borrowers, lower priorities.
 //!
 //! Victims are found by removing them, least harm first, until the workload fits, and then putting back each
 //! that still fits beside it (as Kueue's and kube-scheduler's preemption do). The places that are cleared are
 //! kept for the workload until it has taken them.
 
+pub mod defragment;
+pub mod load;
 pub mod trial;
 pub mod victims;
 
@@ -47,6 +50,9 @@ pub fn make_room(
     if let (Some(at), Some(pool)) = (found.later, world.pools.get_mut(entry.pool.0)) {
         pool.look_again(at);
     }
+    if by_nodes(refusal) && defragment::make_block(world, desk, entry, &found.list, now, out) {
+        return true;
+    }
     if found.list.is_empty() {
         return false;
     }
@@ -68,6 +74,16 @@ pub fn make_room(
         }
     }
     true
+}
+
+/// Whether it is nodes that refuse, and would not if others were elsewhere.
+fn by_nodes(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::Fragmented { tally, .. } | Refusal::NoFittingNode(tally) => {
+            tally.rejected.keys().any(|rejection| rejection.may_pass())
+        }
+        _ => false,
+    }
 }
 
 /// Members of a dynamic workload, from that index on, leave for another's sake.
@@ -111,7 +127,8 @@ fn give_up_stubborn(world: &mut World, id: WorkloadId, now: Time) {
     if workload.nominated_at + world.tuning.stubborn_after > now {
         return;
     }
-    let victims = workload.victims.clone();
+    let (victims, awaited) = (workload.victims.clone(), workload.awaited.clone());
+    defragment::give_up_slow(world, &awaited);
     for uid in victims {
         let Some(victim) = world.workload_ids.get(&uid).copied() else { continue };
         let leaves = world.workload(victim).is_some_and(is_leaving);
@@ -156,6 +173,7 @@ pub fn seat_nominees(world: &mut World, desk: &mut Desk, now: Time, out: &mut Ve
         }
         let (places, victims, since) =
             (workload.nominated.clone(), workload.victims.clone(), workload.nominated_at);
+        let awaited = workload.awaited.clone();
         world.nominate(id, Vec::new());
         if super::admit::admit(world, desk, id, now, out).is_ok() {
             continue;
@@ -164,11 +182,14 @@ pub fn seat_nominees(world: &mut World, desk: &mut Desk, now: Time, out: &mut Ve
             let victim = world.workload_ids.get(uid).and_then(|id| world.workload(*id));
             victim.is_some_and(is_leaving)
         });
-        if leaving && !impatient {
+        // Moves end by themselves: one that is not over in time is given up.
+        let moving = defragment::any_under_way(world, &awaited);
+        if leaving && !impatient || moving {
             world.nominate(id, places);
             let growth = world.growth;
             if let Some(workload) = world.workload_mut(id) {
                 workload.victims = victims;
+                workload.awaited = awaited;
                 workload.nominated_at = since;
                 workload.tried_at = Some(growth);
             }
