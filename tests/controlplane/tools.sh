@@ -3,6 +3,7 @@
 #   tools.sh helm              Helm, that of WEIR_HELM or built from its Go module
 #   tools.sh glua              the Lua interpreter of Argo CD, built from its Go module
 #   tools.sh actionlint        the linter of workflow files, built from its Go module
+#   tools.sh promtool          Prometheus' own checker of rules and runner of their tests, built from its Go module
 #   tools.sh monitoring-crds   a folder with the definitions of Prometheus' operator, from its Go module
 # What is built is kept in the cache, by the hash of its modules.
 set -euo pipefail
@@ -10,11 +11,11 @@ set -euo pipefail
 
 helm_version=v4.3.1
 
-provide() { # module's folder, name, flags, package
-  local module=$1 name=$2 flags=$3 package=$4 hash folder
+provide() { # module's folder, name, flags, package, tags
+  local module=$1 name=$2 flags=$3 package=$4 tags=${5:-} hash folder
   hash=$({
     cat "$controlplane_dir/$module"/go.{mod,sum}
-    echo "$flags" "$(uname -m)"
+    echo "$flags" "$tags" "$(uname -m)"
   } | sha256sum)
   folder=${WEIR_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/weir}/$name/${hash:0:16}
   if [ ! -x "$folder/$name" ]; then
@@ -28,9 +29,9 @@ provide() { # module's folder, name, flags, package
   fi
   if [ ! -x "$folder/$name" ]; then
     command -v go >/dev/null || die "Go is missing, and so is $name; install Go 1.26 or later"
-    say "building $name into $folder (Helm: about 4 minutes on two cores, once)"
+    say "building $name into $folder (Helm and promtool: about 4 minutes each on two cores, once)"
     (cd "$controlplane_dir/$module" &&
-      GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -o "$folder/.part" -ldflags "$flags" "$package" >&2) ||
+      GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -o "$folder/.part" -tags "$tags" -ldflags "$flags" "$package" >&2) ||
       die "building $name failed; the messages above are the Go compiler's"
     mv "$folder/.part" "$folder/$name"
     say "$name is ready"
@@ -49,6 +50,8 @@ helm)
   ;;
 glua) provide lua glua "-s -w" github.com/yuin/gopher-lua/cmd/glua ;;
 actionlint) provide actionlint actionlint "-s -w" github.com/rhysd/actionlint/cmd/actionlint ;;
+# Without the clients of clouds, in which Prometheus would look for its targets: rules need none.
+promtool) provide promtool promtool "-s -w" github.com/prometheus/prometheus/cmd/promtool remove_all_sd ;;
 monitoring-crds)
   command -v go >/dev/null || die "Go is missing: it fetches the definitions of Prometheus' operator"
   module=github.com/prometheus-operator/prometheus-operator
@@ -56,5 +59,5 @@ monitoring-crds)
     die "cannot fetch $module: $answer"
   sed -n 's/^\t"Dir": "\(.*\)",$/\1\/example\/prometheus-operator-crd/p' <<<"$answer"
   ;;
-*) die "tools.sh takes one of: helm, glua, actionlint, monitoring-crds" ;;
+*) die "tools.sh takes one of: helm, glua, actionlint, promtool, monitoring-crds" ;;
 esac
