@@ -213,6 +213,13 @@ impl World {
             .collect()
     }
 
+    /// Since when a workload has waited, or had waited when it was admitted last.
+    pub fn waited_since(&self, uid: &str) -> Option<Time> {
+        let workload = self.workload(*self.workload_ids.get(uid)?)?;
+        let evicted = workload.evicted.as_ref().map_or(workload.aged_from, |(_, _, at)| *at);
+        Some(evicted.max(workload.aged_from))
+    }
+
     /// How a workload stands; none if there is none with that UID.
     pub fn workload_report(&self, uid: &str) -> Option<WorkloadReport> {
         let id = *self.workload_ids.get(uid)?;

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::info;
 
 use super::term::{Term, now};
 use crate::apply::Child;
-use crate::decide::decision::{Decision, Way};
+use crate::decide::decision::Decision;
 use crate::model::delta::Delta;
 use crate::model::spec::MemberRef;
 use crate::model::time::Time;
@@ -21,7 +20,7 @@ use crate::plan::write::{Script, Write};
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// The workload that a decision is about.
-fn workload_of(decision: &Decision) -> &Arc<str> {
+pub(super) fn workload_of(decision: &Decision) -> &Arc<str> {
     match decision {
         Decision::Admit { workload, .. }
         | Decision::Place { workload, .. }
@@ -40,34 +39,18 @@ fn workload_of(decision: &Decision) -> &Arc<str> {
     }
 }
 
-fn word(decision: &Decision) -> &'static str {
-    match decision {
-        Decision::Admit { .. } => "admit",
-        Decision::Place { .. } => "place",
-        Decision::Move { .. } => "move",
-        Decision::Migrate { .. } => "migrate",
-        Decision::BindTarget { .. } => "bind_target",
-        Decision::Arrive { .. } => "arrive",
-        Decision::Leave { .. } => "leave",
-        Decision::GiveUpMove { .. } => "give_up_move",
-        Decision::Stop { .. } => "stop",
-        Decision::Shrink { .. } => "shrink",
-        Decision::Bind { .. } => "bind",
-        Decision::Drop { .. } => "drop",
-        Decision::Finish { .. } => "finish",
-        Decision::Expire { .. } => "expire",
-    }
-}
-
 impl Term {
     /// Carries out decisions. Those that place members are reserved.
     pub(super) fn carry_out(&mut self, decisions: Vec<Decision>, now: Time) {
+        for decision in &decisions {
+            self.tell(decision, now);
+        }
+        self.plan_all(decisions, now);
+    }
+
+    /// Plans decisions, and hands what comes of it to the writer.
+    fn plan_all(&mut self, decisions: Vec<Decision>, now: Time) {
         for decision in decisions {
-            self.metrics.decided(word(&decision));
-            // The pods of a workload that is gone go with it, and need nothing from us.
-            if self.catalog.get(workload_of(&decision)).is_some() {
-                log(self, &decision);
-            }
             let scripts = self.desk(now).plan(std::slice::from_ref(&decision));
             let creates = |write: &Write| {
                 matches!(write, Write::CreatePod { .. } | Write::Machine(MachineWrite::Start { .. }))
@@ -129,7 +112,7 @@ impl Term {
         let due: Vec<(Instant, Decision)> = due;
         let due = due.into_iter().map(|(_, decision)| decision);
         let due: Vec<Decision> = due.filter(|one| self.catalog.get(workload_of(one)).is_some()).collect();
-        self.carry_out(due, now());
+        self.plan_all(due, now());
     }
 
     /// A workload is gone: nothing of it is carried out any more. Creates that are under way are still looked
@@ -164,49 +147,5 @@ impl Term {
             };
             self.apply(Delta::MemberVanished(member), now);
         }
-    }
-}
-
-fn log(term: &Term, decision: &Decision) {
-    let uid = workload_of(decision);
-    let known = term.catalog.get(uid);
-    let (namespace, name) = known.map_or(("", &**uid), |known| (&*known.spec.namespace, &*known.spec.name));
-    match decision {
-        Decision::Admit { pool, placements, .. } => {
-            info!(%namespace, %name, %pool, members = placements.len(), "admits");
-        }
-        Decision::Place { placements, .. } => {
-            info!(%namespace, %name, members = placements.len(), "places again");
-        }
-        Decision::Move { placement, way, .. } => {
-            let Way { from, to, why, for_whom: _ } = way;
-            info!(%namespace, %name, index = placement.index, %from, %to, ?why, "moves a member");
-        }
-        Decision::Migrate { member, way, .. } => {
-            let Way { from, to, why, for_whom: _ } = way;
-            info!(%namespace, %name, index = member.index, %from, %to, ?why, "migrates a machine");
-        }
-        Decision::BindTarget { member, node, .. } => {
-            info!(%namespace, %name, index = member.index, %node, "binds the pod that a machine moves to");
-        }
-        Decision::Arrive { member, node, .. } => {
-            info!(%namespace, %name, index = member.index, %node, "a machine has moved");
-        }
-        Decision::Leave { member, way, ready, .. } => {
-            info!(%namespace, %name, index = member.index, from = %way.from, to = %way.to, ready, "evicts what moves");
-        }
-        Decision::GiveUpMove { member, way, because, .. } => {
-            info!(%namespace, %name, index = member.index, to = %way.to, ?because, "gives a move up");
-        }
-        Decision::Stop { reason, for_whom, .. } => info!(%namespace, %name, ?reason, ?for_whom, "stops"),
-        Decision::Shrink { to, for_whom, .. } => info!(%namespace, %name, to, ?for_whom, "shrinks"),
-        Decision::Bind { member, node, .. } => {
-            info!(%namespace, %name, index = member.index, %node, "binds the pod of a machine");
-        }
-        Decision::Drop { member, reason, .. } => {
-            info!(%namespace, %name, index = member.index, attempt = member.attempt, ?reason, "drops a pod");
-        }
-        Decision::Finish { reason, .. } => info!(%namespace, %name, ?reason, "has ended"),
-        Decision::Expire { .. } => info!(%namespace, %name, "expires"),
     }
 }

@@ -140,7 +140,10 @@ impl Term {
     fn pool(&mut self, change: Change<Guarded<crate::api::ResourcePool>>) -> Shown {
         match change {
             Change::Applied(seen) => Shown::Deltas(self.catalog.pool(&seen.0)),
-            Change::Gone(key) => Shown::Deltas(self.catalog.pool_gone(&key.name)),
+            Change::Gone(key) => {
+                self.metrics.pool_gone(&key.name);
+                Shown::Deltas(self.catalog.pool_gone(&key.name))
+            }
             Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
             Change::Listed | Change::Absent => Shown::Listed,
         }

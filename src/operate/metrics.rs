@@ -1,9 +1,14 @@
-//! What the operator counts, and how it is told.
+//! What the operator counts, and how it is told. Each metric is described once, in `described.rs`; names end in their
+//! unit, and no label is a workload's, a member's or a node's.
+
+pub mod described;
+mod pools;
+mod process;
 
 use std::fmt;
 use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -12,7 +17,13 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+use self::described::Described;
+pub use self::pools::PoolSample;
+use self::pools::Pools;
+use crate::model::time::Time;
 
 /// One label with a fixed set of values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -24,6 +35,25 @@ struct KindLabel {
 struct WriteLabels {
     kind: &'static str,
     result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolLabel {
+    pool: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    pool: String,
+    reason: &'static str,
+}
+
+/// From a second to a week: how long workloads wait.
+const WAITS: [f64; 13] =
+    [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 7200.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0];
+
+fn waits() -> Histogram {
+    Histogram::new(WAITS)
 }
 
 /// All metrics of the process.
@@ -38,6 +68,11 @@ pub struct Metrics {
     watch_age_seconds: Family<KindLabel, Gauge<f64, AtomicU64>>,
     leading: Gauge,
     in_flight: Gauge,
+    admissions: Family<PoolLabel, Counter>,
+    evictions: Family<ReasonLabels, Counter>,
+    ends: Family<ReasonLabels, Counter>,
+    waiting_seconds: Family<PoolLabel, Histogram, fn() -> Histogram>,
+    pools: Arc<Pools>,
 }
 
 impl fmt::Debug for Metrics {
@@ -48,9 +83,8 @@ impl fmt::Debug for Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("weir");
-        // From a tenth of a millisecond to three seconds.
-        let seconds = || Histogram::new(exponential_buckets(0.0001, 2.0, 16));
+        // From a tenth of a millisecond to thirteen seconds.
+        let seconds = || Histogram::new(exponential_buckets(0.0001, 2.0, 18));
         let all = Self {
             writes: Family::default(),
             decisions: Family::default(),
@@ -61,27 +95,67 @@ impl Default for Metrics {
             watch_age_seconds: Family::default(),
             leading: Gauge::default(),
             in_flight: Gauge::default(),
+            admissions: Family::default(),
+            evictions: Family::default(),
+            ends: Family::default(),
+            waiting_seconds: Family::new_with_constructor(waits as fn() -> Histogram),
+            pools: Arc::default(),
             registry: Mutex::new(Registry::default()),
         };
-        registry.register(
-            "api_requests",
-            "Requests to the API server, by kind and result",
-            all.writes.clone(),
-        );
-        registry.register("decisions", "Decisions, by kind", all.decisions.clone());
-        registry.register("watch_events", "Objects shown by watches, by kind", all.seen.clone());
-        registry.register("cycles", "Cycles", all.cycles.clone());
-        let unit = || Unit::Seconds;
-        registry.register_with_unit("cycle", "One cycle", unit(), all.cycle_seconds.clone());
-        registry.register_with_unit("decide", "Deciding in one cycle", unit(), all.decide_seconds.clone());
-        registry.register_with_unit("watch_age", "Silence of a watch", unit(), all.watch_age_seconds.clone());
-        registry.register("leading", "1 while this process leads", all.leading.clone());
-        registry.register("objects_in_flight", "Objects with writes in flight", all.in_flight.clone());
-        Self { registry: Mutex::new(registry), ..all }
+        Self { registry: Mutex::new(all.register()), ..all }
+    }
+}
+
+/// Registers a metric under its name: the registry puts the prefix and the unit there by itself, and `_total`.
+fn add(registry: &mut Registry, what: &Described, metric: impl Metric) {
+    let name = what.name.trim_start_matches("weir_").trim_end_matches("_total").trim_end_matches("_info");
+    match name.strip_suffix("_seconds") {
+        Some(name) => registry.register_with_unit(name, what.help, Unit::Seconds, metric),
+        None => registry.register(name, what.help, metric),
     }
 }
 
 impl Metrics {
+    fn register(&self) -> Registry {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(process::Process));
+        let ours = registry.sub_registry_with_prefix("weir");
+        let Self {
+            registry: _,
+            writes,
+            decisions,
+            seen,
+            cycles,
+            cycle_seconds,
+            decide_seconds,
+            watch_age_seconds,
+            leading,
+            in_flight,
+            admissions,
+            evictions,
+            ends,
+            waiting_seconds,
+            pools,
+        } = self;
+        let build = [("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)];
+        add(ours, &described::BUILD, Info::new(build));
+        add(ours, &described::LEADING, leading.clone());
+        add(ours, &described::API_REQUESTS, writes.clone());
+        add(ours, &described::IN_FLIGHT, in_flight.clone());
+        add(ours, &described::DECISIONS, decisions.clone());
+        add(ours, &described::WATCH_EVENTS, seen.clone());
+        add(ours, &described::WATCH_AGE, watch_age_seconds.clone());
+        add(ours, &described::CYCLES, cycles.clone());
+        add(ours, &described::CYCLE, cycle_seconds.clone());
+        add(ours, &described::DECIDE, decide_seconds.clone());
+        add(ours, &described::ADMISSIONS, admissions.clone());
+        add(ours, &described::EVICTIONS, evictions.clone());
+        add(ours, &described::ENDS, ends.clone());
+        add(ours, &described::WAITING, waiting_seconds.clone());
+        ours.register_collector(Box::new(pools.clone()));
+        registry
+    }
+
     /// A request to the API server came to this.
     pub fn wrote(&self, kind: &'static str, result: &'static str) {
         self.writes.get_or_create(&WriteLabels { kind, result }).inc();
@@ -110,14 +184,61 @@ impl Metrics {
         self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
     }
 
-    /// Whether this process leads.
+    /// Whether this process leads. What one who does not lead knew of pools is not told: it is another's to tell.
     pub fn leads(&self, leads: bool) {
         self.leading.set(i64::from(leads));
+        if !leads {
+            self.pools.clear();
+            self.watch_age_seconds.clear();
+        }
     }
 
     /// How long a watch has been silent.
     pub fn watch_age(&self, kind: &'static str, age: Duration) {
         self.watch_age_seconds.get_or_create(&KindLabel { kind }).set(age.as_secs_f64());
+    }
+
+    /// A workload of that pool was admitted, after it had waited since then.
+    pub fn admitted(&self, pool: &str, since: Option<Time>, now: Time) {
+        let label = PoolLabel { pool: self.pools.label(pool) };
+        self.admissions.get_or_create(&label).inc();
+        if let Some(since) = since {
+            // An object may be said to be younger than now.
+            let waited = (now - since).0.max(0);
+            self.waiting_seconds.get_or_create(&label).observe(seconds(waited));
+        }
+    }
+
+    /// A workload of that pool was evicted.
+    pub fn evicted(&self, pool: &str, reason: &'static str) {
+        let pool = self.pools.label(pool);
+        self.evictions.get_or_create(&ReasonLabels { pool, reason }).inc();
+    }
+
+    /// A workload of that pool has ended.
+    pub fn ended(&self, pool: &str, reason: &'static str) {
+        let pool = self.pools.label(pool);
+        self.ends.get_or_create(&ReasonLabels { pool, reason }).inc();
+    }
+
+    /// How a pool stands.
+    pub fn pool(&self, name: &Arc<str>, sample: PoolSample) {
+        self.pools.set(name, sample);
+    }
+
+    /// A pool is gone, and what was counted of it with it.
+    pub fn pool_gone(&self, name: &str) {
+        if !self.pools.remove(name) {
+            return;
+        }
+        let label = PoolLabel { pool: name.to_owned() };
+        self.admissions.remove(&label);
+        self.waiting_seconds.remove(&label);
+        for reason in crate::api::reasons::Reason::ALL {
+            let labels = ReasonLabels { pool: name.to_owned(), reason: reason.as_str() };
+            self.evictions.remove(&labels);
+            self.ends.remove(&labels);
+        }
     }
 
     /// All of it as `OpenMetrics` text.
@@ -130,3 +251,10 @@ impl Metrics {
         Ok(text)
     }
 }
+
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,4 +13,5 @@ pub mod metrics;
 pub mod record;
 pub mod reserve;
 pub mod run;
+mod tell;
 pub mod term;

@@ -12,8 +12,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
+use super::metrics::PoolSample;
 use super::term::Term;
 use crate::api::labels::FINALIZER;
+use crate::model::report::PoolReport;
 use crate::model::time::Time;
 use crate::observe::catalog::Catalog;
 use crate::plan::workload_status::Urgency;
@@ -269,7 +271,11 @@ impl Term {
     }
 
     fn record_pool(&mut self, name: &Arc<str>, at: Instant, now: Time) {
-        let Some(report) = self.world.pool_report(name) else { return };
+        let Some(report) = self.world.pool_report(name) else {
+            self.metrics.pool_gone(name);
+            return;
+        };
+        self.metrics.pool(name, self.sample(name, &report));
         let (status, finalizers) = self.desk(now).pool_status(name, &report);
         if let Some(finalizers) = finalizers {
             debug!(pool = %name, in_use = report.in_use, "holds or lets go of a pool");
@@ -283,6 +289,13 @@ impl Term {
         let Some(StatusWrite { urgency: _, write, next: _, event, alerts }) = status else { return };
         self.records.pool_written.insert(name.clone(), at);
         self.write_status(name, write, event, alerts, at);
+    }
+
+    fn sample(&self, name: &Arc<str>, report: &PoolReport) -> PoolSample {
+        let parent = self.catalog.get_pool(name).and_then(|known| known.spec.parent.as_deref());
+        let root = self.world.root_name(name);
+        let waiting = self.world.queue_len(name);
+        PoolSample::new(report, parent, root.as_deref(), waiting, self.world.resources())
     }
 
     fn write_status(

@@ -1,5 +1,5 @@
 //! The Helm chart and the Kustomize base, with the real Helm: what they render (`render.rs`), how wrong values are
-//! refused (`values.rs`), what happens to a real control plane when the chart comes and goes (`install.rs`), whether the
+//! refused (`values.rs`), whether alerts and dashboards work (`observing.rs`), what happens to a real control plane when the chart comes and goes (`install.rs`), whether the
 //! operator's rights are just those that it needs (`rights.rs`), and what the admission policies let pass (`admission.rs`).
 
 #![allow(clippy::needless_pass_by_value, reason = "values that are made where they are given read better")]
@@ -7,6 +7,7 @@
 mod admission;
 mod gitops;
 mod install;
+mod observing;
 mod release;
 mod render;
 mod rights;

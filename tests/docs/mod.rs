@@ -7,6 +7,7 @@ use clap::CommandFactory as _;
 use weir::api::reasons;
 use weir::cli::Cli;
 use weir::cli::check::{Checker, File, Report, parse};
+use weir::operate::metrics::described;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -71,6 +72,17 @@ fn reasons_are_those_of_the_program() {
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(found == wanted, "docs/reasons.md is not what src/api/reasons.rs says: run `make generate`");
+}
+
+#[test]
+fn metrics_are_those_of_the_program() {
+    let path = root().join("docs/metrics.md");
+    let wanted = described::documentation();
+    if std::env::var_os("WEIR_GENERATE").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == wanted, "docs/metrics.md is not what src/operate/metrics/ says: run `make generate`");
 }
 
 #[test]
