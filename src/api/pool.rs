@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use super::alerts::PoolAlerts;
 use super::duration::Duration;
 use super::nodes::{PoolRebalancing, PoolType};
-pub use super::pool_status::{NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStatus, WorkloadCounts};
+pub use super::pool_status::{
+    AdoptedObject, NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStatus, WorkloadCounts,
+};
 use super::quantity::Quantity;
 use super::runtime::{PoolVirtualMachines, Runtime};
 use super::{rules, schema};

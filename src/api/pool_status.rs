@@ -5,6 +5,8 @@
     reason = "the texts are shown by kubectl explain, where backticks only disturb"
 )]
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,12 @@ pub struct ResourcePoolStatus {
     /// are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
+
+    /// Objects of others whose pods count as load of this pool, since they are labelled weir.dev/pool: NAME, with what
+    /// they are charged; the first 100 by namespace, kind and name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["namespace", "kind", "name"]))]
+    pub adopted: Vec<AdoptedObject>,
 
     /// Moves that would even out the use of the nodes, where spec.rebalancing asks for them; the first comes first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -110,6 +118,10 @@ pub struct ResourceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocated: Option<Quantity>,
 
+    /// The part of allocated that is of objects of others that are labelled weir.dev/pool; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Quantity>,
+
     /// The part of allocated that is above the reservation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub borrowed: Option<Quantity>,
@@ -138,6 +150,38 @@ pub struct ResourceStatus {
     /// The largest block that is free on one node. Absent where the root declares the capacity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub largest_free: Option<Quantity>,
+}
+
+/// An object of others that is labelled for a pool.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdoptedObject {
+    /// Deployment, Job, StatefulSet or VirtualMachine.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+
+    /// Its namespace.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// Its pods on nodes of the pool: they are charged.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub pods: i32,
+
+    /// Its pods on other nodes: they are not charged.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub elsewhere: i32,
+
+    /// What it is charged of the metered resources.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub resources: BTreeMap<String, Quantity>,
 }
 
 /// The workloads of a pool, counted.

@@ -290,6 +290,33 @@ pub struct Namespace {
 }
 resource!(Namespace, ClusterResourceScope, "", "v1", "Namespace", "namespaces");
 
+/// A Deployment that is labelled for a pool.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Deployment {
+    /// Of the labels, those of Weir.
+    #[serde(default, deserialize_with = "own_meta")]
+    pub metadata: ObjectMeta,
+}
+resource!(Deployment, NamespaceResourceScope, "apps", "v1", "Deployment", "deployments");
+
+/// A `StatefulSet` that is labelled for a pool.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct StatefulSet {
+    /// Of the labels, those of Weir.
+    #[serde(default, deserialize_with = "own_meta")]
+    pub metadata: ObjectMeta,
+}
+resource!(StatefulSet, NamespaceResourceScope, "apps", "v1", "StatefulSet", "statefulsets");
+
+/// A Job that is labelled for a pool.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Job {
+    /// Of the labels, those of Weir.
+    #[serde(default, deserialize_with = "own_meta")]
+    pub metadata: ObjectMeta,
+}
+resource!(Job, NamespaceResourceScope, "batch", "v1", "Job", "jobs");
+
 /// A `PriorityClass`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -37,6 +37,8 @@ struct OwnLabels {
     index: Option<String>,
     #[serde(rename = "weir.dev/attempt")]
     attempt: Option<String>,
+    #[serde(rename = "weir.dev/pool")]
+    pool: Option<String>,
     #[serde(rename = "kubevirt.io/migrationJobUID")]
     migration: Option<String>,
 }
@@ -77,11 +79,16 @@ impl From<AllLabels> for BTreeMap<String, String> {
 
 impl From<OwnLabels> for BTreeMap<String, String> {
     fn from(own: OwnLabels) -> Self {
-        let OwnLabels { index, attempt, migration } = own;
-        [(labels::INDEX, index), (labels::ATTEMPT, attempt), (kubevirt::MIGRATION, migration)]
-            .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
-            .collect()
+        let OwnLabels { index, attempt, pool, migration } = own;
+        [
+            (labels::INDEX, index),
+            (labels::ATTEMPT, attempt),
+            (labels::POOL, pool),
+            (kubevirt::MIGRATION, migration),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+        .collect()
     }
 }
 

@@ -112,6 +112,9 @@ reasons! {
     Unbound: "A member's pod was left to the default scheduler for its volumes or devices, and is not bound after a minute.",
         "Nothing: it is placed again. Look at the pod's events if it happens again.";
 
+    Adopted: "An object that others made is labelled weir.dev/pool, and its pods on the pool's nodes count as the pool's load.",
+        "Nothing. Take the label off to end it.";
+
     // It had to give way.
     Reclaimed: "Another pool took back its reservation, and this workload ran on what was borrowed.",
         "Wait: it is queued with its old place. A larger reservation of the pool prevents this.";

@@ -43,6 +43,7 @@ fn pod_of(workload: &Arc<str>, node: &Arc<str>, cores: i64, phase: PodPhase) -> 
         host_ports: Vec::new(),
         neighbour: Default::default(),
         member: Some(MemberRef { workload: Arc::clone(workload), index: 0, attempt: 0 }),
+        maker: None,
         machine: None,
     }
 }

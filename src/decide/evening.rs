@@ -87,6 +87,7 @@ impl Cluster {
             requests: amounts(&[("cpu", cores * 1000), ("pods", 1)]),
             host_ports: Vec::new(),
             neighbour: Default::default(),
+            maker: None,
             machine: None,
             member: Some(MemberRef { workload: Arc::clone(workload), index: 0, attempt }),
         };

@@ -61,6 +61,7 @@ impl Cluster {
             host_ports: Vec::new(),
             neighbour: Default::default(),
             member: Some(MemberRef { workload: Arc::clone(workload), index: 0, attempt }),
+            maker: None,
             machine: None,
         })));
     }

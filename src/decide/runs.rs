@@ -351,6 +351,7 @@ impl Cluster {
             neighbour: Default::default(),
             host_ports: Vec::new(),
             member: Some(member),
+            maker: None,
             machine: Some(Run::default()),
         });
     }

@@ -154,6 +154,13 @@ impl World {
                 *expected.queued.entry(*pool).or_default() += u32::from(queued);
             }
         }
+        for ((pool, namespace), charge) in self.expected_of_labelled() {
+            expected.used_in.entry((Some(pool), namespace)).or_default().add(&charge);
+            for above in self.pool(pool).map(|pool| pool.path.clone()).unwrap_or_default() {
+                expected.used.entry(above).or_default().add(&charge);
+                expected.firm.entry(above).or_default().add(&charge);
+            }
+        }
         for pod in self.pods.values() {
             if let Some(node) = pod.node.filter(|_| !pod.phase.ended() && !pod.lost) {
                 expected.load.entry(node).or_default().add(&pod.requests);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::amount::Amount;
+use super::labelled::Maker;
 use super::selector::{Labels, NodeTerm};
 use super::spec::{MemberRef, NodeSpec, PodSpec, PoolSpec, WorkloadSpec};
 use super::time::Time;
@@ -72,6 +73,13 @@ pub enum Delta {
         member: MemberRef,
         /// Which move of it.
         attempt: u32,
+    },
+    /// An object that makes pods was seen, labelled for that pool; or it is so no longer.
+    Labelled {
+        /// Which.
+        maker: Arc<Maker>,
+        /// Name of the pool.
+        pool: Option<Arc<str>>,
     },
     /// Whether the cluster has `KubeVirt`.
     KubeVirt(bool),

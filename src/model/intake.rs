@@ -198,6 +198,7 @@ impl World {
         if self.namespaces.get(name) != Some(&labels) {
             self.namespaces.insert(Arc::clone(name), labels);
             self.renamed();
+            self.reckon_labelled(|maker, _| maker.namespace == *name);
             self.regate_namespace(name);
         }
     }
@@ -205,6 +206,7 @@ impl World {
     /// A namespace is gone.
     pub(crate) fn namespace_gone(&mut self, name: &Arc<str>) {
         self.namespaces.remove(name);
+        self.reckon_labelled(|maker, _| maker.namespace == *name);
         self.regate_namespace(name);
     }
 

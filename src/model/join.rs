@@ -142,6 +142,12 @@ impl World {
             }
         }
         self.change_node(id, |node| node.member_load = ours);
+        let others = self.node(id).into_iter().flat_map(|node| &node.pods);
+        let made = others.filter(|uid| self.pods.get(*uid).is_some_and(|pod| pod.maker.is_some()));
+        let made: Vec<Arc<str>> = made.cloned().collect();
+        for uid in &made {
+            self.charge_pod(uid);
+        }
     }
 
     /// Nodes that only their members kept from joining another root join it once those are gone.

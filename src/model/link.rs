@@ -71,6 +71,7 @@ impl World {
         let Some(id) = self.pool_ids.get(name).copied() else { return };
         self.rename_pool(name, None);
         self.pool_ids.remove(name);
+        self.reckon_labelled(|_, pool| pool == name);
         self.pools.remove(id.0);
         self.unlinked.insert(Arc::clone(name));
         self.changed_pools.remove(&id);
@@ -116,6 +117,7 @@ impl World {
         self.sum_use();
         let sets = self.number_sets();
         self.rejoin_all(sets);
+        self.reckon_labelled(|_, _| true);
         self.regrant = true;
         self.regate(&dirty, &before);
         self.grow();

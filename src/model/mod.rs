@@ -14,6 +14,7 @@ pub mod ids;
 pub mod indexes;
 pub mod intake;
 pub mod join;
+pub mod labelled;
 pub mod lending;
 pub mod link;
 pub mod machines;

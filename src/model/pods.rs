@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::charges::on_nodes;
-use super::ids::{NodeId, PeerId, WorkloadId};
+use super::ids::{NodeId, PeerId, PoolId, WorkloadId};
+use super::labelled::Maker;
 use super::moves::{How, Stage};
 use super::peers::Part;
 use super::resources::Amounts;
@@ -39,6 +40,10 @@ pub struct Pod {
     pub created: Time,
     /// Its load counts as that of a member of its node's root.
     pub counted: bool,
+    /// What made it, if that is no workload.
+    pub maker: Option<Arc<Maker>>,
+    /// The pool that it is charged to, where what made it is labelled for one.
+    pub charged_to: Option<PoolId>,
     /// It is one run of a virtual machine.
     pub machine: Option<Run>,
 }
@@ -103,6 +108,8 @@ impl World {
                 (_, None) => spec.created,
             },
             counted: known.is_some_and(|known| known.counted),
+            maker: spec.maker,
+            charged_to: known.and_then(|known| known.charged_to),
             machine: spec.machine,
         };
         if known == Some(&pod) {
@@ -179,9 +186,10 @@ impl World {
     /// Puts a pod in the place of what was known of it, and keeps its node's load true.
     fn put_pod(&mut self, uid: &Arc<str>, pod: Option<Pod>) {
         let before = match pod {
-            Some(ref pod) => self.pods.insert(Arc::clone(uid), pod.clone()),
+            Some(ref pod) => self.pods.insert(Arc::clone(uid), Pod { charged_to: None, ..pod.clone() }),
             None => self.pods.remove(uid),
         };
+        self.list_made(uid, pod.as_ref().and_then(|pod| pod.maker.as_ref()), true);
         if let Some(pod) = &pod {
             self.peers.keep(pod.peer);
         }
@@ -193,10 +201,16 @@ impl World {
                 self.grow();
             }
             self.peers.release(before.peer);
+            self.discharge(&before);
+            if before.maker.is_some() && before.maker != pod.as_ref().and_then(|pod| pod.maker.clone()) {
+                self.list_made(uid, before.maker.as_ref(), false);
+                self.charge_made_by(uid, before.maker.as_ref());
+            }
         }
         if let Some(pod) = pod {
             self.show_pod(&pod, true);
             self.load_pod(uid, &pod, true);
+            self.charge_made_by(uid, pod.maker.as_ref());
         }
     }
 
@@ -218,7 +232,8 @@ impl World {
     /// Whether the load of a pod counts as that of a member of its node's root.
     pub(crate) fn is_counted(&self, pod: &Pod, node: NodeId) -> bool {
         let owner = pod.member.as_ref().and_then(|member| self.workload_ids.get(&member.workload));
-        self.counts_as_member(node, owner.and_then(|owner| self.workload(*owner)?.pool))
+        let pool = owner.and_then(|owner| self.workload(*owner)?.pool);
+        self.counts_as_member(node, pool.or_else(|| self.labelled_for(pod)))
     }
 
     fn load_pod(&mut self, uid: &Arc<str>, pod: &Pod, add: bool) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::labelled::Maker;
 use super::machines::Run;
 use super::spec::{HostPort, NamedAmounts};
 use super::terms::Neighbour;
@@ -75,6 +76,8 @@ pub struct PodSpec {
     pub neighbour: Arc<Neighbour>,
     /// Set if a workload owns it.
     pub member: Option<MemberRef>,
+    /// What made it, if that may be labelled for a pool and is no workload.
+    pub maker: Option<Arc<Maker>>,
     /// It is one run of a virtual machine: the machine's pod, from when the machine is told to run until all of
     /// it is gone.
     pub machine: Option<Run>,

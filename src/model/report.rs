@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::amount::{Amount, Limit};
 use super::balance::Recommendation;
 use super::indexes::IndexSet;
+use super::labelled::Labelled;
 use super::moves::{How, Stay, Why};
 use super::refusal::Refusal;
 use super::resources::{Amounts, ResourceId};
@@ -26,6 +27,8 @@ pub struct PoolResource {
     pub limit: Limit,
     /// Charged to the subtree.
     pub allocated: Amount,
+    /// Of that, what labelled objects of others are charged.
+    pub adopted: Amount,
     /// Allocated beyond the reservation.
     pub borrowed: Amount,
     /// Of the reservation that is not allocated, what others use.
@@ -86,6 +89,8 @@ pub struct PoolReport {
     pub in_use: bool,
     /// Its nodes that are drained; none if there are none.
     pub drain: Option<DrainReport>,
+    /// Objects of others that are labelled for it.
+    pub labelled: Vec<Labelled>,
     /// Moves that would even out its nodes.
     pub recommendations: Vec<Recommendation>,
 }

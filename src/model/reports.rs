@@ -37,7 +37,7 @@ impl World {
         let pool = self.pool(id)?;
         let counts = self.count(id);
         let set = pool.nodes.and_then(|set| self.sets.get(set.at()));
-        let resources = self.pool_resources(pool, &counts.pending);
+        let resources = self.pool_resources(pool, &counts.pending, &self.charged_to_labelled(id));
         let longest = counts.longest.and_then(|(since, id)| Some((self.workload(id)?.title(), since)));
         Some(PoolReport {
             forecast: forecast(pool, &resources),
@@ -55,6 +55,7 @@ impl World {
             overlapping: self.overlaps(id),
             in_use: self.pool_in_use(name),
             drain: self.drain_report(pool),
+            labelled: self.labelled_in(name),
             recommendations: pool.balance.recommendations.clone(),
         })
     }
@@ -95,7 +96,7 @@ impl World {
         counts
     }
 
-    fn pool_resources(&self, pool: &Pool, pending: &Amounts) -> Vec<PoolResource> {
+    fn pool_resources(&self, pool: &Pool, pending: &Amounts, adopted: &Amounts) -> Vec<PoolResource> {
         let set = pool.nodes.and_then(|set| self.sets.get(set.at()));
         let of_set = |resource: ResourceId, of: fn(&super::nodes::Contribution) -> &Amounts| {
             set.map_or(Amount::ZERO, |set| of(&set.total).get(resource))
@@ -140,6 +141,7 @@ impl World {
                 reservation,
                 limit: self.nearest_limit(pool, resource),
                 allocated,
+                adopted: adopted.get(resource),
                 borrowed: if is_root { Amount::ZERO } else { allocated.less(granted) },
                 lent,
                 idle,

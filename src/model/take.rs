@@ -30,6 +30,7 @@ impl World {
             Delta::MemberVanished(member) => self.member_vanished(&member, now),
             Delta::MoveRefused { member, attempt } => self.passage_refused(&member, attempt, now),
             Delta::Disks { workload, index, bytes } => self.disks_seen(&workload, index, bytes),
+            Delta::Labelled { maker, pool } => self.labelled_seen(&maker, pool),
             Delta::KubeVirt(is_there) => self.kubevirt_seen(is_there),
         }
     }

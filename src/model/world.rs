@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::amount::Amount;
 use super::ids::{NodeId, PoolId, Slab, WorkloadId};
+use super::labelled::{Made, Maker};
 use super::moves::{MemberId, Rest, Stay};
 use super::nodes::{Node, NodeSet};
 use super::peers::{Moved, Part, Peers};
@@ -70,6 +71,8 @@ pub struct Changed {
     pub workloads: BTreeSet<Arc<str>>,
     /// Names of nodes whose taint is not what it shall be.
     pub nodes: BTreeSet<Arc<str>>,
+    /// Objects of others whose label may be heeded now, or no longer.
+    pub labels: BTreeSet<Arc<Maker>>,
 }
 
 /// Everything that is decided on.
@@ -96,6 +99,8 @@ pub struct World {
     pub(crate) by_pool: BTreeMap<Arc<str>, BTreeSet<WorkloadId>>,
     pub(crate) by_namespace: BTreeMap<Arc<str>, BTreeSet<WorkloadId>>,
     pub(crate) pods: BTreeMap<Arc<str>, Pod>,
+    /// What makes pods of others, and which.
+    pub(crate) makers: BTreeMap<Arc<Maker>, Made>,
     pub(crate) peers: Peers,
     pub(crate) moved: Moved,
     pub(crate) claims: BTreeMap<Arc<str>, Arc<[NodeTerm]>>,

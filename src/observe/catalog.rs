@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::kubevirt::{Check, KubeVirt, overcommit};
+use super::labelled::Known as Label;
 use super::machine::Overcommit;
 use super::template::{Owner, Template, Templates};
 use super::volume::Volumes;
@@ -16,6 +17,7 @@ use crate::api::pool::{ResourcePool, ResourcePoolStatus};
 use crate::api::pruned::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Poison, PriorityClass, Taint};
 use crate::api::workload::{PooledWorkload, PooledWorkloadStatus};
 use crate::model::delta::Delta;
+use crate::model::labelled::Maker;
 use crate::model::spec::{MemberRef, PoolSpec, WorkloadSpec};
 
 /// With this begins what is wrong with a workload whose priority class is not there.
@@ -86,6 +88,8 @@ pub struct Catalog {
     templates: Templates,
     volumes: Volumes,
     pub(super) kubevirt: KubeVirt,
+    /// Objects of others that are labelled for pools.
+    pub(super) labelled: BTreeMap<Maker, Label>,
     /// Names of members' pods, by UID, where they are not what the member's name would be.
     odd_names: BTreeMap<Arc<str>, Arc<str>>,
     pub(super) touched: Touched,

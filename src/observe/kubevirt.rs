@@ -13,6 +13,7 @@ use crate::api::kubevirt as seen;
 use crate::api::pruned::Pod;
 use crate::api::template::machine::InstancetypeKind;
 use crate::model::delta::Delta;
+use crate::model::labelled::MakerKind;
 use crate::model::spec::{MemberRef, NamedAmounts, Runtime, ShapeSpec};
 
 /// Whether `KubeVirt` takes a template.
@@ -199,8 +200,10 @@ impl Catalog {
 
     /// A machine was seen.
     pub fn machine(&mut self, seen: &seen::VirtualMachine) -> Vec<Delta> {
+        let mut deltas = self.labelled(MakerKind::VirtualMachine, &seen.metadata);
         let workloads = &self.workloads;
-        self.kubevirt.machines.machine(seen, &|uid| estimate(workloads, uid))
+        deltas.extend(self.kubevirt.machines.machine(seen, &|uid| estimate(workloads, uid)));
+        deltas
     }
 
     /// The machines of a workload that were seen before it: what they ask for is known now.
@@ -210,9 +213,11 @@ impl Catalog {
     }
 
     /// A machine is gone.
-    pub fn machine_gone(&mut self, uid: &str) -> Vec<Delta> {
+    pub fn machine_gone(&mut self, uid: &str, namespace: &str, name: &str) -> Vec<Delta> {
+        let mut deltas = self.labelled_gone(MakerKind::VirtualMachine, namespace, name);
         let workloads = &self.workloads;
-        self.kubevirt.machines.machine_gone(&uid.into(), &|uid| estimate(workloads, uid))
+        deltas.extend(self.kubevirt.machines.machine_gone(&uid.into(), &|uid| estimate(workloads, uid)));
+        deltas
     }
 
     /// What runs of a machine was seen.

@@ -458,6 +458,7 @@ impl Machines {
                 host_ports: Vec::new(),
                 neighbour: Arc::default(),
                 member: Some(member),
+                maker: None,
                 machine: Some(Run::default()),
             };
             runs.insert(current, spec);
@@ -510,6 +511,7 @@ fn of_instance(vm: &Vm, vmi: &Vmi, attempt: u32, pod: Option<&Launcher>, asked: 
         host_ports: Vec::new(),
         neighbour: pod.map(|pod| Arc::clone(&pod.spec.neighbour)).unwrap_or_default(),
         member: Some(MemberRef { workload: Arc::clone(&vm.workload), index: vm.index, attempt }),
+        maker: None,
         machine: Some(Run { live_migratable: movable, passage: None, astray }),
     }
 }

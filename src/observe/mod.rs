@@ -7,6 +7,7 @@ pub mod amounts;
 pub mod catalog;
 pub mod constraints;
 pub mod kubevirt;
+pub mod labelled;
 pub mod machine;
 pub mod machines;
 pub mod names;

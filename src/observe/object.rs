@@ -7,9 +7,10 @@ use super::namespace;
 use crate::api::kubevirt::InstancetypeSpec;
 use crate::api::pruned::Guarded;
 use crate::model::delta::Delta;
+use crate::model::labelled::MakerKind;
 
 /// The kinds that are understood, with their groups.
-pub const KINDS: [(&str, &str); 14] = [
+pub const KINDS: [(&str, &str); 17] = [
     ("weir.dev", "ResourcePool"),
     ("weir.dev", "PooledWorkload"),
     ("", "Pod"),
@@ -24,6 +25,9 @@ pub const KINDS: [(&str, &str); 14] = [
     ("kubevirt.io", "VirtualMachineInstanceMigration"),
     ("instancetype.kubevirt.io", "VirtualMachineInstancetype"),
     ("instancetype.kubevirt.io", "VirtualMachineClusterInstancetype"),
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("batch", "Job"),
 ];
 
 /// The kind of an object, if it is one that is understood.
@@ -66,7 +70,10 @@ impl Catalog {
                     Some(&size),
                 )
             }
-            _ => Vec::new(),
+            _ => match maker_kind(kind) {
+                Some(kind) => self.labelled(kind, &read(object.get("metadata").cloned().unwrap_or_default())?),
+                None => Vec::new(),
+            },
         })
     }
 
@@ -86,14 +93,26 @@ impl Catalog {
             "PriorityClass" => self.priority_class_gone(name),
             "PersistentVolumeClaim" => self.claim_gone(namespace, name),
             "PersistentVolume" => self.volume_gone(name),
-            "VirtualMachine" => self.machine_gone(uid),
+            "VirtualMachine" => self.machine_gone(uid, namespace, name),
             "VirtualMachineInstance" => self.instance_gone(uid),
             "VirtualMachineInstanceMigration" => self.migration_gone(uid),
             "KubeVirt" => self.kubevirt_settings(None),
             "VirtualMachineInstancetype" | "VirtualMachineClusterInstancetype" => {
                 self.size(Some(namespace), name, None)
             }
-            _ => Vec::new(),
+            _ => match maker_kind(kind) {
+                Some(kind) => self.labelled_gone(kind, namespace, name),
+                None => Vec::new(),
+            },
         })
+    }
+}
+
+fn maker_kind(kind: &str) -> Option<MakerKind> {
+    match kind {
+        "Deployment" => Some(MakerKind::Deployment),
+        "StatefulSet" => Some(MakerKind::StatefulSet),
+        "Job" => Some(MakerKind::Job),
+        _ => None,
     }
 }

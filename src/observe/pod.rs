@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use super::{Notes, arc, names, requests, terms, time};
+use super::{Notes, arc, labelled, names, requests, terms, time};
 use crate::api::labels;
 use crate::api::pruned::{Condition, ContainerStatus, Pod, PodStatus};
 use crate::model::delta::Delta;
@@ -55,6 +55,7 @@ pub fn read(pod: &Pod, notes: &mut Notes) -> PodSpec {
         requests: requests::effective(&pod.spec, &pod.status, &of_what, notes),
         host_ports: requests::host_ports(&pod.spec),
         neighbour: Arc::new(terms::neighbour(pod)),
+        maker: member.is_none().then(|| labelled::maker(metadata).map(Arc::new)).flatten(),
         member,
         machine: None,
     }

@@ -29,6 +29,13 @@ impl Term {
             }
             Seen::PriorityClass(change) => self.priority_class(change),
             Seen::Claim(change) => self.claim(change),
+            Seen::Labelled(kind, change) => match change {
+                Change::Applied(seen) => Shown::Deltas(self.catalog.labelled(kind, &seen)),
+                Change::Gone(key) => {
+                    Shown::Deltas(self.catalog.labelled_gone(kind, &key.namespace, &key.name))
+                }
+                other => rest(other),
+            },
             Seen::Volume(change) => self.volume(change),
             Seen::Machine(change) => self.machine(change),
             Seen::Instance(change) => match change {
@@ -189,7 +196,9 @@ impl Term {
     fn machine(&mut self, change: Change<VirtualMachine>) -> Shown {
         match change {
             Change::Applied(seen) => Shown::Deltas(self.catalog.machine(&seen)),
-            Change::Gone(key) => Shown::Deltas(self.catalog.machine_gone(&key.uid)),
+            Change::Gone(key) => {
+                Shown::Deltas(self.catalog.machine_gone(&key.uid, &key.namespace, &key.name))
+            }
             Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
             Change::Listed => Shown::Machines(true),
             Change::Absent => Shown::Machines(false),

@@ -15,12 +15,13 @@ use tracing::{debug, info};
 use super::metrics::PoolSample;
 use super::term::Term;
 use crate::api::labels::FINALIZER;
+use crate::model::labelled::Maker;
 use crate::model::report::PoolReport;
 use crate::model::time::Time;
 use crate::observe::catalog::Catalog;
 use crate::plan::workload_status::Urgency;
 use crate::plan::write::{Script, Write};
-use crate::plan::{StatusWrite, taint};
+use crate::plan::{StatusWrite, event, taint};
 
 /// Between two statuses of one pool.
 const POOL_PAUSE: Duration = Duration::from_secs(1);
@@ -54,6 +55,8 @@ pub struct Records {
     /// Nodes whose taint is to be written.
     nodes: BTreeMap<Arc<str>, Instant>,
     /// Changed since, where the write may wait.
+    /// Objects of others whose labels may be heeded now, or no longer.
+    labels: BTreeSet<Arc<Maker>>,
     waiting_since: HashMap<Arc<str>, Instant>,
     pool_written: HashMap<Arc<str>, Instant>,
     events: Events,
@@ -162,6 +165,7 @@ impl Term {
             return;
         }
         self.count_positions(at);
+        self.tell_labels(at, now);
         let due = |records: &BTreeMap<Arc<str>, Instant>| -> Vec<Arc<str>> {
             records.iter().filter(|(_, due)| **due <= at).map(|(name, _)| name.clone()).collect()
         };
@@ -204,8 +208,24 @@ impl Term {
             // It may have been put off for longer, until somebody has waited for too long.
             *due = at.min(*due);
         }
+        self.records.labels.extend(changed.labels);
         for name in changed.nodes {
             self.records.nodes.entry(name).or_insert(at);
+        }
+    }
+
+    /// Tells objects of others what comes of their labels.
+    fn tell_labels(&mut self, at: Instant, now: Time) {
+        for maker in std::mem::take(&mut self.records.labels) {
+            let world = &self.world;
+            let news = self.catalog.news_of_label(&maker, |pool| world.unheeded(&maker, pool));
+            let Some((known, reason, message)) = news else { continue };
+            info!(?maker, reason = reason.as_str(), "a label for a pool");
+            if self.records.events.allow(&known.uid, at) {
+                let event = event::of_label(&maker, &known, reason, &message, &self.instance, now);
+                let steps = vec![vec![Write::Event(Box::new(event))]];
+                self.submit(Script { object: known.uid, steps }, None);
+            }
         }
     }
 

@@ -188,6 +188,7 @@ mod tests {
                 reservation: Amount::ZERO,
                 limit: crate::model::amount::Limit::At(Amount::new(100_000)),
                 allocated: Amount::new(allocated * 1000),
+                adopted: Amount::ZERO,
                 borrowed: Amount::ZERO,
                 lent: Amount::ZERO,
                 idle: Amount::ZERO,

@@ -13,8 +13,10 @@ use crate::api::pool::ResourcePoolStatus;
 use crate::api::reasons::Reason;
 use crate::api::workload::PooledWorkloadStatus;
 use crate::api::{API_VERSION, conditions};
+use crate::model::labelled::Maker;
 use crate::model::time::Time;
 use crate::observe::catalog::{Pool, Workload};
+use crate::observe::labelled::{Known as Label, api_version};
 use crate::observe::workload;
 
 /// Who reports.
@@ -45,6 +47,8 @@ pub enum Action {
     Warn,
     /// That is over.
     Relax,
+    /// The label of an object that others made is heeded, or not.
+    Adopt,
 }
 
 impl Action {
@@ -59,6 +63,7 @@ impl Action {
             Self::Recover => "Recover",
             Self::Warn => "Warn",
             Self::Relax => "Relax",
+            Self::Adopt => "Adopt",
         }
     }
 }
@@ -97,6 +102,27 @@ pub fn of_pool(known: &Pool, told: Told<'_>, instance: &str, now: Time) -> Event
         ..reference()
     };
     event(regarding, told, instance, now)
+}
+
+/// What comes of the label of an object that others made.
+pub fn of_label(
+    maker: &Maker,
+    known: &Label,
+    reason: Reason,
+    note: &str,
+    instance: &str,
+    now: Time,
+) -> Event {
+    let regarding = ObjectReference {
+        api_version: Some(api_version(maker.kind).to_owned()),
+        kind: Some(maker.kind.as_str().to_owned()),
+        namespace: Some(maker.namespace.to_string()),
+        name: Some(maker.name.to_string()),
+        uid: Some(known.uid.to_string()),
+        ..ObjectReference::default()
+    };
+    let warning = reason != Reason::Adopted;
+    event(regarding, Told { action: Action::Adopt, reason, note, warning }, instance, now)
 }
 
 /// What a change of a workload's status tells: that it waits for another reason than before. Admissions and ends

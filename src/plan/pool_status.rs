@@ -6,11 +6,14 @@ use super::reason::friendly_amount;
 use super::{Kstatus, alerts, timestamp};
 use crate::api::conditions::{self, Wanted};
 use crate::api::nodes::{DrainStatus, Recommendation};
-use crate::api::pool::{NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStatus, WorkloadCounts};
+use crate::api::pool::{
+    AdoptedObject, NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStatus, WorkloadCounts,
+};
 use crate::api::quantity::{Quantity, shown_amount};
 use crate::api::reasons::Reason;
 use crate::model::amount::{Amount, Limit};
 use crate::model::balance::Recommendation as Recommended;
+use crate::model::labelled::Labelled;
 use crate::model::report::{DrainReport, Overcommitted, PoolReport, PoolResource};
 use crate::model::resources::ResourceTable;
 use crate::model::spec::StopPolicy;
@@ -19,6 +22,7 @@ use crate::observe::catalog::{Catalog, Pool};
 use crate::observe::patch;
 
 const MOST_RESOURCES: usize = 32;
+const MOST_ADOPTED: usize = 100;
 /// Most pools that are named for getting less than they reserve.
 const MOST_SHORT: usize = 3;
 
@@ -49,6 +53,7 @@ pub fn status(
             members: count(members),
             staying: count(staying),
         }),
+        adopted: report.labelled.iter().take(MOST_ADOPTED).map(|one| adopted(one, report, table)).collect(),
         recommendations: report.recommendations.iter().map(recommendation).collect(),
         summary: Some(summary(report, table)),
         forecast: alerts::forecast(report, &known.status.forecast, table, now),
@@ -115,6 +120,23 @@ fn recommendation(of: &Recommended) -> Recommendation {
     }
 }
 
+fn adopted(of: &Labelled, report: &PoolReport, table: &ResourceTable) -> AdoptedObject {
+    let Labelled { maker, pods, elsewhere, charged } = of;
+    let metered = report.resources.iter().map(|one| one.resource).take(MOST_RESOURCES);
+    let amounts = metered.filter(|resource| !charged.get(*resource).is_zero()).map(|resource| {
+        let name = table.name(resource);
+        (name.to_owned(), shown_amount(name, charged.get(resource).units()))
+    });
+    AdoptedObject {
+        kind: maker.kind.as_str().to_owned(),
+        namespace: maker.namespace.to_string(),
+        name: maker.name.to_string(),
+        pods: count(*pods),
+        elsewhere: count(*elsewhere),
+        resources: amounts.collect(),
+    }
+}
+
 fn resource(of: &PoolResource, table: &ResourceTable) -> ResourceStatus {
     let name = table.name(of.resource);
     let shown = |amount: Amount| Some(shown_amount(name, amount.units()));
@@ -130,6 +152,7 @@ fn resource(of: &PoolResource, table: &ResourceTable) -> ResourceStatus {
         reservation: shown(of.reservation),
         limit,
         allocated: shown(of.allocated),
+        adopted: shown(of.adopted).filter(|_| !of.adopted.is_zero()),
         borrowed: shown(of.borrowed),
         lent: shown(of.lent),
         idle: shown(of.idle),

@@ -32,6 +32,19 @@ pub enum Change<K> {
     Absent,
 }
 
+impl<K> Change<K> {
+    /// The same of what `of` makes of the object.
+    pub fn map<T>(self, of: impl FnOnce(K) -> T) -> Change<T> {
+        match self {
+            Self::Applied(object) => Change::Applied(Box::new(of(*object))),
+            Self::Unreadable(metadata, problem) => Change::Unreadable(metadata, problem),
+            Self::Gone(key) => Change::Gone(key),
+            Self::Listed => Change::Listed,
+            Self::Absent => Change::Absent,
+        }
+    }
+}
+
 /// How a kind is followed.
 #[derive(Clone, Copy, Debug)]
 pub struct Follow {
@@ -45,6 +58,8 @@ pub struct Follow {
     pub answer: Duration,
     /// The cluster may do without this kind; then it is asked that often whether it has it.
     pub optional: Option<Duration>,
+    /// Only objects that this label selector selects.
+    pub labels: Option<&'static str>,
 }
 
 impl Default for Follow {
@@ -55,6 +70,7 @@ impl Default for Follow {
             page: 500,
             answer: Duration::from_secs(30),
             optional: None,
+            labels: None,
         }
     }
 }
@@ -211,7 +227,9 @@ where
     /// Reads all there is, as of now or later (no resourceVersion is given), and tells what is gone.
     async fn list(&mut self) -> Result<String, Broken> {
         let request = Request::new(K::url_path(&(), None));
-        let mut params = ListParams { limit: Some(self.follow.page), ..ListParams::default() };
+        let label_selector = self.follow.labels.map(str::to_owned);
+        let mut params =
+            ListParams { limit: Some(self.follow.page), label_selector, ..ListParams::default() };
         self.known.begin();
         loop {
             let ask = self.client.request_text(request.list(&params)?);
@@ -237,7 +255,8 @@ where
     /// Tells what changes after `version`, and moves it on, until the watch ends. How much it said.
     async fn watch(&mut self, version: &mut String) -> Result<u64, Broken> {
         let seconds = u32::try_from(self.follow.watch.as_secs()).unwrap_or(280).clamp(1, 290);
-        let params = WatchParams { timeout: Some(seconds), ..WatchParams::default() };
+        let label_selector = self.follow.labels.map(str::to_owned);
+        let params = WatchParams { timeout: Some(seconds), label_selector, ..WatchParams::default() };
         let request = Request::new(K::url_path(&(), None)).watch(&params, version)?;
         let open = self.client.request_stream(request);
         let stream =

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kube::Client;
+use kube::core::ObjectMeta;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -11,15 +12,18 @@ use super::freshness::Freshness;
 use crate::api::kubevirt::{
     ClusterInstancetype, InstanceMigration, Instancetype, KubeVirt, VirtualMachine, VirtualMachineInstance,
 };
+use crate::api::labels::POOL;
 use crate::api::pruned::{
-    Guarded, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PriorityClass,
+    Deployment, Guarded, Job, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PriorityClass,
+    StatefulSet,
 };
 use crate::api::{PooledWorkload, ResourcePool};
+use crate::model::labelled::MakerKind;
 use crate::observe::machines::is_of_machine;
 use crate::observe::pod::owner;
 
 /// The kinds, in the order of their marks.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 17] = [
     "ResourcePool",
     "PooledWorkload",
     "Pod",
@@ -34,6 +38,9 @@ pub const KINDS: [&str; 14] = [
     "VirtualMachineInstancetype",
     "VirtualMachineClusterInstancetype",
     "VirtualMachineInstanceMigration",
+    "Deployment",
+    "StatefulSet",
+    "Job",
 ];
 
 /// How often a cluster without `KubeVirt` is asked whether it has it by now.
@@ -70,6 +77,8 @@ pub enum Seen {
     ClusterSize(Change<ClusterInstancetype>),
     /// Of a move of what runs of a virtual machine.
     Migration(Change<InstanceMigration>),
+    /// Of an object that makes pods and is labelled for a pool: its metadata.
+    Labelled(MakerKind, Change<ObjectMeta>),
 }
 
 impl Seen {
@@ -90,6 +99,10 @@ impl Seen {
             Self::Size(_) => 11,
             Self::ClusterSize(_) => 12,
             Self::Migration(_) => 13,
+            Self::Labelled(MakerKind::Deployment, _) => 14,
+            Self::Labelled(MakerKind::StatefulSet, _) => 15,
+            // Machines are shown as machines.
+            Self::Labelled(MakerKind::Job | MakerKind::VirtualMachine, _) => 16,
         }
     }
 }
@@ -111,6 +124,11 @@ pub fn watch_all(
     watches.spawn(follow(client.clone(), how, mark(5), |_| true, Seen::PriorityClass, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(6), |_| true, Seen::Claim, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(7), |_| true, Seen::Volume, out.clone()));
+    // Of all that make pods, only those that are labelled are of interest.
+    let labelled = Follow { labels: Some(POOL), ..how };
+    watches.spawn(follow(client.clone(), labelled, mark(14), |_| true, of_deployment, out.clone()));
+    watches.spawn(follow(client.clone(), labelled, mark(15), |_| true, of_stateful_set, out.clone()));
+    watches.spawn(follow(client.clone(), labelled, mark(16), |_| true, of_job, out.clone()));
     let how = Follow { optional: Some(ASK_AGAIN), ..how };
     watches.spawn(follow(client.clone(), how, mark(8), |_| true, Seen::Machine, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(9), |_| true, Seen::Instance, out.clone()));
@@ -119,6 +137,18 @@ pub fn watch_all(
     watches.spawn(follow(client.clone(), how, mark(12), |_| true, Seen::ClusterSize, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(13), |_| true, Seen::Migration, out.clone()));
     watches
+}
+
+fn of_deployment(change: Change<Deployment>) -> Seen {
+    Seen::Labelled(MakerKind::Deployment, change.map(|seen| seen.metadata))
+}
+
+fn of_stateful_set(change: Change<StatefulSet>) -> Seen {
+    Seen::Labelled(MakerKind::StatefulSet, change.map(|seen| seen.metadata))
+}
+
+fn of_job(change: Change<Job>) -> Seen {
+    Seen::Labelled(MakerKind::Job, change.map(|seen| seen.metadata))
 }
 
 /// Whether a pod takes something of a node, or is a member, or that of a virtual machine.

@@ -110,6 +110,7 @@ fn pod(workload: &Arc<str>, node: &Arc<str>, requests: NamedAmounts, phase: PodP
         host_ports: Vec::new(),
         neighbour: Default::default(),
         member: Some(MemberRef { workload: workload.clone(), index: 0, attempt: 0 }),
+        maker: None,
         machine: None,
     }))
 }

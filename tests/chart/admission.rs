@@ -24,6 +24,8 @@ const CAROL: User = User("carol", &[]);
 const VERA: User = User("vera", &[]);
 /// May do everything.
 const ROOT: User = User("eve", &["system:masters"]);
+/// Makes the jobs of CronJobs.
+const CRONJOBS: User = User("system:serviceaccount:kube-system:cronjob-controller", &["system:masters"]);
 const SCHEDULER: User = User("system:kube-scheduler", &[]);
 /// KubeVirt's controller, as the chart's values name it.
 const KUBEVIRT: User = User(super::install::KUBEVIRT, &["system:masters"]);
@@ -132,6 +134,7 @@ impl Stage {
         cases.until_heeded(ADA, &place, &workload("first", "lab"), None).await;
         cases.until_heeded(CAROL, &place, &workload("first", "lab"), Some("may not use pool")).await;
         submitting(&mut cases).await;
+        labelling(&mut cases).await;
         machines(&mut cases).await;
         members(&mut cases).await;
         nodes_of_pools(&mut cases).await;
@@ -180,6 +183,55 @@ async fn submitting(cases: &mut Cases<'_>) {
     cases.allowed(ADA, "DELETE", &later, Value::Null).await;
 }
 
+/// Who may label for a pool what others run.
+async fn labelling(cases: &mut Cases<'_>) {
+    let no_use = |user: &str, pool: &str| {
+        format!("{user} may not use pool {pool} from namespace team-a, so may not label")
+    };
+    let labels = |pool: &str| json!({"weir.dev/pool": pool});
+    let pods = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"restartPolicy": "Always", "containers": [container()]}});
+    let place = format!("/apis/apps/v1/namespaces/{TEAM}/deployments");
+    let web = |name: &str, labels: Value| {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels},
+            "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "web"}}, "template": pods}})
+    };
+    cases.allowed(ADA, "POST", &place, web("web", labels("lab"))).await;
+    cases.refused(CAROL, "POST", &place, web("carols", labels("lab")), &no_use("carol", "lab")).await;
+    cases.allowed(CAROL, "POST", &place, web("carols", json!({"app": "web"}))).await;
+    let carols = format!("{place}/carols");
+    let to = |labels: Value| json!({"metadata": {"labels": labels}});
+    cases.refused(CAROL, "PATCH", &carols, to(labels("lab")), &no_use("carol", "lab")).await;
+    cases.allowed(CAROL, "PATCH", &carols, to(labels("open"))).await;
+    // What is labelled already may be changed otherwise, and the label be taken off.
+    cases.allowed(CAROL, "PATCH", &format!("{place}/web"), to(json!({"by": "carol"}))).await;
+    cases.refused(ADA, "PATCH", &format!("{place}/web"), to(labels("other")), &no_use("ada", "other")).await;
+    cases.allowed(CAROL, "PATCH", &format!("{place}/web"), to(json!({"weir.dev/pool": null}))).await;
+    let job = |name: &str| {
+        let mut template = pods.clone();
+        template["spec"]["restartPolicy"] = json!("Never");
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": labels("lab")},
+            "spec": {"suspend": true, "template": template}})
+    };
+    let place = format!("/apis/batch/v1/namespaces/{TEAM}/jobs");
+    cases.allowed(ADA, "POST", &place, job("adas")).await;
+    cases.refused(CAROL, "POST", &place, job("carols"), &no_use("carol", "lab")).await;
+    cases.allowed(CRONJOBS, "POST", &place, job("of-a-cronjob")).await;
+    let place = format!("/apis/batch/v1/namespaces/{TEAM}/cronjobs");
+    let cronjob = |name: &str| {
+        let mut template = job("");
+        template["metadata"] = json!({"labels": labels("lab")});
+        template.as_object_mut().unwrap().retain(|key, _| key == "metadata" || key == "spec");
+        json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name},
+            "spec": {"schedule": "0 0 1 1 *", "suspend": true, "jobTemplate": template}})
+    };
+    cases.allowed(ADA, "POST", &place, cronjob("adas")).await;
+    cases.refused(CAROL, "POST", &place, cronjob("carols"), &no_use("carol", "lab")).await;
+    let place = format!("/apis/apps/v1/namespaces/{TEAM}/statefulsets");
+    let db = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db", "labels": labels("lab")},
+        "spec": {"replicas": 0, "serviceName": "db", "selector": {"matchLabels": {"app": "web"}}, "template": pods}});
+    cases.refused(CAROL, "POST", &place, db, &no_use("carol", "lab")).await;
+}
+
 /// Who may submit virtual machines, and say which are members.
 async fn machines(cases: &mut Cases<'_>) {
     let place = workloads(TEAM);
@@ -211,6 +263,11 @@ async fn machines(cases: &mut Cases<'_>) {
         cases.refused(ROOT, "POST", &place, with("false", metadata, template), by).await;
     }
     cases.allowed(ROOT, "POST", &place, with("own", json!({"labels": {"app": "db"}}), none())).await;
+    // A machine of one's own may be labelled for a pool.
+    let labelled = json!({"metadata": {"labels": {"weir.dev/pool": "lab"}}});
+    cases.allowed(ROOT, "PATCH", &format!("{place}/own"), labelled).await;
+    let more = json!({"metadata": {"labels": {"weir.dev/workload": "ours"}}});
+    cases.refused(ROOT, "PATCH", &format!("{place}/own"), more, "save for weir.dev/pool").await;
     let mut labelled = pod("launcher", ours, json!({}));
     labelled["metadata"]["labels"]["kubevirt.io"] = json!("virt-launcher");
     cases.allowed(KUBEVIRT, "POST", &format!("{}?dryRun=All", pods(TEAM)), labelled).await;

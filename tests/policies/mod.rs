@@ -122,6 +122,7 @@ impl Cluster {
             host_ports: Vec::new(),
             neighbour: Default::default(),
             member: Some(MemberRef { workload: Arc::clone(uid), index: 0, attempt }),
+            maker: None,
             machine: None,
         }))
     }

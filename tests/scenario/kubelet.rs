@@ -107,14 +107,34 @@ fn after(pod: &Value, name: &str) -> Span {
     Span(parsed.as_millis())
 }
 
-/// The default scheduler: it has no choice but the node that a pod is pinned to.
+/// The default scheduler: the node that a pod is pinned to, else the one with fewest pods of those that its selector
+/// selects and that have no pod of its owner.
 fn bind(store: &mut Store, key: &Key) {
     let Some(pod) = store.get(key) else { return };
-    let node = pod["metadata"]["annotations"]["weir.dev/node"].clone();
     let another = pod["spec"]["schedulerName"].as_str().is_some_and(|name| name != "default-scheduler");
-    if pod["spec"]["nodeName"].is_null() && node.is_string() && !another {
+    if !pod["spec"]["nodeName"].is_null() || another {
+        return;
+    }
+    let pinned = pod["metadata"]["annotations"]["weir.dev/node"].as_str().map(str::to_owned);
+    if let Some(node) = pinned.or_else(|| choose(store, pod)) {
         let _ = store.patch(key, &json!({"spec": {"nodeName": node}}));
     }
+}
+
+fn choose(store: &Store, pod: &Value) -> Option<String> {
+    let wanted = pod["spec"]["nodeSelector"].as_object()?;
+    let selected =
+        |node: &Value| wanted.iter().all(|(key, value)| node["metadata"]["labels"].get(key) == Some(value));
+    let owner = &pod["metadata"]["ownerReferences"][0]["uid"];
+    let there = |name: &str| {
+        let pods = store.of_kind("Pod").filter(|(_, other)| other["spec"]["nodeName"] == name);
+        pods.fold((0, 0), |(own, all), (_, other)| {
+            (own + i32::from(other["metadata"]["ownerReferences"][0]["uid"] == *owner), all + 1)
+        })
+    };
+    let open =
+        store.of_kind("Node").filter(|(_, node)| selected(node) && node["spec"]["unschedulable"] != true);
+    open.map(|(key, _)| (there(&key.name), key.name.clone())).min().map(|(_, name)| name)
 }
 
 fn act(store: &mut Store, key: &Key, next: &Next) {

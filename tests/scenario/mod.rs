@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on shall panic")]
 
 mod cluster;
+mod controllers;
 mod expand;
 mod file;
 mod kubelet;

@@ -13,8 +13,9 @@ use weir::model::time::{Span, Time};
 use weir::model::world::{Tuning, World};
 use weir::observe::catalog::Catalog;
 use weir::plan::write::{Script, Write};
-use weir::plan::{Desk, taint};
+use weir::plan::{Desk, event, taint};
 
+use super::controllers;
 use super::expand::Key;
 use super::file::{Act, BEGINNING, Scenario};
 use super::kubelet::{Kubelets, LOST};
@@ -151,6 +152,7 @@ impl Pure {
         for _ in 0..MOST_ROUNDS {
             self.kubelets.run(&mut self.store);
             machines::run(&mut self.store);
+            controllers::run(&mut self.store);
             let log = self.store.take_log();
             let due = self.wake_at.is_some_and(|at| at <= self.now());
             if log.is_empty() && !self.stirred && !due && !self.is_due() {
@@ -412,6 +414,16 @@ impl Pure {
         }
         for name in changed.nodes {
             self.records.nodes.insert(name, now);
+        }
+        for maker in changed.labels {
+            let world = &self.world;
+            let news = self.catalog.news_of_label(&maker, |pool| world.unheeded(&maker, pool));
+            if let Some((known, reason, message)) = news
+                && self.records.may_tell(&known.uid, now)
+            {
+                let event = event::of_label(&maker, &known, reason, &message, "test", now);
+                self.write(&known.uid, &Write::Event(Box::new(event)));
+            }
         }
         self.count_positions();
         for uid in Records::take_due(&mut self.records.workloads, now) {

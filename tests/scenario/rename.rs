@@ -45,6 +45,7 @@ impl Prefix {
             "PooledWorkload" => &["/spec/pool", "/spec/priorityClassName"],
             "ResourcePool" => &["/spec/parent"],
             "Pod" => &["/spec/nodeName"],
+            "Deployment" | "StatefulSet" | "Job" | "VirtualMachine" => &["/metadata/labels/weir.dev~1pool"],
             "PersistentVolumeClaim" => &["/spec/volumeName"],
             "PersistentVolume" => &["/spec/claimRef/namespace"],
             "Node" => &["/metadata/labels/kubernetes.io~1hostname"],
@@ -60,6 +61,11 @@ impl Prefix {
         if let Some(selector) = object.pointer_mut("/spec/nodes/selector").filter(|_| kind == "ResourcePool")
         {
             merge(selector, Some(json!({"matchLabels": mine})));
+        }
+        if let Some(template) = object.pointer_mut("/spec/template/spec")
+            && matches!(kind, "Deployment" | "StatefulSet" | "Job" | "VirtualMachine")
+        {
+            merge(template, Some(json!({"nodeSelector": mine})));
         }
         if kind == "Node" && object["kind"] == "Node" {
             merge(&mut object["metadata"], Some(json!({"labels": mine})));

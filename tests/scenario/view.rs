@@ -213,6 +213,7 @@ fn pool(object: &Value) -> Value {
     conditions(&mut view, status);
     put(&mut view, "nodes", &status["nodes"]);
     put(&mut view, "drain", &status["drain"]);
+    put(&mut view, "labelled", &status["adopted"]);
     let recommended = status["recommendations"].as_array().into_iter().flatten();
     let recommended = recommended.map(|one| {
         let mut one = one.clone();

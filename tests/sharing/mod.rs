@@ -150,6 +150,7 @@ impl Company {
             host_ports: Vec::new(),
             neighbour: Default::default(),
             member: Some(MemberRef { workload: Arc::clone(uid), index: 0, attempt }),
+            maker: None,
             machine: None,
         })));
     }

@@ -54,6 +54,7 @@ impl Cluster {
             host_ports: Vec::new(),
             neighbour: Default::default(),
             member: Some(MemberRef { workload: Arc::clone(uid), index, attempt: 0 }),
+            maker: None,
             machine: None,
         }))
     }

@@ -7,6 +7,7 @@ use crate::decide::decide;
 use crate::decide::decision::{Decided, Decision, Placement};
 use crate::decide::testing::{LICENCE, NAMESPACE};
 use crate::model::delta::{Delta, InFlight};
+use crate::model::labelled::Maker;
 use crate::model::refusal::{Bound, NodeRejection, NodeTally, Refusal};
 use crate::model::report::{MemberState, WorkloadPhase};
 use crate::model::spec::{
@@ -27,6 +28,7 @@ pub(super) struct Cluster {
     pub(super) nodes: BTreeMap<Arc<str>, NodeSpec>,
     pub(super) pools: BTreeMap<Arc<str>, PoolSpec>,
     pub(super) ledger: BTreeMap<(Arc<str>, u32), InFlight>,
+    pub(super) labels: BTreeMap<Arc<Maker>, Arc<str>>,
     pub(super) seen: Seen,
     /// Who gave way to whom, save for turns that ended; and whether a third one of the winner's pool was admitted
     /// since, which may be what borrows now, while the winner is what may be taken.
@@ -257,6 +259,7 @@ impl Cluster {
                     index: placement.index,
                     attempt: placement.attempt,
                 }),
+                maker: None,
                 machine: None,
             });
         }
@@ -289,6 +292,15 @@ impl Cluster {
             }
         }
         self.tell(Delta::Pod(Box::new(pod)));
+    }
+
+    /// Labels an object of others for a pool, or takes the label off.
+    pub(super) fn label(&mut self, maker: Arc<Maker>, pool: Option<Arc<str>>) {
+        match &pool {
+            Some(pool) => drop(self.labels.insert(Arc::clone(&maker), Arc::clone(pool))),
+            None => drop(self.labels.remove(&maker)),
+        }
+        self.tell(Delta::Labelled { maker, pool });
     }
 
     pub(super) fn terminate(&mut self, uid: &Arc<str>) {
@@ -336,6 +348,9 @@ impl Cluster {
         let wrong = self.world.audit();
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         self.check_one_each();
+        if self.world.pods.values().any(|pod| pod.charged_to.is_some()) {
+            self.seen.note("labelled");
+        }
         for uid in self.workloads.keys() {
             let report = self.world.workload_report(uid).unwrap();
             if let WorkloadPhase::Queued { refusal, .. } = report.phase {
@@ -367,6 +382,10 @@ impl Cluster {
         world.apply(Delta::Namespace { name: NAMESPACE.into(), labels: Default::default() }, now);
         for node in self.nodes.values() {
             world.apply(Delta::Node(Box::new(node.clone())), now);
+        }
+        for (maker, pool) in &self.labels {
+            let (maker, pool) = (Arc::clone(maker), Some(Arc::clone(pool)));
+            world.apply(Delta::Labelled { maker, pool }, now);
         }
         for pod in self.pods.values() {
             world.apply(Delta::Pod(Box::new(pod.clone())), now);

@@ -68,6 +68,9 @@ fn run(rules: &[Rules; 4], steps: Vec<Step>) -> Seen {
     for spec in suspended {
         cluster.see_workload(WorkloadSpec { suspend: false, ..spec });
     }
+    for maker in cluster.labels.keys().cloned().collect::<Vec<_>>() {
+        cluster.label(maker, None);
+    }
     // What keeps running never ends by itself.
     let endless = cluster.workloads.values().filter(|spec| spec.completion == Completion::KeepRunning);
     for uid in endless.map(|spec| Arc::clone(&spec.uid)).collect::<Vec<_>>() {
@@ -108,6 +111,7 @@ fn no_stream_of_events_passes_a_limit_loses_a_sum_or_starves_a_workload() {
         "shrunk",
         "grown",
         "restart",
+        "labelled",
     ] {
         let count = total.counts.get(what).copied().unwrap_or(0);
         assert!(count >= 100, "the streams do not contend: {what} {count} times ({total:?})");

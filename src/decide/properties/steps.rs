@@ -7,9 +7,12 @@ use proptest::strategy::Strategy as Random;
 
 use super::cluster::Cluster;
 use crate::decide::decision::Decision;
-use crate::decide::testing::{LICENCE, amounts, apart, called, node, pool, with_licences, workload};
+use crate::decide::testing::{
+    LICENCE, NAMESPACE, amounts, apart, called, node, pool, with_licences, workload,
+};
 use crate::model::amount::{Amount, Limit};
 use crate::model::delta::Delta;
+use crate::model::labelled::{Maker, MakerKind};
 use crate::model::spec::{
     Aging, Completion, MemberRef, Migration, NodeSpec, PodPhase, PodSpec, Policy, PoolSpec, Queueing, Rate,
     Reclaim, StopPolicy, WithinPool, WorkloadSpec,
@@ -27,6 +30,8 @@ pub(super) enum Step {
     Ends(usize, u8),
     Leaves(usize),
     Foreign { node: usize, cores: i64 },
+    Label { maker: usize, pool: Option<usize> },
+    ForeignGone(usize),
     Resize { node: usize, cores: i64 },
     Cordon(usize, bool),
     DrainNode(usize, bool),
@@ -51,7 +56,10 @@ pub(super) fn step() -> impl Random<Value = Step> {
         12 => any::<usize>().prop_map(Step::Runs),
         5 => (any::<usize>(), 0_u8..4).prop_map(|(which, how)| Step::Ends(which, how)),
         6 => any::<usize>().prop_map(Step::Leaves),
-        1 => (0_usize..4, 1_i64..4).prop_map(|(node, cores)| Step::Foreign { node, cores }),
+        2 => (0_usize..4, 1_i64..4).prop_map(|(node, cores)| Step::Foreign { node, cores }),
+        1 => (0_usize..4, prop_oneof![1 => Just(None), 3 => (0_usize..5).prop_map(Some)])
+            .prop_map(|(maker, pool)| Step::Label { maker, pool }),
+        1 => any::<usize>().prop_map(Step::ForeignGone),
         1 => (0_usize..4, 4_i64..20).prop_map(|(node, cores)| Step::Resize { node, cores }),
         1 => (0_usize..4, any::<bool>()).prop_map(|(node, on)| Step::Cordon(node, on)),
         1 => (0_usize..4).prop_map(Step::NodeGone),
@@ -205,6 +213,16 @@ fn pick<T: Clone>(all: impl Iterator<Item = T>, which: usize) -> Option<T> {
     (!all.is_empty()).then(|| all[which % all.len()].clone())
 }
 
+/// One of four objects that make pods; one is in a namespace that is not there.
+fn maker(which: usize) -> Arc<Maker> {
+    let (kind, namespace) = match which {
+        0 => (MakerKind::VirtualMachine, NAMESPACE),
+        1 => (MakerKind::Deployment, "elsewhere"),
+        _ => (MakerKind::Job, NAMESPACE),
+    };
+    Arc::new(Maker { namespace: namespace.into(), kind, name: format!("m{which}").into() })
+}
+
 impl Cluster {
     pub(super) fn populate(&mut self, rules: &[Rules; 4]) {
         let pools = [
@@ -317,8 +335,20 @@ impl Cluster {
                 host_ports: Vec::new(),
                 neighbour: Default::default(),
                 member: None,
+                maker: (!count.is_multiple_of(5)).then(|| maker(count % 4)),
                 machine: None,
             }),
+            Step::Label { maker: which, pool } => {
+                let pool = pool.map(|pool| Arc::from(POOLS.get(pool).copied().unwrap_or("nowhere")));
+                self.label(maker(which), pool);
+            }
+            Step::ForeignGone(which) => {
+                let foreign = |pod: &&PodSpec| pod.member.is_none();
+                if let Some(pod) = pick(self.pods.values().filter(foreign).cloned(), which) {
+                    self.pods.remove(&pod.uid);
+                    self.tell(Delta::PodGone(pod.uid));
+                }
+            }
             Step::Resize { node: at, cores } => self.see_node(node(&format!("n{at}"), cores)),
             Step::Cordon(at, unschedulable) => {
                 let name: Arc<str> = format!("n{at}").into();
