@@ -71,7 +71,9 @@ impl Catalog {
                 )
             }
             _ => match maker_kind(kind) {
-                Some(kind) => self.labelled(kind, &read(object.get("metadata").cloned().unwrap_or_default())?),
+                Some(kind) => {
+                    self.labelled(kind, &read(object.get("metadata").cloned().unwrap_or_default())?)
+                }
                 None => Vec::new(),
             },
         })

@@ -159,6 +159,7 @@ impl Run {
                     host_ports: host_ports.clone(),
                     neighbour: Arc::clone(&neighbour),
                     member: Some(MemberRef { workload: Arc::clone(workload), index, attempt }),
+                    maker: None,
                     machine: machine.then(|| run.clone()),
                 },
                 self.now,
@@ -368,6 +369,7 @@ fn pod_spec(world: &World, uid: &Arc<str>) -> Option<PodSpec> {
         host_ports: pod.ports.clone(),
         neighbour: world.peers.get(pod.peer).map(|peer| Arc::clone(&peer.who)).unwrap_or_default(),
         member: pod.member.clone(),
+        maker: None,
         machine: pod.machine.clone(),
     })
 }

@@ -24,7 +24,7 @@ const CAROL: User = User("carol", &[]);
 const VERA: User = User("vera", &[]);
 /// May do everything.
 const ROOT: User = User("eve", &["system:masters"]);
-/// Makes the jobs of CronJobs.
+/// Makes the jobs of `CronJob`s.
 const CRONJOBS: User = User("system:serviceaccount:kube-system:cronjob-controller", &["system:masters"]);
 const SCHEDULER: User = User("system:kube-scheduler", &[]);
 /// KubeVirt's controller, as the chart's values name it.

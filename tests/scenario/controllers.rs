@@ -1,4 +1,4 @@
-//! The controllers of the pure runner that make pods of others: Deployments, StatefulSets and Jobs, as far as scenarios
+//! The controllers of the pure runner that make pods of others: Deployments, `StatefulSet`s and Jobs, as far as scenarios
 //! need them.
 
 use serde_json::{Value, json};

@@ -10,7 +10,11 @@ use super::Loaded;
 use crate::api::kubevirt::{
     ClusterInstancetype, InstanceMigration, Instancetype, KubeVirt, VirtualMachine, VirtualMachineInstance,
 };
-use crate::api::pruned::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PriorityClass};
+use crate::api::labels::POOL;
+use crate::api::pruned::{
+    Deployment, Job, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PriorityClass,
+    StatefulSet,
+};
 use crate::api::{PooledWorkload, ResourcePool};
 use crate::operate::config::{Clients, cluster};
 
@@ -37,6 +41,10 @@ pub(super) async fn read(loaded: &mut Loaded) -> anyhow::Result<()> {
     list::<PersistentVolume>(&client, loaded, "PersistentVolume").await?;
     list::<Node>(&client, loaded, "Node").await?;
     list::<Pod>(&client, loaded, "Pod").await?;
+    // Of these, what is labelled for a pool.
+    list_labelled::<Deployment>(&client, loaded, "Deployment").await?;
+    list_labelled::<StatefulSet>(&client, loaded, "StatefulSet").await?;
+    list_labelled::<Job>(&client, loaded, "Job").await?;
     // Clusters may be without these.
     list::<KubeVirt>(&client, loaded, "KubeVirt").await?;
     list::<Instancetype>(&client, loaded, "VirtualMachineInstancetype").await?;
@@ -53,8 +61,27 @@ async fn list<K: Resource<DynamicType = ()>>(
     loaded: &mut Loaded,
     kind: &'static str,
 ) -> anyhow::Result<Option<()>> {
+    list_by::<K>(client, loaded, kind, None).await
+}
+
+/// The same of those that are labelled for a pool.
+async fn list_labelled<K: Resource<DynamicType = ()>>(
+    client: &Client,
+    loaded: &mut Loaded,
+    kind: &'static str,
+) -> anyhow::Result<Option<()>> {
+    list_by::<K>(client, loaded, kind, Some(POOL)).await
+}
+
+async fn list_by<K: Resource<DynamicType = ()>>(
+    client: &Client,
+    loaded: &mut Loaded,
+    kind: &'static str,
+    labels: Option<&str>,
+) -> anyhow::Result<Option<()>> {
     let request = Request::new(K::url_path(&(), None));
-    let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() };
+    let label_selector = labels.map(ToOwned::to_owned);
+    let mut params = ListParams { limit: Some(PAGE), label_selector, ..ListParams::default() };
     loop {
         let mut page: Value = match client.request(request.list(&params)?).await {
             Ok(page) => page,

@@ -362,7 +362,7 @@ mod tests {
             .manifest(json!({"apiVersion": "v1", "kind": "List", "items": [node("a"), pool, work("one", 2)]}))
             .unwrap();
         loaded
-            .manifest(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}}))
+            .manifest(json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "x"}}))
             .unwrap();
         loaded.settle();
         assert_eq!(loaded.ignored, 1);
