@@ -111,6 +111,7 @@ impl Cluster {
             requests: amounts(&[("cpu", shape.requests["cpu"].units()), ("pods", 1)]),
             host_ports: Vec::new(),
             neighbour: Default::default(),
+            maker: None,
             machine: None,
             member: Some(MemberRef { workload: Arc::clone(workload), index: at.index, attempt: at.attempt }),
         };
