@@ -8,6 +8,7 @@ use crate::api::kubevirt::{InstancetypeSpec, VirtualMachine};
 use crate::api::pruned::{Guarded, Node, PersistentVolume, PersistentVolumeClaim, Pod, PriorityClass};
 use crate::apply::Answer;
 use crate::model::delta::Delta;
+use crate::model::labelled::MakerKind;
 use crate::model::time::Time;
 use crate::observe::namespace;
 use crate::watch::follow::Change;
@@ -29,13 +30,9 @@ impl Term {
             }
             Seen::PriorityClass(change) => self.priority_class(change),
             Seen::Claim(change) => self.claim(change),
-            Seen::Labelled(kind, change) => match change {
-                Change::Applied(seen) => Shown::Deltas(self.catalog.labelled(kind, &seen)),
-                Change::Gone(key) => {
-                    Shown::Deltas(self.catalog.labelled_gone(kind, &key.namespace, &key.name))
-                }
-                other => rest(other),
-            },
+            Seen::Deployment(change) => self.labelled(change, MakerKind::Deployment, |seen| seen.metadata),
+            Seen::StatefulSet(change) => self.labelled(change, MakerKind::StatefulSet, |seen| seen.metadata),
+            Seen::Job(change) => self.labelled(change, MakerKind::Job, |seen| seen.metadata),
             Seen::Volume(change) => self.volume(change),
             Seen::Machine(change) => self.machine(change),
             Seen::Instance(change) => match change {
@@ -181,6 +178,14 @@ impl Term {
         match change {
             Change::Applied(seen) => Shown::Deltas(self.catalog.claim(&seen)),
             Change::Gone(key) => Shown::Deltas(self.catalog.claim_gone(&key.namespace, &key.name)),
+            other => rest(other),
+        }
+    }
+
+    fn labelled<K>(&mut self, change: Change<K>, kind: MakerKind, meta: fn(K) -> ObjectMeta) -> Shown {
+        match change {
+            Change::Applied(seen) => Shown::Deltas(self.catalog.labelled(kind, &meta(*seen))),
+            Change::Gone(key) => Shown::Deltas(self.catalog.labelled_gone(kind, &key.namespace, &key.name)),
             other => rest(other),
         }
     }

@@ -32,19 +32,6 @@ pub enum Change<K> {
     Absent,
 }
 
-impl<K> Change<K> {
-    /// The same of what `of` makes of the object.
-    pub fn map<T>(self, of: impl FnOnce(K) -> T) -> Change<T> {
-        match self {
-            Self::Applied(object) => Change::Applied(Box::new(of(*object))),
-            Self::Unreadable(metadata, problem) => Change::Unreadable(metadata, problem),
-            Self::Gone(key) => Change::Gone(key),
-            Self::Listed => Change::Listed,
-            Self::Absent => Change::Absent,
-        }
-    }
-}
-
 /// How a kind is followed.
 #[derive(Clone, Copy, Debug)]
 pub struct Follow {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use kube::Client;
-use kube::core::ObjectMeta;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -18,7 +17,6 @@ use crate::api::pruned::{
     StatefulSet,
 };
 use crate::api::{PooledWorkload, ResourcePool};
-use crate::model::labelled::MakerKind;
 use crate::observe::machines::is_of_machine;
 use crate::observe::pod::owner;
 
@@ -77,8 +75,12 @@ pub enum Seen {
     ClusterSize(Change<ClusterInstancetype>),
     /// Of a move of what runs of a virtual machine.
     Migration(Change<InstanceMigration>),
-    /// Of an object that makes pods and is labelled for a pool: its metadata.
-    Labelled(MakerKind, Change<ObjectMeta>),
+    /// Of a Deployment that is labelled for a pool.
+    Deployment(Change<Deployment>),
+    /// Of such a `StatefulSet`.
+    StatefulSet(Change<StatefulSet>),
+    /// Of such a Job.
+    Job(Change<Job>),
 }
 
 impl Seen {
@@ -99,10 +101,9 @@ impl Seen {
             Self::Size(_) => 11,
             Self::ClusterSize(_) => 12,
             Self::Migration(_) => 13,
-            Self::Labelled(MakerKind::Deployment, _) => 14,
-            Self::Labelled(MakerKind::StatefulSet, _) => 15,
-            // Machines are shown as machines.
-            Self::Labelled(MakerKind::Job | MakerKind::VirtualMachine, _) => 16,
+            Self::Deployment(_) => 14,
+            Self::StatefulSet(_) => 15,
+            Self::Job(_) => 16,
         }
     }
 }
@@ -126,9 +127,9 @@ pub fn watch_all(
     watches.spawn(follow(client.clone(), how, mark(7), |_| true, Seen::Volume, out.clone()));
     // Of all that make pods, only those that are labelled are of interest.
     let labelled = Follow { labels: Some(POOL), ..how };
-    watches.spawn(follow(client.clone(), labelled, mark(14), |_| true, of_deployment, out.clone()));
-    watches.spawn(follow(client.clone(), labelled, mark(15), |_| true, of_stateful_set, out.clone()));
-    watches.spawn(follow(client.clone(), labelled, mark(16), |_| true, of_job, out.clone()));
+    watches.spawn(follow(client.clone(), labelled, mark(14), |_| true, Seen::Deployment, out.clone()));
+    watches.spawn(follow(client.clone(), labelled, mark(15), |_| true, Seen::StatefulSet, out.clone()));
+    watches.spawn(follow(client.clone(), labelled, mark(16), |_| true, Seen::Job, out.clone()));
     let how = Follow { optional: Some(ASK_AGAIN), ..how };
     watches.spawn(follow(client.clone(), how, mark(8), |_| true, Seen::Machine, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(9), |_| true, Seen::Instance, out.clone()));
@@ -137,18 +138,6 @@ pub fn watch_all(
     watches.spawn(follow(client.clone(), how, mark(12), |_| true, Seen::ClusterSize, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(13), |_| true, Seen::Migration, out.clone()));
     watches
-}
-
-fn of_deployment(change: Change<Deployment>) -> Seen {
-    Seen::Labelled(MakerKind::Deployment, change.map(|seen| seen.metadata))
-}
-
-fn of_stateful_set(change: Change<StatefulSet>) -> Seen {
-    Seen::Labelled(MakerKind::StatefulSet, change.map(|seen| seen.metadata))
-}
-
-fn of_job(change: Change<Job>) -> Seen {
-    Seen::Labelled(MakerKind::Job, change.map(|seen| seen.metadata))
 }
 
 /// Whether a pod takes something of a node, or is a member, or that of a virtual machine.
