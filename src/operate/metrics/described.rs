@@ -51,6 +51,7 @@ metrics! {
         RESERVATION "weir_pool_reservation" gauge ["pool", "resource", "unit"] "What the pool gets whenever it asks";
         LIMIT "weir_pool_limit" gauge ["pool", "resource", "unit"] "What the pool never passes; absent where there is no limit";
         ALLOCATED "weir_pool_allocated" gauge ["pool", "resource", "unit"] "What is charged to the pool and those below it";
+        ADOPTED "weir_pool_adopted" gauge ["pool", "resource", "unit"] "Of what is allocated, what labelled objects of others are charged";
         BORROWED "weir_pool_borrowed" gauge ["pool", "resource", "unit"] "Of that, what is beyond its reservation";
         LENT "weir_pool_lent" gauge ["pool", "resource", "unit"] "Of its reservation that is not allocated, what others use";
         IDLE "weir_pool_idle" gauge ["pool", "resource", "unit"] "What nobody uses: of a root's capacity, of a child's reservation";

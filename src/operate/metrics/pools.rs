@@ -49,11 +49,12 @@ struct Resource {
 }
 
 /// Gauges of amounts.
-const AMOUNTS: [Described; 11] = [
+const AMOUNTS: [Described; 12] = [
     described::CAPACITY,
     described::RESERVATION,
     described::LIMIT,
     described::ALLOCATED,
+    described::ADOPTED,
     described::BORROWED,
     described::LENT,
     described::IDLE,
@@ -120,6 +121,7 @@ impl Resource {
             reservation,
             limit,
             allocated,
+            adopted,
             borrowed,
             lent,
             idle,
@@ -137,6 +139,7 @@ impl Resource {
             Some(*reservation),
             limit,
             Some(*allocated),
+            Some(*adopted),
             Some(*borrowed),
             Some(*lent),
             Some(*idle),

@@ -14,6 +14,7 @@ fn report() -> PoolReport {
         reservation: amount(32_000),
         limit: Limit::At(amount(48_000)),
         allocated: amount(40_000),
+        adopted: amount(5_000),
         borrowed: amount(8_000),
         lent: amount(1),
         idle: amount(2),
