@@ -24,7 +24,7 @@ demo: ## from nothing to a company of pools at work (DIR=.run; DRIVE=kind or KUB
 test: cargo ## all tests: core alone, generated files, the control plane itself, scenarios on it
 	CARGO_PROFILE_TEST_OPT_LEVEL=1 cargo test --no-default-features --lib
 	@FETCH=$(FETCH) tests/controlplane/control-plane.sh >/dev/null
-	@for tool in helm glua actionlint promtool monitoring-crds; do tests/controlplane/tools.sh $$tool >/dev/null || exit 1; done
+	@for tool in helm glua actionlint promtool chromium monitoring-crds; do tests/controlplane/tools.sh $$tool >/dev/null || exit 1; done
 	tests/controlplane/selftest.sh $(if $(filter 0,$(shell id -u)),--real)
 	cargo test -- --skip decide:: --skip model::
 

@@ -6,6 +6,7 @@ mod api;
 mod chart;
 mod check;
 mod docs;
+mod foresight;
 mod kubevirt;
 mod operate;
 mod policies;

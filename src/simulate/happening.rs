@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::model::spec::{NodeSpec, PoolSpec, WorkloadSpec};
+use crate::model::delta::Delta;
+use crate::model::spec::{NodeSpec, WorkloadSpec};
 
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,6 @@ pub enum Happening {
     Uncordon(Arc<str>),
     /// It gives its members away.
     Drain(Arc<str>),
-    /// A pool is changed, or is new.
-    Pool(Box<PoolSpec>),
+    /// Anything else that is seen.
+    Told(Box<Delta>),
 }

@@ -63,6 +63,8 @@ pub struct Record {
     pub gave_way: Vec<GaveWay>,
     /// Members that moved.
     pub moves: u32,
+    /// Members that were lost with their nodes.
+    pub losses: u32,
     /// How long its members run; none: nobody knows, and they run for ever.
     pub duration: Option<Span>,
 }

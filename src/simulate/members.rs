@@ -209,7 +209,7 @@ impl Run {
             Decision::Shrink { workload, to, .. } => self.remove_pods(&workload, to),
             Decision::Drop { pod, reason, .. } => {
                 if reason == DropReason::NodeLost {
-                    self.remove_pod(&pod);
+                    self.lose_pod(&pod);
                 } else {
                     self.later(self.now, Next::Gone(pod));
                 }
@@ -321,6 +321,16 @@ impl Run {
             workload.pods.remove(uid);
         }
         self.tell(Delta::PodGone(Arc::clone(uid)));
+    }
+
+    /// A pod is gone with its node.
+    pub(super) fn lose_pod(&mut self, uid: &Arc<str>) {
+        let lives = |pod: &&SimPod| !pod.spec.phase.ended();
+        let whose = self.pods.get(uid).filter(lives).and_then(|pod| pod.spec.member.clone());
+        if let Some(record) = whose.and_then(|member| self.record_mut(&member.workload)) {
+            record.losses += 1;
+        }
+        self.remove_pod(uid);
     }
 
     fn remove_pods(&mut self, workload: &str, from: u32) {

@@ -20,6 +20,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::decide::decision::Decision;
+use crate::model::delta::Delta;
 use crate::model::time::{Span, Time};
 use crate::model::world::World;
 use happening::Happening;
@@ -100,6 +102,26 @@ impl World {
     pub fn node_spec(&self, name: &str) -> Option<&crate::model::spec::NodeSpec> {
         self.node(*self.node_ids.get(name)?)?.spec.as_ref()
     }
+}
+
+/// Whether a workload that waits would be admitted if nothing else was there.
+pub fn fits_alone(world: &World, now: Time, workload: &str) -> bool {
+    let mut world = world.clone();
+    let pods: Vec<Arc<str>> =
+        world.pods.iter().filter(|(_, pod)| pod.member.is_some()).map(|(uid, _)| Arc::clone(uid)).collect();
+    let others: Vec<Arc<str>> =
+        world.workload_ids.keys().filter(|uid| &***uid != workload).cloned().collect();
+    for uid in others {
+        world.apply(Delta::WorkloadGone(uid), now);
+    }
+    for pod in pods {
+        world.apply(Delta::PodGone(pod), now);
+    }
+    let decided = crate::decide::decide(&mut world, now);
+    decided
+        .decisions
+        .iter()
+        .any(|one| matches!(one, Decision::Admit { workload: uid, .. } if &**uid == workload))
 }
 
 /// Simulates from `start` on.

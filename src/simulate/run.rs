@@ -278,7 +278,7 @@ impl Run {
                 self.tell(Delta::NodeGone(Arc::clone(&name)));
                 let pods: Vec<Arc<str>> = self.on_node.remove(&name).into_iter().flatten().collect();
                 for pod in pods {
-                    self.remove_pod(&pod);
+                    self.lose_pod(&pod);
                 }
             }
             Happening::Cordon(name) => self.change_node(&name, |spec| spec.unschedulable = true),
@@ -290,7 +290,18 @@ impl Run {
                 spec.unschedulable = true;
                 spec.drain = true;
             }),
-            Happening::Pool(spec) => self.tell(Delta::Pool(spec)),
+            Happening::Told(delta) => self.told(*delta),
+        }
+    }
+
+    fn told(&mut self, delta: Delta) {
+        let workload = match &delta {
+            Delta::Workload(spec) => Some(Arc::clone(&spec.uid)),
+            _ => None,
+        };
+        self.tell(delta);
+        if let Some(uid) = workload.filter(|uid| !self.workloads.contains_key(uid)) {
+            self.meet(&uid);
         }
     }
 
@@ -311,6 +322,9 @@ impl Run {
         let Some(workload) = self.world.workload_ids.get(uid).and_then(|id| self.world.workload(*id)) else {
             return;
         };
+        if workload.gone {
+            return;
+        }
         let began = match &workload.phase {
             Phase::Admitted { at, started } => Some(started.unwrap_or(*at)),
             Phase::Stopping { at, .. } => Some(*at),
@@ -343,6 +357,7 @@ impl Run {
             nodes,
             gave_way: Vec::new(),
             moves: 0,
+            losses: 0,
             duration: self.duration(uid),
         };
         self.history.records.push(record);

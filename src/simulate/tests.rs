@@ -8,7 +8,7 @@ use super::happening::Happening;
 use super::history::Outcome;
 use super::random::Runs;
 use super::statistics::pools;
-use super::{Settings, Simulated, Stopped, simulate};
+use super::{Settings, Simulated, Stopped, fits_alone, simulate};
 use crate::decide::testing::{node, pool, workload};
 use crate::model::delta::Delta;
 use crate::model::spec::{Completion, FinishReason, Policy, PoolSpec, Queueing, StopReason, WorkloadSpec};
@@ -88,6 +88,15 @@ fn what_declares_no_duration_runs_for_ever_and_others_wait_for_ever() {
     assert_eq!(outcomes, [Outcome::Running, Outcome::Waiting]);
     let settings = Settings { default_duration: Some(Span::seconds(5)), ..Settings::default() };
     assert_eq!(told(&simulate(world, BEGINNING, settings)), [row("a", 0, 5, "n0"), row("b", 5, 35, "n0")]);
+}
+
+#[test]
+fn what_waits_for_ever_may_still_fit_alone() {
+    let mut world = world(1, 2, pool("root", None, 0, None));
+    submit(&mut world, [timed("a", 2, 0), timed("b", 2, 30), timed("c", 3, 30)]);
+    let simulated = simulate(world, BEGINNING, Settings::default());
+    assert!(fits_alone(&simulated.world, simulated.end, "uid-b"));
+    assert!(!fits_alone(&simulated.world, simulated.end, "uid-c"));
 }
 
 #[test]

@@ -17,8 +17,9 @@ trap end EXIT
 trap 'exit 130' INT TERM HUP
 
 echo "building the release (about five minutes the first time)" >&2
-cargo bench --no-run --bench load --bench decide
+cargo bench --no-run --bench load --bench decide --bench simulate
 cargo bench --quiet --bench decide
+cargo bench --quiet --bench simulate
 started=1
 # The simulated kubelets shall not be what is measured: as many of their writes in flight as of the clients'.
 KWOK_PARALLELISM=64 tests/controlplane/cluster.sh up --dir "$dir" --nodes "$nodes" --audit

@@ -4,6 +4,7 @@
 #   tools.sh glua              the Lua interpreter of Argo CD, built from its Go module
 #   tools.sh actionlint        the linter of workflow files, built from its Go module
 #   tools.sh promtool          Prometheus' own checker of rules and runner of their tests, built from its Go module
+#   tools.sh chromium          a browser: that of WEIR_CHROMIUM, one that is there, or (as root, on Debian) its package
 #   tools.sh monitoring-crds   a folder with the definitions of Prometheus' operator, from its Go module
 # What is built is kept in the cache, by the hash of its modules.
 set -euo pipefail
@@ -52,6 +53,25 @@ glua) provide lua glua "-s -w" github.com/yuin/gopher-lua/cmd/glua ;;
 actionlint) provide actionlint actionlint "-s -w" github.com/rhysd/actionlint/cmd/actionlint ;;
 # Without the clients of clouds, in which Prometheus would look for its targets: rules need none.
 promtool) provide promtool promtool "-s -w" github.com/prometheus/prometheus/cmd/promtool remove_all_sd ;;
+chromium)
+  if [ -n "${WEIR_CHROMIUM:-}" ]; then
+    [ -x "$WEIR_CHROMIUM" ] || die "WEIR_CHROMIUM is $WEIR_CHROMIUM, which is no program"
+    echo "$WEIR_CHROMIUM"
+    exit
+  fi
+  for name in chromium chromium-browser google-chrome; do
+    if command -v "$name"; then exit; fi
+  done
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    die "there is no browser: install Debian's package chromium, or name one in WEIR_CHROMIUM"
+  fi
+  say "installing Debian's package chromium"
+  export DEBIAN_FRONTEND=noninteractive
+  { apt-get install -y --no-install-recommends chromium ||
+    { apt-get update && apt-get install -y --no-install-recommends chromium; }; } >/dev/null 2>&1 ||
+    die "apt-get could not install chromium; name a browser in WEIR_CHROMIUM"
+  command -v chromium
+  ;;
 monitoring-crds)
   command -v go >/dev/null || die "Go is missing: it fetches the definitions of Prometheus' operator"
   module=github.com/prometheus-operator/prometheus-operator
@@ -59,5 +79,5 @@ monitoring-crds)
     die "cannot fetch $module: $answer"
   sed -n 's/^\t"Dir": "\(.*\)",$/\1\/example\/prometheus-operator-crd/p' <<<"$answer"
   ;;
-*) die "tools.sh takes one of: helm, glua, actionlint, promtool, monitoring-crds" ;;
+*) die "tools.sh takes one of: helm, glua, actionlint, promtool, chromium, monitoring-crds" ;;
 esac

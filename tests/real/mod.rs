@@ -14,3 +14,4 @@ mod nodes;
 pub mod operator;
 mod probes;
 mod scheduler;
+mod simulated;

@@ -77,6 +77,8 @@ pub struct Loaded {
     /// The metadata and status of what was read.
     known: BTreeMap<Key, Value>,
     machines: bool,
+    /// Set while what is read is kept for later instead of being applied.
+    later: Option<Vec<Delta>>,
 }
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
@@ -94,6 +96,7 @@ impl Loaded {
             ignored: 0,
             known: BTreeMap::new(),
             machines: false,
+            later: None,
         }
     }
 
@@ -187,7 +190,10 @@ impl Loaded {
             if let Delta::Workload(spec) = &delta {
                 self.machines |= spec.runtime == Runtime::VirtualMachine;
             }
-            self.world.apply(delta, self.now);
+            match &mut self.later {
+                Some(later) => later.push(delta),
+                None => self.world.apply(delta, self.now),
+            }
         }
     }
 
@@ -245,14 +251,20 @@ impl Loaded {
         self.apply(vec![Delta::Settled]);
     }
 
-    /// Applies more manifests to a world that may be decided on already, as a user would.
+    /// What applying more manifests would change. The catalog has them then, the world does not.
     ///
     /// # Errors
     /// What cannot be read at all.
-    pub fn add(&mut self, paths: &[PathBuf]) -> anyhow::Result<()> {
-        self.files(paths)?;
-        self.settle();
-        Ok(())
+    pub fn changes(&mut self, paths: &[PathBuf]) -> anyhow::Result<Vec<Delta>> {
+        self.later = Some(Vec::new());
+        let read = self.files(paths);
+        if read.is_ok() {
+            self.settle();
+        }
+        let mut changes = self.later.take().unwrap_or_default();
+        read?;
+        changes.retain(|delta| *delta != Delta::Settled);
+        Ok(changes)
     }
 
     /// The node of that name.

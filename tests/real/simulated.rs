@@ -1,0 +1,140 @@
+//! The simulator and the real control plane agree: the same pools, nodes and workloads start in the same order, on the same
+//! nodes.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::api::{Api, Checks, NODES, POOLS, workloads};
+use super::cluster::Cluster;
+use super::operator::Account;
+
+const SPACE: &str = "lab";
+/// Starts and ends that are nearer to each other than this may change their order on a busy machine.
+const APART: f64 = 3.0;
+
+fn pool(name: &str, parent: Option<&str>, reservation: &str, strategy: &str) -> Value {
+    let nodes = if parent.is_none() { json!({"selector": {}}) } else { Value::Null };
+    json!({"apiVersion": "weir.dev/v1alpha1", "kind": "ResourcePool", "metadata": {"name": name}, "spec": {
+        "parent": parent, "nodes": nodes, "placement": {"strategy": strategy},
+        "resources": [{"name": "cpu", "reservation": reservation}], "access": {"namespaces": {}}}})
+}
+
+/// Name, pool, priority, members, cores of each, seconds that it runs.
+const WORK: [(&str, &str, i32, u32, u32, u32); 9] = [
+    ("gang", "left", 9, 2, 3, 9),
+    ("wide", "left", 8, 1, 4, 18),
+    ("small", "right", 7, 2, 1, 14),
+    ("next", "right", 6, 1, 2, 21),
+    ("large", "left", 5, 1, 4, 13),
+    ("pair", "right", 4, 2, 2, 19),
+    ("late", "left", 3, 1, 3, 16),
+    ("tiny", "right", 2, 1, 1, 18),
+    ("last", "left", 1, 3, 2, 14),
+];
+
+fn work((name, pool, priority, replicas, cores, seconds): (&str, &str, i32, u32, u32, u32)) -> Value {
+    json!({
+        "apiVersion": "weir.dev/v1alpha1", "kind": "PooledWorkload", "metadata": {"name": name},
+        "spec": {"pool": pool, "priority": priority, "replicas": replicas, "expectedDuration": format!("{seconds}s"),
+            "template": {"pod": {
+                "metadata": {"annotations": {"sim.weir.dev/run-for": format!("{seconds}s")}},
+                "spec": {"containers": [{"name": "main", "image": "x", "resources": {
+                    "requests": {"cpu": cores.to_string()}}}]}}}},
+    })
+}
+
+/// Starts in order, those at one time together, by name.
+fn groups(mut starts: Vec<(f64, String)>, apart: f64) -> Vec<Vec<String>> {
+    starts.sort_by(|one, other| one.partial_cmp(other).unwrap());
+    let mut groups: Vec<(f64, Vec<String>)> = Vec::new();
+    for (at, name) in starts {
+        match groups.last_mut().filter(|(last, _)| at - *last < apart) {
+            Some((_, group)) => group.push(name),
+            None => groups.push((at, vec![name])),
+        }
+    }
+    groups
+        .into_iter()
+        .map(|(_, mut group)| {
+            group.sort();
+            group
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_simulation_of_a_cluster_and_the_cluster_agree_on_order_and_places() {
+    let mut checks = Checks::begin("simulated");
+    let cluster = Cluster::up(&["--no-nodes"]);
+    let api = Api::new(&cluster.kubeconfig()).await;
+    for number in 0..3 {
+        let offers = json!({"cpu": "4", "memory": "16Gi", "pods": "110"});
+        api.post(
+            NODES,
+            json!({
+                "metadata": {"name": format!("node-{number}"), "labels": {"kind": "small"},
+                             "annotations": {"kwok.x-k8s.io/node": "fake"}},
+                "status": {"capacity": offers, "allocatable": offers},
+            }),
+        )
+        .await;
+    }
+    api.post(POOLS, pool("all", None, "0", "Balanced")).await;
+    api.post(POOLS, pool("left", Some("all"), "6", "BinPack")).await;
+    api.post(POOLS, pool("right", Some("all"), "6", "Spread")).await;
+    api.namespace(SPACE).await;
+    for one in WORK {
+        api.post(&workloads(SPACE), work(one)).await;
+    }
+    for number in 0..3 {
+        let ready = |node: &Value| {
+            let all = node["status"]["conditions"].as_array().into_iter().flatten();
+            all.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
+        };
+        api.until(&format!("{NODES}/node-{number}"), 30, ready).await;
+    }
+    checks.ok("a control plane with nodes, pools and workloads is up, and no operator runs yet");
+
+    let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["simulate", "--from-cluster", "-o", "json"])
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let simulated = report["variants"][0]["workloads"].as_array().unwrap();
+    assert!(simulated.iter().all(|one| one["outcome"] == "Completed"), "{simulated:#?}");
+    let short = |name: &Value| name.as_str().unwrap().split_once('/').unwrap().1.to_owned();
+    let starts: Vec<(f64, String)> =
+        simulated.iter().map(|one| (one["start"].as_f64().unwrap(), short(&one["name"]))).collect();
+    let apart = |mut times: Vec<f64>, what: &str| {
+        times.sort_by(f64::total_cmp);
+        let near = times.windows(2).find(|pair| pair[1] - pair[0] < APART);
+        assert!(near.is_none(), "{what} are too near to each other for a busy machine: {times:?}");
+    };
+    let mut times: Vec<f64> = starts.iter().map(|(at, _)| *at).collect();
+    times.sort_by(f64::total_cmp);
+    times.dedup();
+    assert!(times.len() >= 5, "few have to wait: {times:?}");
+    apart(times, "starts");
+    apart(simulated.iter().map(|one| one["end"].as_f64().unwrap()).collect(), "ends");
+    assert!(simulated.iter().any(|one| !one["gaveWay"].as_array().unwrap().is_empty()), "nobody gives way");
+    checks.ok("it is simulated from the cluster, which is only read");
+
+    let account = Account::create(&cluster, &api, "weir-a").await;
+    let operator = account.start(&[]);
+    let mut real = Vec::new();
+    for (name, ..) in WORK {
+        let found = api.until_phase(SPACE, name, "Succeeded", 120).await;
+        let started: jiff::Timestamp = found["status"]["startedAt"].as_str().unwrap().parse().unwrap();
+        let nodes: Vec<Value> =
+            found["status"]["placements"].as_array().unwrap().iter().map(|one| one["node"].clone()).collect();
+        let expected = simulated.iter().find(|one| short(&one["name"]) == name).unwrap();
+        assert_eq!(Value::Array(nodes), expected["nodes"], "the nodes of {name}");
+        real.push((started.as_second() as f64, name.to_owned()));
+    }
+    assert_eq!(groups(real, APART - 1.0), groups(starts, 0.5), "the order of starts");
+    checks.ok("all started in the order and on the nodes that the simulation told");
+    operator.stop();
+}
