@@ -31,6 +31,11 @@ pub const TAINTED_FOR: &str = "weir.dev/tainted-for";
 /// away.
 pub const DRAIN: &str = "weir.dev/drain";
 
+/// An annotation that people put on a workload: its members, or one of them, move to other nodes. See `api/asked.rs`.
+pub const MIGRATE: &str = "weir.dev/migrate";
+/// An annotation that people put on a pool: the recommendation with that id is carried out, once.
+pub const APPLY: &str = "weir.dev/apply-recommendation";
+
 /// An annotation on a pod that is left to the default scheduler, and on what runs of a machine: the only node that it may
 /// be bound to.
 pub const NODE: &str = "weir.dev/node";

@@ -5,6 +5,7 @@
 //! durations, and the check of a schemaless pod template. It decides nothing.
 
 pub mod alerts;
+pub mod asked;
 pub mod conditions;
 pub mod duration;
 pub mod field;

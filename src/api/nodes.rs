@@ -99,7 +99,8 @@ pub struct DrainStatus {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Recommendation {
-    /// The same for the same move as long as it is recommended.
+    /// The same for as long as it stands; a later one has another. Annotate the pool with
+    /// weir.dev/apply-recommendation: ID to carry it out.
     #[schemars(length(min = 1, max = 64))]
     pub id: String,
 
@@ -151,7 +152,7 @@ pub struct MigrationStatus {
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
-    /// Why: Drain, Rebalance or MakeRoom.
+    /// Why: Drain, Rebalance, MakeRoom or Asked.
     pub cause: MigrationCause,
 }
 
@@ -164,4 +165,6 @@ pub enum MigrationCause {
     Rebalance,
     /// Another workload waits for the room that it takes.
     MakeRoom,
+    /// The annotation weir.dev/migrate asks for it.
+    Asked,
 }

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::alerts::Forecast;
+use super::asked::MoveRequestStatus;
 use super::nodes::{DrainStatus, Recommendation};
 use super::quantity::Quantity;
 use super::schema;
@@ -54,6 +55,10 @@ pub struct ResourcePoolStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub recommendations: Vec<Recommendation>,
+
+    /// What became of the annotation weir.dev/apply-recommendation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_recommendation: Option<MoveRequestStatus>,
 
     /// Numbers as the columns of kubectl get show them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -52,17 +52,23 @@ struct OwnAnnotations {
     drain: Option<String>,
     #[serde(rename = "weir.dev/tainted-for")]
     tainted_for: Option<String>,
+    #[serde(rename = "weir.dev/migrate")]
+    migrate: Option<String>,
+    #[serde(rename = "weir.dev/apply-recommendation")]
+    apply: Option<String>,
     #[serde(rename = "kubevirt.io/ephemeral-provisioning")]
     ephemeral: Option<String>,
 }
 
 impl OwnAnnotations {
     fn into_map(self) -> Option<BTreeMap<String, String>> {
-        let Self { node, drain, tainted_for, ephemeral } = self;
+        let Self { node, drain, tainted_for, migrate, apply, ephemeral } = self;
         let all = [
             (labels::NODE, node),
             (labels::DRAIN, drain),
             (labels::TAINTED_FOR, tainted_for),
+            (labels::MIGRATE, migrate),
+            (labels::APPLY, apply),
             (kubevirt::EPHEMERAL, ephemeral),
         ];
         let all: BTreeMap<_, _> =

@@ -101,6 +101,8 @@ reasons! {
         "Nothing.";
     Migrating: "A member moves to another node, because its node is drained, its pool evens out its nodes, another workload finds room so, or somebody asked for it.",
         "Nothing: the message says from where to where.";
+    MigrationRefused: "A move that was asked for is not made, or KubeVirt or a policy refuses to migrate a virtual machine; the message says why, word for word.",
+        "Do what the message says, and ask again: another value of the annotation is another request.";
     StaysOnDrainedNode: "A node with a member of it is drained, and the member stays: no other node takes it, a move has failed, it is a virtual machine that cannot be migrated while it runs, or migration is Never.",
         "Make room on other nodes, or stop the workload; the message says what is in the way. It is tried again by itself.";
     Suspended: "spec.suspend is true: it holds nothing and does not wait.",

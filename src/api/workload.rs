@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::asked::MoveRequestStatus;
 use super::duration::Duration;
 use super::nodes::{Migration, MigrationStatus};
 pub use super::placement::{MemberSpread, WorkloadPlacement};
@@ -346,6 +347,10 @@ pub struct PooledWorkloadStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_time")]
     pub finished_at: Option<Time>,
+
+    /// What became of the annotation weir.dev/migrate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration_request: Option<MoveRequestStatus>,
 
     /// How often it was evicted.
     #[serde(default, skip_serializing_if = "Option::is_none")]

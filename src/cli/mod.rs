@@ -3,6 +3,7 @@
 pub mod check;
 pub mod crds;
 pub mod load;
+pub mod migrate;
 pub mod release;
 pub mod run;
 pub mod say;
@@ -27,6 +28,8 @@ pub enum Command {
     Check(check::Args),
     /// Print the custom resource definitions, or write them to a folder
     Crds(crds::Args),
+    /// Move members of a workload to other nodes, and tell what becomes of it
+    Migrate(migrate::Args),
     /// End the operators' work and take Weir's finalizers off all pools, before it is uninstalled
     Release(release::Args),
     /// Run the operator
@@ -56,6 +59,7 @@ impl Cli {
         match self.command {
             Command::Check(args) => check::run(&args),
             Command::Crds(args) => crds::run(&args),
+            Command::Migrate(args) => migrate::run(&args),
             Command::Release(args) => release::run(&args),
             Command::Run(args) => run::run(&args),
             Command::Simulate(args) => simulate::run(&args),

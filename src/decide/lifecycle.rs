@@ -28,6 +28,7 @@ pub fn attend(world: &mut World, now: Time, out: &mut Vec<Decision>) {
 }
 
 fn step(world: &mut World, id: WorkloadId, now: Time, out: &mut Vec<Decision>) {
+    world.conclude_request(id);
     let Some(workload) = world.workload(id) else { return };
     match workload.phase.clone() {
         _ if workload.gone && !workload.has_live_members() => world.forget_workload(id),

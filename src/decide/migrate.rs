@@ -321,9 +321,7 @@ fn place_elsewhere(
     refusals: &mut BTreeMap<Question, Refusal>,
 ) -> Result<NodeId, Stay> {
     let no_node = || Stay::NoPlace(Refusal::NoFittingNode(NodeTally { needed: 1, ..NodeTally::default() }));
-    let Some((workload, slot)) = world.workload(member.0).zip(world.member(member)) else {
-        return Err(no_node());
-    };
+    let Some(workload) = world.workload(member.0) else { return Err(no_node()) };
     match workload.spec.migration {
         Migration::Restart => {}
         Migration::Never => return Err(Stay::Never),
@@ -335,9 +333,23 @@ fn place_elsewhere(
     if let Some(until) = rest.filter(|until| *until > now) {
         return Err(Stay::Failed(until));
     }
-    let pool = workload.pool.and_then(|pool| world.pool(pool));
-    let (Some(shape), Some(pool)) = (workload.shape, pool) else { return Err(no_node()) };
-    let Some(set) = pool.nodes else { return Err(no_node()) };
+    seek(world, desk, member, from).map_err(|sought| {
+        let Some((question, company)) = sought else { return no_node() };
+        let refusal = refusals
+            .entry(question)
+            .or_insert_with(|| explain(world, question, 1, &[], company.map(|one| *one), &mut desk.work));
+        Stay::NoPlace(refusal.clone())
+    })
+}
+
+/// What was asked of which nodes, in vain; nothing if the pool has none.
+type Sought = Option<(Question, Option<Box<Company>>)>;
+
+/// The node that a member finds room on, another than the one that it is on.
+fn seek(world: &World, desk: &mut Desk, member: MemberId, from: NodeId) -> Result<NodeId, Sought> {
+    let (workload, slot) = world.workload(member.0).zip(world.member(member)).ok_or(None)?;
+    let pool = workload.pool.and_then(|pool| world.pool(pool)).ok_or(None)?;
+    let (shape, set) = workload.shape.zip(pool.nodes).ok_or(None)?;
     let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
     let question = Question { shape, strategy, set, horizon: Horizon::Now };
     let company = Company::of(world, member.0, question);
@@ -349,10 +361,20 @@ fn place_elsewhere(
             found.first().copied().filter(|to| *to != from)
         }
     };
-    place.ok_or_else(|| {
-        let refusal = refusals
-            .entry(question)
-            .or_insert_with(|| explain(world, question, 1, &[], company, &mut desk.work));
-        Stay::NoPlace(refusal.clone())
+    place.ok_or_else(|| Some((question, company.map(Box::new))))
+}
+
+/// The node that a member finds room on, another than the one that it is on, or why there is none.
+pub(super) fn elsewhere(
+    world: &World,
+    desk: &mut Desk,
+    member: MemberId,
+    from: NodeId,
+) -> Result<NodeId, Refusal> {
+    seek(world, desk, member, from).map_err(|sought| match sought {
+        Some((question, company)) => {
+            explain(world, question, 1, &[], company.map(|one| *one), &mut desk.work)
+        }
+        None => Refusal::NoFittingNode(NodeTally { needed: 1, ..NodeTally::default() }),
     })
 }

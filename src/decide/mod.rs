@@ -4,6 +4,7 @@
 //! what is seen afterwards confirms it or takes it back.
 
 pub mod admit;
+pub mod asked;
 pub mod backfill;
 pub mod company;
 pub mod decision;
@@ -64,6 +65,7 @@ pub fn decide(world: &mut World, now: Time) -> Decided {
     world.grant_all();
     admit::replay(world, out);
     admit::replace_all(world, &mut desk, now, out);
+    asked::carry_out(world, &mut desk, now, out);
     let drain_due = migrate::drain_all(world, &mut desk, now, out);
     give_way::seat_nominees(world, &mut desk, now, out);
     lifecycle::attend(world, now, out);

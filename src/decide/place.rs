@@ -473,6 +473,13 @@ pub fn explain(
     }
 }
 
+/// Why a node does not take one more member, by itself; none if it does.
+pub fn why_not(world: &World, question: Question, id: NodeId) -> Option<NodeRejection> {
+    let (node, shape) = (world.node(id)?, world.shapes.get(question.shape)?);
+    let loads = on_nodes(&shape.requests, world.off_nodes_of(question.set));
+    rejection(world, node, &shape.spec, &loads, 0)
+}
+
 /// How good a node is with one more member beside `taken` equal ones: less is better.
 ///
 /// `BinPack` and `Spread` look at how full the node's requested resources are then, as kube-scheduler's

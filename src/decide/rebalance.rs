@@ -40,7 +40,10 @@ pub fn rebalance_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Ve
     let pools: Vec<(PoolId, Option<Rebalancing>)> = world
         .pools
         .iter()
-        .filter(|(_, pool)| pool.spec.rebalancing.is_some() || !pool.balance.recommendations.is_empty())
+        .filter(|(_, pool)| {
+            let asked = pool.spec.apply.is_some() || pool.balance.asked.is_some();
+            asked || pool.spec.rebalancing.is_some() || !pool.balance.recommendations.is_empty()
+        })
         .map(|(id, pool)| (PoolId(id), pool.spec.rebalancing.filter(|_| !pool.spec.deleting)))
         .collect();
     let mut next: Option<Time> = None;
@@ -48,10 +51,12 @@ pub fn rebalance_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Ve
         let due = match rules {
             None => {
                 set(world, id, Vec::new());
+                super::asked::apply(world, desk, id, now, out);
                 None
             }
             Some(rules) => {
                 let due = reckon_if_due(world, id, rules, now);
+                super::asked::apply(world, desk, id, now, out);
                 let next_move = if rules.automatic { make(world, desk, id, rules, now, out) } else { None };
                 [due, next_move].into_iter().flatten().min()
             }
@@ -145,7 +150,7 @@ fn belongs(world: &World, member: MemberId, id: PoolId) -> bool {
     pool.is_some_and(|pool| pool.path.contains(&id))
 }
 
-fn question(world: &World, member: MemberId) -> Option<Question> {
+pub(super) fn question(world: &World, member: MemberId) -> Option<Question> {
     let workload = world.workload(member.0)?;
     let pool = world.pool(workload.pool?)?;
     let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
@@ -172,6 +177,20 @@ struct Search<'a> {
     sides: BTreeMap<NodeId, Side>,
     moved: BTreeSet<MemberId>,
     patience: u32,
+}
+
+/// FNV-1a of the move and of which pod makes it: the same for as long as that pod is there and has tried no other move.
+fn id_of(world: &World, member: MemberId, from: &str, to: &str) -> Arc<str> {
+    let uid = world.workload(member.0).map(|workload| Arc::clone(&workload.spec.uid)).unwrap_or_default();
+    let slot = world.member(member);
+    let pod = slot.and_then(|slot| slot.pod.clone()).unwrap_or_default();
+    let used = slot.map_or(0, |slot| slot.used);
+    let passages = world.passage_of(member).map_or(0, |seen| seen.attempt.saturating_add(1));
+    let what = format!("{uid}/{}/{from}/{to}/{pod}/{used}/{passages}", member.1);
+    let hash = what.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{hash:016x}").into()
 }
 
 /// The largest share of a balanced resource that is in use, in thousandths of what the node offers.
@@ -302,6 +321,7 @@ impl<'a> Search<'a> {
         let workload = self.world.workload(member.0)?;
         let percent = |thousandths: i64| u32::try_from(thousandths.max(0) / 10).unwrap_or(u32::MAX);
         let recommended = Recommendation {
+            id: id_of(self.world, *member, &from.name, &to.name),
             member: *member,
             source,
             node: target,

@@ -253,6 +253,17 @@ impl World {
     }
 
     fn audit_moves(&self, wrong: &mut Vec<String>) {
+        for (id, workload) in self.workloads.iter() {
+            let id = super::ids::WorkloadId(id);
+            let admitted = matches!(workload.phase, Phase::Admitted { .. }) && workload.pool.is_some();
+            let moves = admitted && workload.spec.loses_nothing_by_moving();
+            if moves != self.movers.contains(&id) {
+                wrong.push(format!(
+                    "workload {}: is listed as one that loses nothing by moving, or not",
+                    workload.title()
+                ));
+            }
+        }
         let mut moves = 0;
         for (id, workload) in self.workloads.iter() {
             for (index, member) in (0_u32..).zip(&workload.members) {

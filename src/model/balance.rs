@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::asked::Asked;
 use super::ids::NodeId;
 use super::moves::MemberId;
 use super::time::{Span, Time};
@@ -22,6 +23,8 @@ pub struct Rebalancing {
 /// A move that would even out the use of nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recommendation {
+    /// The same for as long as it stands, and another for the next one.
+    pub id: Arc<str>,
     /// The member.
     pub member: MemberId,
     /// Where it is.
@@ -53,4 +56,6 @@ pub struct Balance {
     pub recommendations: Vec<Recommendation>,
     /// When moves were begun last.
     pub moved_at: Option<Time>,
+    /// What became of the last recommendation that somebody asked to carry out.
+    pub asked: Option<Box<Asked>>,
 }

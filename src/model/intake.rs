@@ -58,6 +58,7 @@ impl World {
             let pool = self.pool_ids.get(&new_pool).copied();
             self.move_workload(id, pool);
         }
+        self.note_request(id);
         self.attend(id);
     }
 
@@ -95,6 +96,7 @@ impl World {
             aged_from: spec.created,
             turn: None,
             evicted: None,
+            asked: record.asked.clone().map(Box::new),
             disks: Disks::default(),
             timer: None,
             tried_at: None,
@@ -109,6 +111,7 @@ impl World {
         self.by_namespace.entry(namespace).or_default().insert(id);
         self.changed_pools.extend(pool);
         self.take_early_disks(id);
+        self.note_request(id);
         if self.settled {
             self.resume(id, &record);
         } else {
@@ -157,6 +160,7 @@ impl World {
         }
         self.forget_moves(id);
         self.unplaced.remove(&id);
+        self.requested.remove(&id);
         self.replay.remove(&id);
         self.attention.remove(&id);
         self.changed_pools.extend(workload.pool);

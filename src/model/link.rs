@@ -19,7 +19,8 @@ type Standings = BTreeMap<Arc<str>, (Option<Arc<str>>, Vec<PoolId>)>;
 
 impl World {
     /// A pool was seen.
-    pub(crate) fn pool_seen(&mut self, spec: PoolSpec) {
+    pub(crate) fn pool_seen(&mut self, mut spec: PoolSpec) {
+        let asked = spec.asked.take();
         let name = Arc::clone(&spec.name);
         let id = if let Some(id) = self.pool_ids.get(&name).copied() {
             if self.pool(id).is_some_and(|pool| pool.spec == spec) {
@@ -27,7 +28,9 @@ impl World {
             }
             id
         } else {
-            let id = PoolId(self.pools.insert(Pool::new(spec.clone())));
+            let mut pool = Pool::new(spec.clone());
+            pool.balance.asked = asked;
+            let id = PoolId(self.pools.insert(pool));
             self.pool_ids.insert(Arc::clone(&name), id);
             self.rename_pool(&name, Some(id));
             id

@@ -4,6 +4,7 @@
 
 pub mod adopt;
 pub mod amount;
+pub mod asked;
 pub mod audit;
 pub mod balance;
 pub mod charges;

@@ -46,6 +46,8 @@ pub enum Why {
     Rebalance,
     /// Another workload waits for the room that it takes where it is.
     MakeRoom,
+    /// Somebody has asked for it.
+    Asked,
 }
 
 /// How far a move has come.
@@ -330,6 +332,9 @@ impl World {
     pub(crate) fn why_moved(&self, member: MemberId, from: NodeId) -> Why {
         if self.drains.contains_key(&from) {
             return Why::Drain;
+        }
+        if self.is_asked_to_move(member) {
+            return Why::Asked;
         }
         let pool = self.workload(member.0).and_then(|workload| self.pool(workload.pool?));
         let evens_out = |id: &PoolId| self.pool(*id).is_some_and(|pool| pool.spec.rebalancing.is_some());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::amount::{Amount, Limit};
+use super::asked::Asked;
 use super::balance::Recommendation;
 use super::indexes::IndexSet;
 use super::labelled::Labelled;
@@ -93,6 +94,8 @@ pub struct PoolReport {
     pub labelled: Vec<Labelled>,
     /// Moves that would even out its nodes.
     pub recommendations: Vec<Recommendation>,
+    /// What became of the one that somebody asked to carry out.
+    pub asked: Option<Asked>,
 }
 
 /// Where a workload is.
@@ -235,6 +238,8 @@ pub struct WorkloadReport {
     pub endless: bool,
     /// It is shrinking on behalf of that workload (`namespace/name`).
     pub shrinks_for: Option<Arc<str>>,
+    /// What became of the last request to move its members.
+    pub asked: Option<Asked>,
     /// Whether it ran at least once in this admission.
     pub ran: bool,
 }

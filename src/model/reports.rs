@@ -57,6 +57,7 @@ impl World {
             drain: self.drain_report(pool),
             labelled: self.labelled_in(name),
             recommendations: pool.balance.recommendations.clone(),
+            asked: pool.balance.asked.as_deref().cloned(),
         })
     }
 
@@ -261,6 +262,7 @@ impl World {
             due: self.due(id),
             endless: self.counts_as_endless(id),
             shrinks_for: workload.shrinks_for.clone(),
+            asked: workload.asked.as_deref().cloned(),
             ran: matches!(workload.phase, Phase::Admitted { started: Some(_), .. }),
         })
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::amount::{Amount, Limit};
+use super::asked::{Asked, MoveRequest};
 pub use super::balance::Rebalancing;
 pub use super::dedicated::PoolKind;
 use super::indexes::IndexSet;
@@ -253,6 +254,10 @@ pub struct PoolSpec {
     pub kind: PoolKind,
     /// How its nodes are evened out; none: they are not.
     pub rebalancing: Option<Rebalancing>,
+    /// The id of a recommendation that an annotation asks to carry out.
+    pub apply: Option<Arc<str>>,
+    /// What its status said, when it was first read, of the last one that was asked for.
+    pub asked: Option<Box<Asked>>,
     /// Set when the object could not be read: what and where; the pool is then stalled.
     pub problem: Option<Arc<str>>,
 }
@@ -293,6 +298,8 @@ impl Default for PoolSpec {
             ttl_after_finished: None,
             kind: PoolKind::default(),
             rebalancing: None,
+            apply: None,
+            asked: None,
             problem: None,
         }
     }
@@ -441,6 +448,8 @@ pub struct WorkloadRecord {
     pub attempts: BTreeMap<u32, u32>,
     /// Finished, and when.
     pub finished: Option<(FinishReason, Time)>,
+    /// What became of the last request to move members.
+    pub asked: Option<Asked>,
 }
 
 /// A `PooledWorkload`.
@@ -503,6 +512,8 @@ pub struct WorkloadSpec {
     pub claims: bool,
     /// What each member asks for, or what is wrong with the template (fields and what to write).
     pub shape: Result<Arc<ShapeSpec>, Arc<str>>,
+    /// What an annotation asks for: that members move.
+    pub migrate: Option<Arc<MoveRequest>>,
     /// What its status said when it was read.
     pub record: WorkloadRecord,
 }
@@ -554,6 +565,7 @@ impl Default for WorkloadSpec {
             migration: Migration::default(),
             claims: false,
             shape: Ok(Arc::default()),
+            migrate: None,
             record: WorkloadRecord::default(),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::amount::Amount;
+use super::asked::Asked;
 use super::ids::{NodeId, PeerId, PoolId, ShapeId};
 use super::indexes::IndexSet;
 use super::moves::{MemberId, Move};
@@ -236,6 +237,8 @@ pub struct Workload {
     pub turn: Option<Time>,
     /// Last eviction, until it runs again.
     pub evicted: Option<(StopReason, Option<Arc<str>>, Time)>,
+    /// What became of the last request to move its members.
+    pub asked: Option<Box<Asked>>,
     /// Disks of its machines.
     pub disks: Disks,
     /// The timer that is set for it.

@@ -128,6 +128,8 @@ pub struct World {
     /// Admitted workloads whose members lose nothing when they move.
     pub(crate) movers: BTreeSet<WorkloadId>,
     pub(crate) timers: BTreeSet<(Time, WorkloadId)>,
+    /// Workloads of which something is asked that was not handled yet.
+    pub(crate) requested: BTreeSet<WorkloadId>,
     /// Members that move.
     pub(crate) moving: BTreeSet<MemberId>,
     /// Members that moved, or tried to.

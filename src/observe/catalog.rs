@@ -12,7 +12,7 @@ use super::labelled::Known as Label;
 use super::machine::Overcommit;
 use super::template::{Owner, Template, Templates};
 use super::volume::Volumes;
-use super::{Notes, arc, names, node, patch, pod, pool, workload};
+use super::{Notes, arc, asked, names, node, patch, pod, pool, workload};
 use crate::api::pool::{ResourcePool, ResourcePoolStatus};
 use crate::api::pruned::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Poison, PriorityClass, Taint};
 use crate::api::workload::{PooledWorkload, PooledWorkloadStatus};
@@ -168,7 +168,8 @@ impl Catalog {
                 known.status.clone_from(&status);
             }
             let deleting = metadata.deletion_timestamp.is_some();
-            if generation == known.generation && deleting == known.spec.deleting && known.template.is_some() {
+            let same = generation == known.generation && known.spec.migrate == asked::request(metadata);
+            if same && deleting == known.spec.deleting && known.template.is_some() {
                 return Vec::new();
             }
             self.touched.workloads.insert(Arc::clone(&uid));
@@ -288,7 +289,8 @@ impl Catalog {
         let finalizers = metadata.finalizers.clone().unwrap_or_default();
         let seen = Pool { spec, resource_version, generation, finalizers, status, overcommit };
         let Some(known) = self.pools.get_mut(&name) else {
-            let delta = Delta::Pool(Box::new(seen.spec.clone()));
+            let asked = seen.status.applied_recommendation.as_ref().map(asked::record).map(Box::new);
+            let delta = Delta::Pool(Box::new(PoolSpec { asked, ..seen.spec.clone() }));
             self.pools.insert(name, seen);
             return vec![delta];
         };

@@ -4,6 +4,7 @@
 //! well as can be, and said in the delta (pools, workloads) or in [`Notes`] (nodes, pods).
 
 pub mod amounts;
+pub mod asked;
 pub mod catalog;
 pub mod constraints;
 pub mod kubevirt;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::selectors::label_selector;
-use super::{arc, time};
+use super::{arc, asked, time};
 use crate::api::ResourcePool;
 use crate::api::alerts::PoolAlerts;
 use crate::api::nodes;
@@ -140,6 +140,7 @@ fn read(object: &ResourcePool) -> PoolSpec {
             nodes::PoolType::Shared | nodes::PoolType::Dedicated => PoolKind::Shared,
         },
         rebalancing: rebalancing.as_ref().and_then(balance),
+        apply: asked::apply(&object.metadata),
         problem: problem.0.map(Arc::from),
         ..empty(&object.metadata)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::{arc, names, pool, time};
+use super::{arc, asked, names, pool, time};
 use crate::api::workload::{self, PooledWorkload, PooledWorkloadStatus};
 use crate::api::{Duration, Reason, conditions, nodes};
 use crate::model::indexes::IndexSet;
@@ -91,6 +91,7 @@ pub fn workload(
             nodes::Migration::Never => Migration::Never,
         },
         claims: false,
+        migrate: asked::request(metadata),
         shape,
         record: object.status.as_ref().map(record).unwrap_or_default(),
     }
@@ -152,6 +153,7 @@ pub fn record(status: &PooledWorkloadStatus) -> WorkloadRecord {
         failures: failures(status),
         attempts: attempts(status),
         finished: condition(conditions::FINISHED).map(|condition| finished(status, condition)),
+        asked: status.migration_request.as_ref().map(asked::record),
     }
 }
 

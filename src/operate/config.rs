@@ -59,7 +59,11 @@ pub struct Args {
     pub log_format: LogFormat,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A duration as it is written in manifests, for arguments.
+///
+/// # Errors
+/// Where it is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed: crate::api::Duration = text.parse().map_err(|error| format!("{error}"))?;
     u64::try_from(parsed.as_millis()).map(Duration::from_millis).map_err(|error| error.to_string())
 }

@@ -9,6 +9,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
 use super::timestamp;
+use crate::api::asked::{MoveRequestState, MoveRequestStatus};
 use crate::api::pool::ResourcePoolStatus;
 use crate::api::reasons::Reason;
 use crate::api::workload::PooledWorkloadStatus;
@@ -139,6 +140,11 @@ pub fn of_change(
             Told { action: Action::Move, reason: Reason::StaysOnDrainedNode, note: &stays, warning: true };
         return Some(of_workload(known, told, instance, now));
     }
+    if let Some(refused) = refused(last.migration_request.as_ref(), next.migration_request.as_ref()) {
+        let told =
+            Told { action: Action::Move, reason: Reason::MigrationRefused, note: refused, warning: true };
+        return Some(of_workload(known, told, instance, now));
+    }
     let pending = next.pending.as_ref()?;
     if last.pending.as_ref().is_some_and(|last| last.reason == pending.reason) {
         return None;
@@ -151,6 +157,16 @@ pub fn of_change(
         instance,
         now,
     ))
+}
+
+/// What is said of a request to move members that came to nothing, if that is news.
+fn refused<'a>(last: Option<&MoveRequestStatus>, next: Option<&'a MoveRequestStatus>) -> Option<&'a str> {
+    let in_vain =
+        |one: &&MoveRequestStatus| matches!(one.state, MoveRequestState::Refused | MoveRequestState::Failed);
+    let same = |one: &&MoveRequestStatus| {
+        last.is_none_or(|last| (&last.request, last.state) != (&one.request, one.state))
+    };
+    next.filter(in_vain).filter(same).map(|one| one.message.as_str())
 }
 
 /// What is said of members that stay on nodes that are drained, if that is news.
@@ -184,7 +200,7 @@ pub fn of_pool_change(
     Some(of_pool(known, told, instance, now))
 }
 
-/// What a change of a pool's status tells of what its alerts ask for: that it is so, or no longer.
+/// What a change of a pool's status tells of what its alerts and its annotations ask for.
 pub fn of_alerts(
     known: &Pool,
     last: &ResourcePoolStatus,
@@ -203,7 +219,14 @@ pub fn of_alerts(
             let reason = workload::reason(&now.reason)?;
             Some(Told { action, reason, note: &now.message, warning: action == Action::Warn })
         });
-    told.map(|told| of_pool(known, told, instance, now)).collect()
+    let asked = refused(last.applied_recommendation.as_ref(), next.applied_recommendation.as_ref());
+    let asked = asked.map(|note| Told {
+        action: Action::Move,
+        reason: Reason::MigrationRefused,
+        note,
+        warning: true,
+    });
+    told.chain(asked).map(|told| of_pool(known, told, instance, now)).collect()
 }
 
 fn reference() -> ObjectReference {

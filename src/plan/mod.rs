@@ -3,6 +3,7 @@
 //! Nothing here talks to a client; `apply/` carries the writes out.
 
 pub mod alerts;
+pub mod asked;
 pub mod event;
 pub mod ledger;
 pub mod machine;

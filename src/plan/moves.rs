@@ -27,6 +27,7 @@ fn cause(why: Why, from: &str, for_whom: Option<&str>) -> String {
         (Why::Rebalance, _) => format!("{from} is used more than others of its pool"),
         (Why::MakeRoom, Some(whom)) => format!("{whom} finds room on {from} then"),
         (Why::MakeRoom, None) => format!("others find room on {from} then"),
+        (Why::Asked, _) => "somebody has asked for it".to_owned(),
     }
 }
 
@@ -58,6 +59,7 @@ pub fn shown(known: &Workload, member: &MemberReport) -> Option<MigrationStatus>
         Why::Drain => MigrationCause::Drain,
         Why::Rebalance => MigrationCause::Rebalance,
         Why::MakeRoom => MigrationCause::MakeRoom,
+        Why::Asked => MigrationCause::Asked,
     };
     let name = match one.how {
         How::MakeBeforeBreak | How::BreakBeforeMake => {
@@ -183,7 +185,10 @@ impl Desk<'_> {
             },
             Runtime::VirtualMachine => self.end_run(known, member, pod)?,
         };
-        script(&member.workload, vec![vec![evict], vec![self.event(known, told)]])
+        // A request that is handled is recorded before anything is stopped for it, so that it is not handled again.
+        let status = if way.why == Why::Asked && !ready { self.request_recorded(known) } else { None };
+        let status = status.into_iter().collect();
+        script(&member.workload, vec![status, vec![evict], vec![self.event(known, told)]])
     }
 
     /// A move is given up: the pod on the other node is deleted, if it is there.
@@ -223,7 +228,7 @@ impl Desk<'_> {
             };
             let reason = match why {
                 Why::Drain => Reason::StaysOnDrainedNode,
-                Why::Rebalance | Why::MakeRoom => Reason::Migrating,
+                Why::Rebalance | Why::MakeRoom | Why::Asked => Reason::Migrating,
             };
             let action = Action::Move;
             writes.push(self.event(known, Told { action, reason, note: &note, warning: true }));

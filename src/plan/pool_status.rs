@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::reason::friendly_amount;
+use super::reason::{Refused, friendly_amount};
 use super::{Kstatus, alerts, timestamp};
 use crate::api::conditions::{self, Wanted};
 use crate::api::nodes::{DrainStatus, Recommendation};
@@ -55,6 +55,10 @@ pub fn status(
         }),
         adopted: report.labelled.iter().take(MOST_ADOPTED).map(|one| adopted(one, report, table)).collect(),
         recommendations: report.recommendations.iter().map(recommendation).collect(),
+        applied_recommendation: report.asked.as_ref().map(|asked| {
+            let of = Refused { namespace: "", pool: &known.spec.name, priority: 0 };
+            super::asked::status(asked, of, table)
+        }),
         summary: Some(summary(report, table)),
         forecast: alerts::forecast(report, &known.status.forecast, table, now),
         conditions: known.status.conditions.clone(),
@@ -102,15 +106,11 @@ fn count(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-/// The same move has the same id: FNV-1a of what it is.
 fn recommendation(of: &Recommended) -> Recommendation {
-    let Recommended { workload, title, index, from, to, gain, used, member: _, source: _, node: _ } = of;
-    let what = format!("{workload}/{index}/{from}/{to}");
-    let id = what.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let Recommended { id, workload: _, title, index, from, to, gain, used, member: _, source: _, node: _ } =
+        of;
     Recommendation {
-        id: format!("{id:016x}"),
+        id: id.to_string(),
         workload: title.to_string(),
         index: count(*index),
         from: from.to_string(),

@@ -310,6 +310,13 @@ impl Desk<'_> {
         Write::Event(Box::new(event::of_workload(known, told, self.instance, self.now)))
     }
 
+    /// The status, if it does not tell of the last request yet.
+    pub(super) fn request_recorded(&self, known: &Workload) -> Option<Write> {
+        let report = self.world.workload_report(&known.spec.uid)?;
+        let (write, next) = self.patch(known, &report)?;
+        (next.migration_request != known.status().migration_request).then_some(write)
+    }
+
     fn patch(&self, known: &Workload, report: &WorkloadReport) -> Option<(Write, PooledWorkloadStatus)> {
         let last = known.status();
         let next = workload_status::status(report, known, &last, None, self.world.resources(), self.now);

@@ -9,9 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time as MetaTime
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use super::moves;
 use super::reason::{self, Refused};
 use super::{Kstatus, meta_time, timestamp};
+use super::{asked, moves};
 use crate::api::conditions::{self, Wanted};
 use crate::api::quantity::shown_amount;
 use crate::api::reasons::Reason;
@@ -80,6 +80,10 @@ pub fn status(
         queued_at: None,
         started_at: None,
         finished_at: None,
+        migration_request: report.asked.as_ref().map(|asked| {
+            let (namespace, pool) = (&*known.spec.namespace, &*report.pool);
+            asked::status(asked, Refused { namespace, pool, priority: report.priority }, table)
+        }),
         evictions: evictions(report, last),
         summary: None,
         conditions: last.conditions.clone(),
@@ -519,12 +523,14 @@ pub fn urgency(report: &WorkloadReport, last: &PooledWorkloadStatus, next: &Pool
     };
     let stops =
         reason(next).is_some_and(|next| next != Reason::Admitted.as_str()) && reason(next) != reason(last);
+    let asked = next.migration_request != last.migration_request;
     let fails = next.failures != last.failures || next.failed_indexes != last.failed_indexes;
     if becomes(conditions::FINISHED)
         || becomes(conditions::EVICTED)
         || becomes(conditions::RUNNING)
         || stops
         || fails
+        || asked
     {
         return Urgency::Now;
     }

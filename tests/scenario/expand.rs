@@ -51,6 +51,19 @@ impl Key {
     }
 }
 
+/// A patch that applies the first recommendation of a pool names it so: ids are known only when it is there.
+const FIRST: &str = "/metadata/annotations/weir.dev~1apply-recommendation";
+
+/// The patch with the id of the first recommendation of the pool, where it says `first`.
+pub fn with_first_recommendation(patch: &Value, pool: Option<&Value>) -> Value {
+    let mut patch = patch.clone();
+    let id = pool.map(|pool| pool["status"]["recommendations"][0]["id"].clone()).unwrap_or_default();
+    if let Some(value) = patch.pointer_mut(FIRST).filter(|value| **value == "first") {
+        *value = id;
+    }
+    patch
+}
+
 /// Whether objects of a kind live in namespaces.
 pub fn is_namespaced(kind: &str) -> bool {
     !matches!(

@@ -16,7 +16,7 @@ use weir::plan::write::{Script, Write};
 use weir::plan::{Desk, event, taint};
 
 use super::controllers;
-use super::expand::Key;
+use super::expand::{Key, with_first_recommendation};
 use super::file::{Act, BEGINNING, Scenario};
 use super::kubelet::{Kubelets, LOST};
 use super::machines;
@@ -515,7 +515,10 @@ impl Pure {
                 self.apply(object);
                 Ok(())
             }
-            Act::Patch(key, patch) => self.store.patch(key, patch).map(drop),
+            Act::Patch(key, patch) => {
+                let patch = with_first_recommendation(patch, self.store.get(key));
+                self.store.patch(key, &patch).map(drop)
+            }
             Act::Delete(key) => self.store.delete(key, None),
             Act::Refused(object, words) => {
                 self.refused(object, words);

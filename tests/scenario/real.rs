@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, sleep_until};
 
 use super::cluster::{ControlPlane, SYSTEM};
-use super::expand::{Key, is_namespaced};
+use super::expand::{Key, is_namespaced, with_first_recommendation};
 use super::file::{Act, Expect, Scenario};
 use super::kubelet::LOST;
 use super::rename::{Prefix, namespaces};
@@ -428,7 +428,10 @@ impl Real<'_> {
         match act {
             Act::Apply(object) => self.apply(object).await,
             Act::Patch(key, patch) => {
-                self.api.patch(&self.prefix.key(key), &self.prefix.object(&key.kind, patch)).await
+                let there = self.prefix.key(key);
+                let seen = if key.kind == "ResourcePool" { self.api.get(&there).await? } else { None };
+                let patch = with_first_recommendation(patch, seen.as_ref());
+                self.api.patch(&there, &self.prefix.object(&key.kind, &patch)).await
             }
             Act::Delete(key) => self.api.delete(&self.prefix.key(key)).await,
             Act::Refused(object, words) => match self.apply(object).await {

@@ -56,6 +56,13 @@ impl Prefix {
                 self.put(value);
             }
         }
+        // Nodes that an annotation names.
+        let asks = |text: &str| text.replace("to=", &format!("to={}", self.0));
+        if let Some(value) = object.pointer_mut("/metadata/annotations/weir.dev~1migrate")
+            && let Some(text) = value.as_str().map(asks)
+        {
+            *value = json!(text);
+        }
         let mine = json!({"scenario": self.0.trim_end_matches('-')});
         // Each scenario has nodes of its own.
         if let Some(selector) = object.pointer_mut("/spec/nodes/selector").filter(|_| kind == "ResourcePool")

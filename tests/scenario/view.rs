@@ -155,6 +155,13 @@ fn conditions(view: &mut Map<String, Value>, status: &Value) {
     }
 }
 
+/// What became of a request to move members: `state` and `message`.
+fn asked(view: &mut Map<String, Value>, request: &Value) {
+    if !request.is_null() {
+        view.insert("asked".to_owned(), json!({"state": request["state"], "message": request["message"]}));
+    }
+}
+
 /// A workload: `phase`, `reason`, `message`, `node`, `nodes`, `members`, `conditions`, `reasons`, `messages`,
 /// `position`, `ahead`, `evictions`, `priority`, `succeeded` and `failed` (indexes), `failures`, `replicas` (as
 /// admitted), `charged`, `pending` (resources and nodes by reason), `labels`.
@@ -171,6 +178,7 @@ fn workload(object: &Value) -> Value {
     put(&mut view, "succeeded", &status["succeededIndexes"]);
     put(&mut view, "failed", &status["failedIndexes"]);
     put(&mut view, "failures", &status["failures"]);
+    asked(&mut view, &status["migrationRequest"]);
     put(&mut view, "replicas", &status["allocation"]["replicas"]);
     put(&mut view, "charged", &status["allocation"]["resources"]);
     put(&mut view, "node", &status["summary"]["node"]);
@@ -214,6 +222,7 @@ fn pool(object: &Value) -> Value {
     put(&mut view, "nodes", &status["nodes"]);
     put(&mut view, "drain", &status["drain"]);
     put(&mut view, "labelled", &status["adopted"]);
+    asked(&mut view, &status["appliedRecommendation"]);
     let recommended = status["recommendations"].as_array().into_iter().flatten();
     let recommended = recommended.map(|one| {
         let mut one = one.clone();

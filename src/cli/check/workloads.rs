@@ -5,7 +5,9 @@ use serde_json::Value;
 use super::namespaces::Namespaces;
 use super::pools::Pools;
 use super::{Severity, Verdicts};
+use crate::api::asked;
 use crate::api::field::{FieldPath, Problems};
+use crate::api::labels::MIGRATE;
 use crate::api::quantity::{counted, shown_amount};
 use crate::api::requests::{Amounts, effective};
 use crate::api::template::{check_annotations, check_machine_template, check_pod_template, derived};
@@ -45,8 +47,12 @@ pub fn template(object: &Value, problems: &mut Problems) {
     }
 }
 
-/// Annotations of the template that Weir counts.
+/// Annotations that Weir reads, of the workload and of its template.
 pub fn annotations(workload: &PooledWorkload, problems: &mut Problems) {
+    let request = workload.metadata.annotations.as_ref().and_then(|all| all.get(MIGRATE));
+    if let Some(Err(problem)) = request.map(|text| asked::parse(text)) {
+        problems.add(FieldPath::of("metadata.annotations"), problem);
+    }
     let at = FieldPath::of("spec.template.pod");
     let metadata = workload.spec.template.pod.as_ref().and_then(|pod| pod.metadata.as_ref());
     let found = metadata.map(|metadata| check_annotations(&metadata.annotations)).unwrap_or_default();
