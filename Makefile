@@ -17,8 +17,8 @@ help: ## this list
 # --- everyday ---------------------------------------------------------------------------------------------------
 
 .PHONY: demo test soak bench lint fmt generate cargo
-demo: ## from nothing to a company of pools at work (DIR=.run; DRIVE=kind or KUBECONFIG: on your cluster)
-	@FETCH=$(FETCH) DRIVE=$(DRIVE) CONFIRM=$(CONFIRM) examples/demo.sh up --dir $(DIR)
+demo: ## from nothing to a company of pools at work (VMS=1: with virtual machines; DIR=.run; DRIVE=kind or KUBECONFIG: on your cluster)
+	@VMS=$(VMS) FETCH=$(FETCH) DRIVE=$(DRIVE) CONFIRM=$(CONFIRM) examples/demo.sh up --dir $(DIR)
 
 # The core's tests run once, without Kubernetes and with a little optimisation, which makes them ten times as fast.
 test: cargo ## all tests: core alone, generated files, the control plane itself, scenarios on it

@@ -4,6 +4,7 @@
 #   demo.sh up   --dir DIR      a control plane with simulated nodes, the operator, and the manifests beside this file
 #   demo.sh down --dir DIR      takes back what `up` did to a cluster of yours; one of ours is ended by cluster.sh
 #
+# VMS=1             virtual machines and pods in one pool, with a stand-in for KubeVirt; on a control plane of ours only
 # DRIVE=kind        use a kind cluster called weir-demo, made if it is not there
 # KUBECONFIG=...    use your cluster; CONFIRM=1 says that you have read what will be done to it
 # WEIR=...          use this program instead of building it
@@ -40,6 +41,8 @@ look_ahead() {
     return
   fi
   mine=
+  [ -z "${VMS:-}" ] || die "VMS=1 needs a control plane of its own, for a stand-in plays KubeVirt there: make demo VMS=1 KUBECONFIG=
+  On a cluster with KubeVirt: kubectl apply -f examples/company/00-namespaces.yaml -f examples/company/10-pools.yaml -f examples/machines"
   KUBECTL=$(command -v kubectl) || die "kubectl is missing; install it: https://kubernetes.io/docs/tasks/tools"
   case ${DRIVE:-} in
   '') k version >/dev/null 2>&1 || die "no cluster answers by KUBECONFIG=$KUBECONFIG
@@ -126,10 +129,12 @@ build() {
   if [ -z "$weir" ]; then
     command -v cargo >/dev/null || die "cargo is missing; install Rust from https://rustup.rs, or set WEIR to a built program"
     say "building the operator (a few minutes the first time)"
-    (cd "$repo_dir" && cargo build --quiet) || die "the operator does not build; the messages above are the compiler's"
+    (cd "$repo_dir" && cargo build --quiet ${VMS:+--bin weir --example kubevirt}) || die "the operator does not build; the messages above are the compiler's"
     weir=$(cd "$repo_dir" && cargo metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')/debug/weir
   fi
   [ -x "$weir" ] || die "there is no program $weir"
+  stand_in=$(dirname "$weir")/examples/kubevirt
+  [ -z "${VMS:-}" ] || [ -x "$stand_in" ] || die "there is no program $stand_in; leave WEIR away, so that it is built"
   say "the operator is built: $("$weir" --version)"
 }
 
@@ -163,6 +168,27 @@ start_operator() {
   say "the operator runs (pid $pid); its log is ${log#"$PWD"/}"
 }
 
+# A stand-in does what KubeVirt's controllers would do: its containers cannot run on simulated nodes.
+start_kubevirt() {
+  local pid deadline=$((SECONDS + 60)) said=$dir/kwok/clusters/weir/logs/kubevirt.log
+  if pid=$(recorded_pid kubevirt); then
+    kill "$pid"
+    await_end 20 "$pid" || kill -9 "$pid"
+  fi
+  setsid "$stand_in" >"$said" 2>&1 </dev/null &
+  pid=$!
+  record kubevirt "$pid"
+  until grep -q 'plays KubeVirt' "$said"; do
+    if ! start_time "$pid" >/dev/null || [ $SECONDS -gt $deadline ]; then
+      tail -n 5 "$said" >&2
+      die "the stand-in for KubeVirt does not run; its log is $said"
+    fi
+    sleep 0.1
+  done
+  k label nodes --all kubevirt.io/schedulable=true --overwrite >/dev/null
+  say "a stand-in plays KubeVirt (pid $pid)"
+}
+
 # --- the story -------------------------------------------------------------------------------------------------
 
 give() { k apply -f "$examples/$1" >/dev/null; }
@@ -170,7 +196,7 @@ give() { k apply -f "$examples/$1" >/dev/null; }
 await() { # what, condition, further arguments of kubectl...
   local what=$1 condition=$2
   shift 2
-  k wait --for="condition=$condition" "$what" --timeout=60s "$@" >/dev/null 2>"$dir/said" || {
+  k wait --for="$([[ $condition == *=* ]] || echo condition=)$condition" "$what" --timeout=60s "$@" >/dev/null 2>"$dir/said" || {
     cat "$dir/said" >&2
     why
     tail -n 5 "$log" >&2
@@ -235,6 +261,76 @@ tell() {
   say "two that cannot run are told so: one too large for its pool, one from a namespace that may not submit"
 }
 
+# What runs of a machine: its UID, which another start would change, and its node.
+instance() { k get vmi "$1" -n shop -o jsonpath="{.$2}"; }
+
+tell_machines() {
+  local before node deadline
+  give company/00-namespaces.yaml
+  give company/10-pools.yaml
+  give machines/10-pool.yaml
+  await rp Ready company mixed
+  say "one pool for machines and pods: mixed, $(pool mixed cpu limit) CPUs on $(k get rp mixed -o jsonpath='{.status.nodes.total}') nodes"
+
+  give machines/20-databases.yaml
+  await pw/postgres Running -n shop
+  give machines/30-pods.yaml
+  await pw/workers Running -n shop
+  # Nine are wanted, and eight fit.
+  await pw/workers jsonpath='{.status.members.running}'=8 -n shop
+  say "three machines run, and pods beside them, eight of the nine that are wanted; allocated: $(pool mixed cpu allocated) of $(pool mixed cpu limit) CPUs"
+
+  give machines/40-compete.yaml
+  await pw/build-server Running -n shop
+  await_reason desktop shop WaitingForQuota
+  say "a larger machine of higher priority came: the pods shrank to $(members workers) for it; desktop waits, for it has the lowest priority"
+
+  before=$(instance postgres-0 metadata.uid) node=$(instance postgres-0 status.nodeName)
+  printf '\nnode %s is drained: kubectl cordon %s; kubectl annotate node %s weir.dev/drain=true\n\n' "$node" "$node" "$node"
+  k get pods -n shop -o wide --field-selector "spec.nodeName=$node"
+  echo
+  k cordon "$node" >/dev/null
+  k annotate node "$node" weir.dev/drain=true >/dev/null
+  deadline=$((SECONDS + 60))
+  until [ -z "$(k get pods -n shop --no-headers --field-selector "spec.nodeName=$node,status.phase=Running" 2>/dev/null)" ]; do
+    [ $SECONDS -lt $deadline ] || {
+      k get pods -n shop -o wide
+      k get pw -n shop
+      die "node $node is not empty after 60 s; the operator's log is $log"
+    }
+    sleep 0.2
+  done
+  [ "$(instance postgres-0 metadata.uid)" = "$before" ] || die "postgres-0 was stopped and started again: it has another UID"
+  say "node $node is empty: postgres-0 runs on $(instance postgres-0 status.nodeName) and was never stopped (its instance has the same UID, ${before%%-*}...)"
+}
+
+members() { k get pw "$1" -n shop -o jsonpath='{.status.members.running}'; }
+
+show_machines() {
+  local config=${KUBECONFIG#"$PWD"/}
+  printf '\nkubectl get rp mixed\n\n'
+  k get rp mixed
+  printf '\nkubectl get pw -n shop\n\n'
+  k get pw -n shop
+  printf '\nMachines and pods, each on the node that Weir chose:\n\n'
+  k get pods -n shop -l weir.dev/pool=mixed -o custom-columns='MEMBER OF:.metadata.labels.weir\.dev/workload,POD:.metadata.name,MACHINE:.metadata.annotations.kubevirt\.io/domain,NODE:.spec.nodeName,CPU:.spec.containers[0].resources.requests.cpu,PHASE:.status.phase'
+  printf '\nWhy the waiting ones wait (status.pending of each):\n\n'
+  why
+  cat <<TEXT
+
+What to try next:
+
+  export KUBECONFIG=$config
+  kubectl get vm,vmi -n shop                              # the machines, as KubeVirt shows them
+  kubectl get vmim -n shop                                # their migrations
+  kubectl describe pw postgres -n shop                    # where each member is, and its events
+  kubectl patch pw build-server -n shop --type=merge -p '{"spec":{"suspend":true}}'   # stopped, and its disks kept: the pods grow again
+  kubectl delete vm postgres-1 -n shop                    # it is made again
+$([ "$KUBECTL" = "$(command -v kubectl)" ] || printf '\n  If you have no kubectl: alias kubectl=%s\n' "$KUBECTL")
+It stays up until \`make down\`.
+TEXT
+}
+
 # All at once, as in a cluster of yours, of which nothing is known, or when they are there already.
 give_all() {
   k apply -f "$examples/company" -f "$examples/refused" >/dev/null
@@ -289,6 +385,13 @@ up() {
   choose_cluster
   install
   start_operator
+  if [ -n "${VMS:-}" ]; then
+    start_kubevirt
+    tell_machines
+    rm -f "$dir/said"
+    show_machines
+    return
+  fi
   if [ -z "$mine" ]; then
     say "applying the examples"
     give_all

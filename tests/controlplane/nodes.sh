@@ -12,7 +12,8 @@ node_json() { # number
   rack=$((number / 3 % 6))
   zone=$((rack / 2))
   local resources="{\"cpu\": \"$cpu\", \"memory\": \"$memory\", \"pods\": \"110\", $gpu
-    \"ephemeral-storage\": \"500Gi\", \"devices.kubevirt.io/kvm\": \"1k\"}"
+    \"ephemeral-storage\": \"500Gi\", \"devices.kubevirt.io/kvm\": \"1k\",
+    \"devices.kubevirt.io/tun\": \"1k\", \"devices.kubevirt.io/vhost-net\": \"1k\"}"
   local node_name
   printf -v node_name '%s-%02d' $kind $((number / 3))
   printf '%s\n' "{\"apiVersion\": \"v1\", \"kind\": \"Node\",

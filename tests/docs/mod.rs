@@ -137,8 +137,10 @@ fn examples(folder: &str) -> Vec<File> {
 #[test]
 fn the_examples_are_right() {
     let checker = Checker::new().unwrap();
-    let report = checker.check(&examples("company"));
-    assert!(report.objects >= 15 && report.findings.is_empty(), "{report}");
+    let mut files = examples("company");
+    files.extend(examples("machines"));
+    let report = checker.check(&files);
+    assert!(report.objects >= 20 && report.findings.is_empty(), "{report}");
 }
 
 #[test]

@@ -51,15 +51,41 @@ pub fn all() -> Vec<Value> {
                 "spec": {
                     "group": group,
                     "scope": if *namespaced { "Namespaced" } else { "Cluster" },
-                    "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
+                    "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "shortNames": short_names(kind)},
                     "versions": [{
                         "name": version, "served": true, "storage": true, "subresources": subresources,
+                        "additionalPrinterColumns": columns(kind),
                         "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec, "status": open}}},
                     }],
                 },
             })
         })
         .collect()
+}
+
+fn short_names(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "VirtualMachine" => &["vm", "vms"],
+        "VirtualMachineInstance" => &["vmi", "vmis"],
+        "VirtualMachineInstanceMigration" => &["vmim", "vmims"],
+        _ => &[],
+    }
+}
+
+/// What `kubectl get` shows.
+fn columns(kind: &str) -> Value {
+    let text = |name: &str, path: &str| json!({"name": name, "type": "string", "jsonPath": path});
+    let age = json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"});
+    match kind {
+        "VirtualMachine" => json!([age, text("Status", ".status.printableStatus")]),
+        "VirtualMachineInstance" => {
+            json!([age, text("Phase", ".status.phase"), text("NodeName", ".status.nodeName")])
+        }
+        "VirtualMachineInstanceMigration" => {
+            json!([text("Phase", ".status.phase"), text("VMI", ".spec.vmiName"), age])
+        }
+        _ => json!([age]),
+    }
 }
 
 /// What KubeVirt's webhooks refuse, as far as a schema can say it: two disks of one name.
