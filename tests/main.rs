@@ -5,6 +5,7 @@
 mod api;
 mod chart;
 mod check;
+mod cli;
 mod docs;
 mod foresight;
 mod kubevirt;

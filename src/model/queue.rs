@@ -144,6 +144,11 @@ impl Queue {
         if let Some(duration) = duration {
             members.by_duration.entry(duration).or_default().insert(waiter.clone());
         }
+        // Others may give way to it who did not to those of its class.
+        let is_more_urgent = members.all.first().is_some_and(|(first, _)| waiter.0.urgency < first.urgency);
+        if is_more_urgent && members.parked.take().is_some() {
+            self.parked.remove(class);
+        }
         if members.all.insert(waiter) {
             self.len += 1;
         }

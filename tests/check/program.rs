@@ -59,7 +59,7 @@ fn a_folder_is_read_with_all_that_is_below_it() {
         .file("pools/readme.md", "{{{")
         .file("pools/.git/x.yaml", "{{{");
     let output = weir(&folder, &["check", "-f", "pools"], "");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert_eq!(
         text(&output.stdout),
         "pools/deep/er/b.yml:6:3: error: pool \"b\": spec.weight: 0 is out of range: write 1 to 10000\n\
@@ -79,12 +79,12 @@ fn several_paths_and_standard_input_are_read_as_one() {
     assert_eq!(text(&output.stdout), "2 objects in 2 files: no problems\n");
     assert_eq!(output.status.code(), Some(0));
     let output = weir(&folder, &["check", "-f", "-"], "spec: [");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stdout).starts_with("<stdin>:1:"), "{}", text(&output.stdout));
 }
 
 #[test]
-fn what_cannot_be_read_at_all_exits_with_two() {
+fn what_cannot_be_read_at_all_exits_with_one() {
     let folder = Folder::new("unreadable");
     folder.file("latin.yaml", b"name: caf\xe9\n").file("a.yaml", GOOD);
     for (args, expected) in [
@@ -94,7 +94,7 @@ fn what_cannot_be_read_at_all_exits_with_two() {
         (vec!["check", "-f", "a.yaml", "-o", "xml"], "xml"),
     ] {
         let output = weir(&folder, &args, "");
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
         assert!(text(&output.stderr).contains(expected), "{args:?}: {}", text(&output.stderr));
         assert_eq!(text(&output.stdout), "", "{args:?}");
     }
@@ -105,7 +105,7 @@ fn programs_get_json() {
     let folder = Folder::new("json");
     folder.file("a.yaml", GOOD).file("b.yaml", BAD);
     let output = weir(&folder, &["check", "-f", ".", "-o", "json"], "");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["objects"], 2);
     assert_eq!(report["errors"], 1);
@@ -123,7 +123,7 @@ fn warnings_fail_only_when_strict() {
     let output = weir(&folder, &["check", "-f", "a.yaml"], "");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
     assert!(text(&output.stdout).ends_with("1 object in 1 file: 1 warning\n"));
-    assert_eq!(weir(&folder, &["check", "-f", "a.yaml", "--strict"], "").status.code(), Some(1));
+    assert_eq!(weir(&folder, &["check", "-f", "a.yaml", "--strict"], "").status.code(), Some(2));
 }
 
 #[test]

@@ -11,12 +11,13 @@ mod workloads;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::exit;
+use super::output::{self, Output, counted};
 use crate::api::field::{FieldPath, Problems};
 use crate::api::{API_VERSION, GROUP, PooledWorkload, ResourcePool, crds};
 use namespaces::Namespaces;
@@ -28,7 +29,7 @@ use schema::Schema;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A file, a folder with all YAML and JSON below it, or - for standard input; may be given several times
-    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", value_hint = clap::ValueHint::AnyPath, required = true)]
     paths: Vec<PathBuf>,
 
     /// How findings are printed
@@ -38,16 +39,6 @@ pub struct Args {
     /// Take warnings for errors
     #[arg(long)]
     strict: bool,
-}
-
-/// How findings are printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
-    /// A line each, for people and editors.
-    #[default]
-    Text,
-    /// One JSON object, for programs.
-    Json,
 }
 
 /// How bad a finding is.
@@ -157,23 +148,14 @@ impl fmt::Display for Report {
     }
 }
 
-fn counted(count: usize, word: &str) -> String {
-    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
-}
-
 /// Reads, checks and prints.
 ///
 /// # Errors
 /// What cannot be read at all.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let report = check(&read::files(&args.paths)?)?;
-    let mut out = std::io::stdout().lock();
-    match args.output {
-        Output::Text => writeln!(out, "{report}")?,
-        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
-    }
-    let wrong = report.errors > 0 || (args.strict && report.warnings > 0);
-    Ok(ExitCode::from(u8::from(wrong)))
+    output::print(args.output, &report, |report| format!("{report}\n"))?;
+    Ok(exit::stop_if(report.errors > 0 || (args.strict && report.warnings > 0)))
 }
 
 /// One pool or workload, with where it came from.

@@ -16,14 +16,14 @@ use crate::api::pruned::{
     StatefulSet,
 };
 use crate::api::{PooledWorkload, ResourcePool};
-use crate::operate::config::{Clients, cluster};
+use crate::cli::cluster::Which;
 
 /// Objects a page.
 const PAGE: u32 = 500;
 
 /// Reads all kinds.
-pub(super) async fn read(loaded: &mut Loaded) -> anyhow::Result<()> {
-    let client = Clients::of(&cluster().await?)?.watch;
+pub(super) async fn read(which: &Which, loaded: &mut Loaded) -> anyhow::Result<()> {
+    let client = which.connect().await?.client;
     let is_there = |found: Option<()>, kind: &str| {
         found.with_context(|| {
             format!(

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::check::{self, Checker, Severity};
+use super::cluster::Which;
 use crate::model::delta::Delta;
 use crate::model::spec::{NodeSpec, Runtime};
 use crate::model::time::Time;
@@ -30,6 +31,10 @@ pub struct Source {
     /// Read the cluster of the kubeconfig, too; nothing is written there. Manifests replace what has their name
     #[arg(long)]
     pub from_cluster: bool,
+
+    /// Which cluster.
+    #[command(flatten)]
+    pub which: Which,
 }
 
 impl Source {
@@ -45,7 +50,7 @@ impl Source {
         let mut loaded = Loaded::new(Time(Timestamp::now().as_second().saturating_mul(1000)));
         if self.from_cluster {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(cluster::read(&mut loaded))?;
+            runtime.block_on(cluster::read(&self.which, &mut loaded))?;
         }
         loaded.files(&self.paths)?;
         loaded.settle();

@@ -1,0 +1,167 @@
+//! A cluster as far as one may read it, read once and written never: the World that the operator decides on, and what
+//! is known beside it. What may not be read is said, and the rest is there.
+
+use std::collections::BTreeMap;
+
+use anyhow::anyhow;
+use futures::future::{LocalBoxFuture, join_all};
+use jiff::Timestamp;
+use kube::api::ListParams;
+use kube::core::Request;
+use kube::{Client, Resource};
+use serde_json::Value;
+
+use super::cluster;
+use crate::api::kubevirt::{
+    ClusterInstancetype, InstanceMigration, Instancetype, KubeVirt, VirtualMachine, VirtualMachineInstance,
+};
+use crate::api::labels::POOL;
+use crate::api::pruned::{
+    Deployment, Job, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PriorityClass,
+    StatefulSet,
+};
+use crate::api::{PooledWorkload, ResourcePool};
+use crate::decide::decide;
+use crate::model::delta::Delta;
+use crate::model::time::Time;
+use crate::model::world::{Tuning, World};
+use crate::observe::catalog::Catalog;
+
+/// Objects a page of a list.
+const PAGE: u32 = 500;
+/// The resource that workloads are.
+pub const WORKLOADS: &str = "pooledworkloads";
+const MACHINES: &str = "virtualmachines";
+
+/// A cluster that was read.
+pub struct Live {
+    /// What is decided on: read, and decided on once, so that queues are in order and refusals are known. What was
+    /// decided stays here.
+    pub world: World,
+    /// What is known beside it.
+    pub catalog: Catalog,
+    /// When it was read.
+    pub now: Time,
+    /// Resources that could not be listed, and why, in words.
+    pub missing: BTreeMap<&'static str, String>,
+}
+
+/// Now, by the wall clock: times of objects are compared with it.
+pub fn now() -> Time {
+    Time(Timestamp::now().as_millisecond())
+}
+
+/// All objects of a kind; nothing where the cluster does not have it.
+type Listed = Result<Option<Vec<Value>>, kube::Error>;
+
+/// Reads all that decisions depend on.
+///
+/// # Errors
+/// Where the cluster cannot be reached at all.
+pub async fn read(client: &Client) -> anyhow::Result<Live> {
+    client
+        .apiserver_version()
+        .await
+        .map_err(|error| anyhow!(cluster::in_words(&error, "reach the cluster")))?;
+    // In this order: workloads and pods are understood by what comes before them.
+    let kinds: Vec<(&'static str, &'static str, LocalBoxFuture<'_, Listed>)> = vec![
+        ("KubeVirt", "kubevirts", Box::pin(list::<KubeVirt>(client))),
+        ("VirtualMachineInstancetype", "virtualmachineinstancetypes", Box::pin(list::<Instancetype>(client))),
+        (
+            "VirtualMachineClusterInstancetype",
+            "virtualmachineclusterinstancetypes",
+            Box::pin(list::<ClusterInstancetype>(client)),
+        ),
+        ("Namespace", "namespaces", Box::pin(list::<Namespace>(client))),
+        ("PriorityClass", "priorityclasses", Box::pin(list::<PriorityClass>(client))),
+        ("Node", "nodes", Box::pin(list::<Node>(client))),
+        ("ResourcePool", "resourcepools", Box::pin(list::<ResourcePool>(client))),
+        ("PersistentVolumeClaim", "persistentvolumeclaims", Box::pin(list::<PersistentVolumeClaim>(client))),
+        ("PersistentVolume", "persistentvolumes", Box::pin(list::<PersistentVolume>(client))),
+        ("PooledWorkload", WORKLOADS, Box::pin(list::<PooledWorkload>(client))),
+        ("Pod", "pods", Box::pin(list::<Pod>(client))),
+        ("Deployment", "deployments", Box::pin(labelled::<Deployment>(client))),
+        ("StatefulSet", "statefulsets", Box::pin(labelled::<StatefulSet>(client))),
+        ("Job", "jobs", Box::pin(labelled::<Job>(client))),
+        ("VirtualMachine", MACHINES, Box::pin(list::<VirtualMachine>(client))),
+        (
+            "VirtualMachineInstance",
+            "virtualmachineinstances",
+            Box::pin(list::<VirtualMachineInstance>(client)),
+        ),
+        (
+            "VirtualMachineInstanceMigration",
+            "virtualmachineinstancemigrations",
+            Box::pin(list::<InstanceMigration>(client)),
+        ),
+    ];
+    let (names, asked): (Vec<_>, Vec<_>) =
+        kinds.into_iter().map(|(kind, plural, ask)| ((kind, plural), ask)).unzip();
+    let lists: Vec<_> = names.into_iter().zip(join_all(asked).await).collect();
+    let now = now();
+    let world = World::new(Tuning::default());
+    let mut live = Live { world, catalog: Catalog::default(), now, missing: BTreeMap::new() };
+    // Whether there is KubeVirt is whether there are its machines.
+    let kubevirt =
+        lists.iter().any(|((_, plural), listed)| *plural == MACHINES && matches!(listed, Ok(Some(_))));
+    let deltas = live.catalog.kubevirt(kubevirt);
+    live.apply(deltas);
+    for ((kind, plural), listed) in lists {
+        match listed {
+            Ok(objects) => {
+                for object in objects.into_iter().flatten() {
+                    // One that cannot be read spoils itself alone.
+                    let deltas = live.catalog.object(kind, object).unwrap_or_default();
+                    live.apply(deltas);
+                }
+            }
+            Err(error) => {
+                let why = cluster::in_words(&error, &format!("list {plural}"));
+                live.missing.insert(plural, why);
+            }
+        }
+    }
+    live.apply(vec![Delta::Settled]);
+    decide(&mut live.world, now);
+    Ok(live)
+}
+
+impl Live {
+    fn apply(&mut self, deltas: Vec<Delta>) {
+        for delta in deltas {
+            self.world.apply(delta, self.now);
+        }
+    }
+}
+
+/// Reads all objects of a kind.
+async fn list<K: Resource<DynamicType = ()>>(client: &Client) -> Listed {
+    pages::<K>(client, ListParams::default()).await
+}
+
+/// Reads those that are labelled for a pool.
+async fn labelled<K: Resource<DynamicType = ()>>(client: &Client) -> Listed {
+    pages::<K>(client, ListParams::default().labels(POOL)).await
+}
+
+async fn pages<K: Resource<DynamicType = ()>>(client: &Client, params: ListParams) -> Listed {
+    let request = Request::new(K::url_path(&(), None));
+    let mut params = ListParams { limit: Some(PAGE), ..params };
+    let mut objects = Vec::new();
+    loop {
+        let asked = request.list(&params).map_err(kube::Error::BuildRequest)?;
+        let mut page: Value = match client.request(asked).await {
+            Ok(page) => page,
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
+            objects.extend(items);
+        }
+        let next = page.pointer("/metadata/continue").and_then(Value::as_str);
+        params.continue_token = next.filter(|next| !next.is_empty()).map(ToOwned::to_owned);
+        if params.continue_token.is_none() {
+            return Ok(Some(objects));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The program as people use it: its two names, what it prints and how it exits; and what it says of a real cluster.
+
+mod live;
+mod program;
