@@ -135,16 +135,16 @@ fn unknown_events_are_told_by_field_with_what_to_write() {
     ] {
         let path = folder.join("events");
         std::fs::write(&path, text).unwrap();
-        let error = refused(&["simulate", "-f", "lab.yaml", "--events", path.to_str().unwrap()], 2);
+        let error = refused(&["simulate", "-f", "lab.yaml", "--events", path.to_str().unwrap()], 1);
         assert!(error.contains(words), "{text}: {error}");
     }
     std::fs::remove_dir_all(&folder).unwrap();
-    let error = refused(&["simulate"], 2);
+    let error = refused(&["simulate"], 1);
     assert!(
         error.contains("there is nothing to read: give manifests with -f PATH, or --from-cluster"),
         "{error}"
     );
-    let error = refused(&["simulate", "-f", "lab.yaml", "--compare", "fcfs,fifo"], 2);
+    let error = refused(&["simulate", "-f", "lab.yaml", "--compare", "fcfs,fifo"], 1);
     assert!(
         error.contains("\"fifo\" is no policy, queueing or placement strategy: write one of declared"),
         "{error}"
