@@ -41,17 +41,24 @@ use crate::model::world::World;
 
 use admit::Desk;
 use decision::Decided;
+use place::Placer;
 
 /// Decides everything that can be decided now.
 ///
 /// Nothing is decided before the world is settled (its lists are read). It cannot fail: what does not fit is
 /// refused with a reason, which the world's reports show.
 pub fn decide(world: &mut World, now: Time) -> Decided {
+    world.journal.clear();
+    decide_with(world, &mut Placer::default(), now)
+}
+
+/// The same, with rankings of nodes that were kept since the last decision: for those who ask again and again, and who know that since
+/// then only pods and workloads have come and gone. Whoever keeps rankings clears the world's journal only with them.
+pub(crate) fn decide_with(world: &mut World, placer: &mut Placer, now: Time) -> Decided {
     if !world.is_settled() {
         return Decided::default();
     }
-    let mut desk = Desk::default();
-    world.journal.clear();
+    let mut desk = Desk { placer: std::mem::take(placer), ..Desk::default() };
     let mut decisions = Vec::new();
     let out = &mut decisions;
     world.link();
@@ -78,5 +85,7 @@ pub fn decide(world: &mut World, now: Time) -> Decided {
     let impatience = give_way::next_impatience(world, now);
     let wake_at =
         [node_due, pod_due, timer, hold_due, impatience, drain_due, balance_due].into_iter().flatten().min();
+    *placer = desk.placer;
+    placer.keep();
     Decided { decisions, wake_at, work: desk.work }
 }

@@ -57,6 +57,8 @@ struct Ranking {
     mix: Mix,
     /// What a member of the shape loads a node with.
     loads: Amounts,
+    /// The shape: its id may be another's once nobody has it.
+    shape: Option<Arc<ShapeSpec>>,
 }
 
 /// Rankings that are kept at a time: one holds an entry a node.
@@ -160,7 +162,23 @@ impl Placer {
         others().find(|id| !avoid.contains(id)).or_else(|| others().next())
     }
 
+    /// What may be kept until the next decision: what is typical is not.
+    pub(super) fn keep(&mut self) {
+        self.rankings.retain(|question, _| match question.strategy {
+            Strategy::BinPack | Strategy::Spread | Strategy::Balanced => true,
+            Strategy::LeastFragmentation => false,
+        });
+    }
+
     fn ranking(&mut self, world: &World, question: Question, work: &mut Work) -> &mut Ranking {
+        let is_of = |ranking: &Ranking, spec: &Arc<ShapeSpec>| {
+            ranking.shape.as_ref().is_some_and(|shape| Arc::ptr_eq(shape, spec))
+        };
+        if let (Some(ranking), Some(shape)) = (self.rankings.get(&question), world.shapes.get(question.shape))
+            && !is_of(ranking, &shape.spec)
+        {
+            self.rankings.remove(&question);
+        }
         if self.rankings.len() >= MOST_RANKINGS && !self.rankings.contains_key(&question) {
             self.rankings.clear();
         }
@@ -173,7 +191,8 @@ impl Placer {
             let loads =
                 shape.map(|shape| on_nodes(&shape.requests, world.off_nodes_of(question.set)).into_owned());
             let loads = loads.unwrap_or_default();
-            let mut ranking = Ranking { read: world.journal.len(), mix, loads, ..Ranking::default() };
+            let shape = shape.map(|shape| Arc::clone(&shape.spec));
+            let mut ranking = Ranking { read: world.journal.len(), mix, loads, shape, ..Ranking::default() };
             let nodes = world.sets.get(question.set.at()).map(|set| set.nodes.as_slice()).unwrap_or_default();
             work.nodes_scanned += nodes.len() as u64;
             for (_, id) in nodes {

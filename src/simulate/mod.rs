@@ -49,6 +49,8 @@ pub struct Settings {
     pub keeps_history: bool,
     /// So many decisions are asked for at most.
     pub most_cycles: u64,
+    /// Whether nodes stay ranked from one decision to the next: the same comes of it, faster.
+    pub keeps_rankings: bool,
 }
 
 impl Default for Settings {
@@ -63,6 +65,7 @@ impl Default for Settings {
             happenings: Vec::new(),
             keeps_history: true,
             most_cycles: u64::MAX,
+            keeps_rankings: true,
         }
     }
 }

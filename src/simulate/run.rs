@@ -7,8 +7,9 @@ use super::happening::Happening;
 use super::history::{History, Outcome, Record};
 use super::members::{SimPod, SimWorkload};
 use super::{Settings, Simulated, Stopped};
-use crate::decide::decide;
+use crate::decide::decide_with;
 use crate::decide::decision::Work;
+use crate::decide::place::Placer;
 use crate::model::delta::Delta;
 use crate::model::spec::{NodeSpec, WorkloadSpec};
 use crate::model::time::{Span, Time};
@@ -17,6 +18,8 @@ use crate::model::world::World;
 
 /// It is decided so often at one time, at most: what comes true at once may call for another decision.
 const MOST_ROUNDS: u32 = 1000;
+/// Changes to nodes that are remembered, so that rankings can take them in.
+const MOST_JOURNAL: usize = 1 << 20;
 /// Where nothing happens any more, it is asked so often whether time alone changes anything.
 const MOST_IDLE: u32 = 100;
 /// For each workload and happening it is decided so often at most.
@@ -34,7 +37,7 @@ pub(super) enum Next {
 }
 
 /// A simulation.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Run {
     pub(super) world: World,
     pub(super) now: Time,
@@ -56,6 +59,8 @@ pub struct Run {
     pub(super) awaited: BTreeSet<Arc<str>>,
     cycles: u64,
     work: Work,
+    /// Nodes as they were ranked: kept as long as only pods and workloads come and go.
+    placer: Placer,
 }
 
 impl Run {
@@ -82,6 +87,7 @@ impl Run {
             awaited: BTreeSet::new(),
             cycles: 0,
             work: Work::default(),
+            placer: Placer::default(),
         };
         let all = run.world.workloads.iter();
         let mut there: Vec<(Time, Arc<str>)> =
@@ -167,7 +173,22 @@ impl Run {
         self.next.insert((self.rounded(at.max(self.now)), self.order), next);
     }
 
+    fn forget_rankings(&mut self) {
+        self.placer = Placer::default();
+        self.world.journal.clear();
+    }
+
     pub(super) fn tell(&mut self, delta: Delta) {
+        if !matches!(
+            delta,
+            Delta::Pod(_)
+                | Delta::PodGone(_)
+                | Delta::Workload(_)
+                | Delta::WorkloadGone(_)
+                | Delta::Disks { .. }
+        ) {
+            self.forget_rankings();
+        }
         let now = self.now;
         self.world.apply(delta, now);
         self.stirred = true;
@@ -210,7 +231,10 @@ impl Run {
                 break;
             }
             self.stirred = false;
-            let decided = decide(&mut self.world, self.now);
+            if !self.settings.keeps_rankings || self.world.journal.len() > MOST_JOURNAL {
+                self.forget_rankings();
+            }
+            let decided = decide_with(&mut self.world, &mut self.placer, self.now);
             self.cycles += 1;
             self.work.tried += decided.work.tried;
             self.work.nodes_scanned += decided.work.nodes_scanned;

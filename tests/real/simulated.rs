@@ -20,17 +20,18 @@ fn pool(name: &str, parent: Option<&str>, reservation: &str, strategy: &str) -> 
         "resources": [{"name": "cpu", "reservation": reservation}], "access": {"namespaces": {}}}})
 }
 
-/// Name, pool, priority, members, cores of each, seconds that it runs.
+/// Name, pool, priority, members, cores of each, seconds that it runs. Members of one workload do not end at the very same time, so
+/// only the last has several.
 const WORK: [(&str, &str, i32, u32, u32, u32); 9] = [
-    ("gang", "left", 9, 2, 3, 9),
-    ("wide", "left", 8, 1, 4, 18),
-    ("small", "right", 7, 2, 1, 14),
-    ("next", "right", 6, 1, 2, 21),
-    ("large", "left", 5, 1, 4, 13),
-    ("pair", "right", 4, 2, 2, 19),
-    ("late", "left", 3, 1, 3, 16),
-    ("tiny", "right", 2, 1, 1, 18),
-    ("last", "left", 1, 3, 2, 14),
+    ("first", "left", 9, 1, 3, 8),
+    ("wide", "left", 8, 1, 4, 22),
+    ("small", "right", 7, 1, 2, 5),
+    ("next", "right", 6, 1, 2, 19),
+    ("large", "left", 5, 1, 4, 14),
+    ("block", "right", 4, 1, 4, 7),
+    ("late", "left", 3, 1, 3, 15),
+    ("tiny", "right", 2, 1, 1, 16),
+    ("last", "left", 1, 3, 2, 11),
 ];
 
 fn work((name, pool, priority, replicas, cores, seconds): (&str, &str, i32, u32, u32, u32)) -> Value {
