@@ -19,6 +19,7 @@ pub mod pool_status;
 pub mod pruned;
 mod pruned_meta;
 pub mod quantity;
+pub mod queue;
 pub mod reasons;
 pub mod requests;
 mod rules;

@@ -18,6 +18,7 @@ use super::duration::Duration;
 use super::nodes::{Migration, MigrationStatus};
 pub use super::placement::{MemberSpread, WorkloadPlacement};
 use super::quantity::Quantity;
+pub use super::queue::{EstimatedStart, QueueStatus};
 use super::runtime::{Runtime, WorkloadTemplate};
 use super::{rules, schema};
 
@@ -51,6 +52,7 @@ pub const MAX_NAME: usize = 50;
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Why it stands there"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created"),
     printcolumn(name = "Position", type_ = "integer", json_path = ".status.queue.position", priority = "1", description = "Place in the queue"),
+    printcolumn(name = "Estimated start", type_ = "string", json_path = ".status.queue.estimatedStart.likely", priority = "1", description = "When it will likely start"),
     printcolumn(name = "Runtime", type_ = "string", json_path = ".status.summary.runtime", priority = "1", description = "Pod or VirtualMachine")
 )]
 #[x_kube(
@@ -384,21 +386,6 @@ pub enum Phase {
     Succeeded,
     /// It ended badly.
     Failed,
-}
-
-/// A place in the queue.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct QueueStatus {
-    /// Its place, from 1.
-    #[serde(default)]
-    #[schemars(range(min = 0))]
-    pub position: i32,
-
-    /// How many workloads are ahead of it.
-    #[serde(default)]
-    #[schemars(range(min = 0))]
-    pub ahead: i32,
 }
 
 /// Why a workload waits, in numbers.

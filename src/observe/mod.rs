@@ -7,6 +7,7 @@ pub mod amounts;
 pub mod asked;
 pub mod catalog;
 pub mod constraints;
+pub mod durations;
 pub mod kubevirt;
 pub mod labelled;
 pub mod machine;

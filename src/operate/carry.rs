@@ -44,6 +44,7 @@ impl Term {
     pub(super) fn carry_out(&mut self, decisions: Vec<Decision>, now: Time) {
         for decision in &decisions {
             self.tell(decision, now);
+            self.learn(decision, now);
         }
         self.plan_all(decisions, now);
     }
@@ -119,6 +120,7 @@ impl Term {
     /// for, since its members count until it is known that they are gone too.
     pub(super) fn forget(&mut self, workload: &str, now: Time) {
         self.records.forget(workload);
+        self.estimates.forget(workload);
         self.again.retain(|(_, decision)| **workload_of(decision) != *workload);
         let (dropped, held) = std::mem::take(&mut self.held)
             .into_iter()

@@ -83,6 +83,7 @@ impl Term {
     pub(super) fn apply(&mut self, delta: Delta, now: Time) {
         match &delta {
             Delta::Workload(spec) => {
+                self.estimates.durations.note_record(&self.catalog, spec);
                 if let Some((at, _)) = spec.record.admitted {
                     self.ledgers.shows(&spec.uid, at);
                 }

@@ -48,6 +48,15 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DirectionLabels {
+    pool: String,
+    direction: &'static str,
+}
+
+const EARLIER: &str = "earlier";
+const LATER: &str = "later";
+
 /// From a second to a week: how long workloads wait.
 const WAITS: [f64; 13] =
     [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 7200.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0];
@@ -72,6 +81,7 @@ pub struct Metrics {
     evictions: Family<ReasonLabels, Counter>,
     ends: Family<ReasonLabels, Counter>,
     waiting_seconds: Family<PoolLabel, Histogram, fn() -> Histogram>,
+    estimate_error_seconds: Family<DirectionLabels, Histogram, fn() -> Histogram>,
     pools: Arc<Pools>,
 }
 
@@ -99,6 +109,7 @@ impl Default for Metrics {
             evictions: Family::default(),
             ends: Family::default(),
             waiting_seconds: Family::new_with_constructor(waits as fn() -> Histogram),
+            estimate_error_seconds: Family::new_with_constructor(waits as fn() -> Histogram),
             pools: Arc::default(),
             registry: Mutex::new(Registry::default()),
         };
@@ -135,6 +146,7 @@ impl Metrics {
             evictions,
             ends,
             waiting_seconds,
+            estimate_error_seconds,
             pools,
         } = self;
         let build = [("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)];
@@ -152,6 +164,7 @@ impl Metrics {
         add(ours, &described::EVICTIONS, evictions.clone());
         add(ours, &described::ENDS, ends.clone());
         add(ours, &described::WAITING, waiting_seconds.clone());
+        add(ours, &described::ESTIMATE_ERROR, estimate_error_seconds.clone());
         ours.register_collector(Box::new(pools.clone()));
         registry
     }
@@ -209,6 +222,14 @@ impl Metrics {
         }
     }
 
+    /// A workload of that pool started now, and was first estimated to start then.
+    pub fn estimated(&self, pool: &str, likely: Time, now: Time) {
+        let direction = if now < likely { EARLIER } else { LATER };
+        let labels = DirectionLabels { pool: self.pools.label(pool), direction };
+        let away = (now.0 - likely.0).saturating_abs();
+        self.estimate_error_seconds.get_or_create(&labels).observe(seconds(away));
+    }
+
     /// A workload of that pool was evicted.
     pub fn evicted(&self, pool: &str, reason: &'static str) {
         let pool = self.pools.label(pool);
@@ -234,6 +255,9 @@ impl Metrics {
         let label = PoolLabel { pool: name.to_owned() };
         self.admissions.remove(&label);
         self.waiting_seconds.remove(&label);
+        for direction in [EARLIER, LATER] {
+            self.estimate_error_seconds.remove(&DirectionLabels { pool: name.to_owned(), direction });
+        }
         for reason in crate::api::reasons::Reason::ALL {
             let labels = ReasonLabels { pool: name.to_owned(), reason: reason.as_str() };
             self.evictions.remove(&labels);

@@ -4,6 +4,7 @@ pub mod carry;
 pub mod config;
 pub mod confirm;
 pub mod election;
+pub mod estimate;
 pub mod http;
 pub mod intake;
 pub mod lead;

@@ -19,7 +19,7 @@ use crate::model::labelled::Maker;
 use crate::model::report::PoolReport;
 use crate::model::time::Time;
 use crate::observe::catalog::Catalog;
-use crate::plan::workload_status::Urgency;
+use crate::plan::workload_status::{InQueue, Urgency};
 use crate::plan::write::{Script, Write};
 use crate::plan::{StatusWrite, event, taint};
 
@@ -81,6 +81,11 @@ impl Records {
         // What is in flight is looked at again when it is answered.
         let others = [positions, self.trends_at];
         [due(&self.workloads), due(&self.pools), due(&self.nodes)].into_iter().chain(others).flatten().min()
+    }
+
+    /// The status of a workload is to be looked at.
+    pub fn look_at(&mut self, workload: &Arc<str>, at: Instant) {
+        self.workloads.insert(workload.clone(), at);
     }
 
     /// The workload is gone.
@@ -164,7 +169,8 @@ impl Term {
         if !self.world.is_settled() {
             return;
         }
-        self.count_positions(at);
+        self.take_estimates(at);
+        self.count_positions(at, now);
         self.tell_labels(at, now);
         let due = |records: &BTreeMap<Arc<str>, Instant>| -> Vec<Arc<str>> {
             records.iter().filter(|(_, due)| **due <= at).map(|(name, _)| name.clone()).collect()
@@ -229,7 +235,7 @@ impl Term {
         }
     }
 
-    fn count_positions(&mut self, at: Instant) {
+    fn count_positions(&mut self, at: Instant, now: Time) {
         if self.records.positions_at.is_some_and(|last| at < last + POSITIONS_EVERY) {
             return;
         }
@@ -242,13 +248,16 @@ impl Term {
                 self.records.positions.insert(uid, position);
             }
         }
+        let front: BTreeSet<Arc<str>> = self.records.positions.keys().cloned().collect();
+        self.begin_estimates(front, at, now);
     }
 
     /// Writes the status of a workload if it must be written now; when it must be looked at again otherwise.
     fn record_workload(&mut self, uid: &Arc<str>, at: Instant, now: Time) -> Option<Instant> {
-        let position = self.records.positions.get(uid).copied();
+        let estimate = self.estimates.found.get(uid).copied();
+        let place = self.records.positions.get(uid).map(|position| InQueue { position: *position, estimate });
         let Some(StatusWrite { urgency, write, next: _, event, alerts: _ }) =
-            self.desk(now).workload_status(uid, position)
+            self.desk(now).workload_status(uid, place)
         else {
             self.records.waiting_since.remove(uid);
             return None;

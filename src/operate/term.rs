@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::config::{Args, Clients};
 use super::confirm::Assumptions;
+use super::estimate::Estimates;
 use super::http::Told;
 use super::lead::Leadership;
 use super::ledger::{Ledgers, ReserveError};
@@ -69,6 +70,8 @@ pub struct Term {
     pub(super) listed: BTreeSet<usize>,
     pub(super) assumed: Assumptions,
     pub(super) records: Records,
+    /// When those at the front of queues will start.
+    pub(super) estimates: Estimates,
     /// Decisions that the ledger has no room for yet.
     pub(super) held: Vec<Decision>,
     /// Decisions that are being carried out, script by script.
@@ -134,6 +137,7 @@ impl Term {
             listed: BTreeSet::new(),
             assumed: Assumptions::default(),
             records: Records::default(),
+            estimates: Estimates::default(),
             held: Vec::new(),
             carried: HashMap::new(),
             again: Vec::new(),
@@ -210,7 +214,13 @@ impl Term {
             due = due.min(self.check_at.max(now));
         }
         let again = self.again.iter().map(|(at, _)| *at);
-        let others = self.records.next().into_iter().chain(self.assumed.next()).chain(again);
+        let others = self
+            .records
+            .next()
+            .into_iter()
+            .chain(self.assumed.next())
+            .chain(self.estimates.next(now))
+            .chain(again);
         others.fold(due, Instant::min)
     }
 

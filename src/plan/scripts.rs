@@ -323,17 +323,17 @@ impl Desk<'_> {
         Some((patch_workload(known, workload_status::diff(&last, &next)?), next))
     }
 
-    /// The status of a workload, if there is something to write. `position`, from 1, is given when positions
-    /// are due.
+    /// The status of a workload, if there is something to write. `place` is given when places in the
+    /// queue are due.
     pub fn workload_status(
         &self,
         uid: &str,
-        position: Option<u32>,
+        place: Option<workload_status::InQueue>,
     ) -> Option<StatusWrite<PooledWorkloadStatus>> {
         let known = self.catalog.get(uid)?;
         let report = self.world.workload_report(uid)?;
         let last = known.status();
-        let next = workload_status::status(&report, known, &last, position, self.world.resources(), self.now);
+        let next = workload_status::status(&report, known, &last, place, self.world.resources(), self.now);
         let urgency = workload_status::urgency(&report, &last, &next);
         if urgency == Urgency::No {
             return None;

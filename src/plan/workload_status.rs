@@ -17,17 +17,18 @@ use crate::api::quantity::shown_amount;
 use crate::api::reasons::Reason;
 use crate::api::runtime;
 use crate::api::workload::{
-    AllocationStatus, FailureStatus, MemberCounts, MemberState as ShownState, PendingStatus, Phase,
-    PlacementStatus, PooledWorkloadStatus, QueueStatus, WorkloadSummary,
+    AllocationStatus, EstimatedStart, FailureStatus, MemberCounts, MemberState as ShownState, PendingStatus,
+    Phase, PlacementStatus, PooledWorkloadStatus, QueueStatus, WorkloadSummary,
 };
 use crate::model::indexes::IndexSet;
 use crate::model::refusal::Refusal;
 use crate::model::report::{MemberReport, MemberState, WorkloadPhase, WorkloadReport};
 use crate::model::resources::ResourceTable;
 use crate::model::spec::{FinishReason, Runtime, StopReason};
-use crate::model::time::Time;
+use crate::model::time::{Span, Time};
 use crate::observe::catalog::Workload;
 use crate::observe::{names, patch};
+use crate::simulate::estimate::Estimate;
 
 /// Most placements and most distinct counts of failures that a status lists.
 const MOST_PLACEMENTS: usize = 100;
@@ -48,14 +49,26 @@ pub enum Urgency {
     Now,
 }
 
-/// The status as it shall be. `position`, from 1, is given when positions are due to be written; else the one
+/// A place in the queue that is due to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InQueue {
+    /// From 1.
+    pub position: u32,
+    /// When it will start, where that is known.
+    pub estimate: Option<Estimate>,
+}
+
+/// An estimate that differs by less than that, or by a tenth of what remains, is not worth a write.
+const WORTH_A_WRITE: Span = Span::minutes(1);
+
+/// The status as it shall be. `place` is given when places are due to be written; else the one
 /// that was written last stays while the workload waits. Of a workload that is being deleted nothing is written
 /// any more: everybody sees by its metadata how it stands.
 pub fn status(
     report: &WorkloadReport,
     known: &Workload,
     last: &PooledWorkloadStatus,
-    position: Option<u32>,
+    place: Option<InQueue>,
     table: &ResourceTable,
     now: Time,
 ) -> PooledWorkloadStatus {
@@ -69,7 +82,11 @@ pub fn status(
         observed_generation: Some(known.generation),
         phase: Some(standing.phase),
         priority: Some(report.priority),
-        queue: if queued { position.map(queue).or_else(|| last.queue.clone()) } else { None },
+        queue: if queued {
+            place.map(|place| queue(place, last, now)).or_else(|| last.queue.clone())
+        } else {
+            None
+        },
         pending: standing.pending.clone(),
         allocation: allocation(report, last, table),
         members: Some(counts(report, failed.len())),
@@ -106,8 +123,20 @@ pub fn status(
     next
 }
 
-fn queue(position: u32) -> QueueStatus {
-    QueueStatus { position: count(position), ahead: count(position.saturating_sub(1)) }
+fn queue(place: InQueue, last: &PooledWorkloadStatus, now: Time) -> QueueStatus {
+    let InQueue { position, estimate } = place;
+    let shown =
+        |one: Estimate| EstimatedStart { earliest: meta_time(one.earliest), likely: meta_time(one.likely) };
+    let before = last.queue.as_ref().and_then(|queue| queue.estimated_start.clone());
+    let near = |before: &MetaTime, after: Time| {
+        let worth = WORTH_A_WRITE.max(Span((after - now).0 / 10));
+        (before.0.as_millisecond() - after.0).abs() <= worth.0 && before.0 > timestamp(now)
+    };
+    let estimated_start = match (before, estimate) {
+        (Some(before), Some(after)) if near(&before.likely, after.likely) => Some(before),
+        (_, after) => after.map(shown),
+    };
+    QueueStatus { position: count(position), ahead: count(position.saturating_sub(1)), estimated_start }
 }
 
 fn count(count: u32) -> i32 {

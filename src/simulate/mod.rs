@@ -23,6 +23,7 @@ use std::sync::Arc;
 use crate::decide::decision::Decision;
 use crate::model::delta::Delta;
 use crate::model::time::{Span, Time};
+use crate::model::workloads::{Phase, Workload};
 use crate::model::world::World;
 use happening::Happening;
 use history::History;
@@ -101,6 +102,12 @@ pub struct Simulated {
 }
 
 impl World {
+    /// Whether any workload that has not ended says how long it runs: without that nobody's start can be estimated.
+    pub fn declares_durations(&self) -> bool {
+        let lives = |one: &Workload| !matches!(one.phase, Phase::Finished { .. } | Phase::Suspended);
+        self.workloads.iter().any(|(_, one)| one.spec.expected_duration.is_some() && lives(one))
+    }
+
     /// The node of that name, as it was seen.
     pub fn node_spec(&self, name: &str) -> Option<&crate::model::spec::NodeSpec> {
         self.node(*self.node_ids.get(name)?)?.spec.as_ref()

@@ -151,5 +151,5 @@ fn names_and_columns_are_as_documented() {
     assert_eq!(columns(&pool, false), ["Nodes", "CPU", "Memory", "Queued", "Running", "Ready", "Age"]);
     assert_eq!(columns(&pool, true), ["GPUs", "Policy", "Parent", "Weight"]);
     assert_eq!(columns(&workload, false), ["Pool", "Priority", "Phase", "Members", "Node", "Reason", "Age"]);
-    assert_eq!(columns(&workload, true), ["Position", "Runtime"]);
+    assert_eq!(columns(&workload, true), ["Position", "Estimated start", "Runtime"]);
 }

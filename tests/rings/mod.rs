@@ -11,7 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("simulate", &["decide", "model"]),
     ("api", &[]),
     ("observe", &["api", "model"]),
-    ("plan", &["api", "decide", "model", "observe"]),
+    ("plan", &["api", "decide", "model", "observe", "simulate"]),
     ("watch", &["api", "observe"]),
 ];
 

@@ -9,11 +9,15 @@ use serde_json::{Value, json};
 use weir::decide::decide;
 use weir::decide::decision::Decision;
 use weir::model::delta::Delta;
+use weir::model::spec::FinishReason;
 use weir::model::time::{Span, Time};
 use weir::model::world::{Tuning, World};
 use weir::observe::catalog::Catalog;
+use weir::observe::durations::Durations;
+use weir::plan::workload_status::InQueue;
 use weir::plan::write::{Script, Write};
 use weir::plan::{Desk, event, taint};
+use weir::simulate::estimate::{Estimate, estimates};
 
 use super::controllers;
 use super::expand::{Key, with_first_recommendation};
@@ -72,6 +76,8 @@ pub(super) struct Pure {
     pub(super) world: World,
     pub(super) catalog: Catalog,
     records: Records,
+    durations: Durations,
+    estimates: BTreeMap<Arc<str>, Estimate>,
     again: Vec<(Time, Decision)>,
     pub(super) creates: Vec<(Time, Arc<str>, Write)>,
     wake_at: Option<Time>,
@@ -100,6 +106,8 @@ impl Pure {
             world,
             catalog: Catalog::default(),
             records: Records::default(),
+            durations: Durations::default(),
+            estimates: BTreeMap::new(),
             again: Vec::new(),
             creates: Vec::new(),
             wake_at: None,
@@ -237,6 +245,12 @@ impl Pure {
                 && let Some(known) = self.catalog.get(workload)
             {
                 self.starts.push(known.spec.name.to_string());
+            }
+            if let Decision::Finish { workload, reason: FinishReason::Completed } = &decision
+                && let Some(started) = self.catalog.get(workload).and_then(|known| known.status().started_at)
+            {
+                let took = now - Time(started.0.as_millisecond());
+                self.durations.note(&self.catalog, workload, took);
             }
             self.carry_out(&decision);
         }
@@ -427,8 +441,10 @@ impl Pure {
         }
         self.count_positions();
         for uid in Records::take_due(&mut self.records.workloads, now) {
-            let position = self.records.positions.get(&uid).copied();
-            let status = self.desk().workload_status(&uid, position);
+            let estimate = self.estimates.get(&uid).copied();
+            let place =
+                self.records.positions.get(&uid).map(|position| InQueue { position: *position, estimate });
+            let status = self.desk().workload_status(&uid, place);
             if self.records.wait(&uid, status.as_ref().map(|status| status.urgency), now)
                 && let Some(status) = status
             {
@@ -494,6 +510,9 @@ impl Pure {
                 self.records.positions.insert(uid, position);
             }
         }
+        let front = self.records.positions.keys().cloned().collect();
+        let expected = self.durations.expected(&self.catalog);
+        self.estimates = estimates(&self.world, now, &front, &expected);
     }
 
     fn apply(&mut self, object: &Value) {

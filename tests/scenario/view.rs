@@ -163,7 +163,7 @@ fn asked(view: &mut Map<String, Value>, request: &Value) {
 }
 
 /// A workload: `phase`, `reason`, `message`, `node`, `nodes`, `members`, `conditions`, `reasons`, `messages`,
-/// `position`, `ahead`, `evictions`, `priority`, `succeeded` and `failed` (indexes), `failures`, `replicas` (as
+/// `position`, `ahead`, `earliest` and `likely` (its estimated start), `evictions`, `priority`, `succeeded` and `failed` (indexes), `failures`, `replicas` (as
 /// admitted), `charged`, `pending` (resources and nodes by reason), `labels`.
 fn workload(object: &Value) -> Value {
     let status = &object["status"];
@@ -173,6 +173,8 @@ fn workload(object: &Value) -> Value {
     put(&mut view, "members", &status["members"]);
     put(&mut view, "position", &status["queue"]["position"]);
     put(&mut view, "ahead", &status["queue"]["ahead"]);
+    put(&mut view, "earliest", &status["queue"]["estimatedStart"]["earliest"]);
+    put(&mut view, "likely", &status["queue"]["estimatedStart"]["likely"]);
     put(&mut view, "evictions", &status["evictions"]);
     put(&mut view, "priority", &status["priority"]);
     put(&mut view, "succeeded", &status["succeededIndexes"]);

@@ -66,6 +66,8 @@ metrics! {
     "Workloads, by pool": {
         ADMISSIONS "weir_admissions_total" counter ["pool"] "Workloads that were admitted";
         WAITING "weir_waiting_seconds" histogram ["pool"] "How long they had waited when they were admitted: since they were created, resumed, or evicted";
+        ESTIMATE_ERROR "weir_estimated_start_error_seconds" histogram ["pool", "direction"]
+            "How far from the start that was first estimated workloads started: earlier or later, which is the direction";
         EVICTIONS "weir_evictions_total" counter ["pool", "reason"] "Workloads that had to give way and wait again";
         ENDS "weir_ends_total" counter ["pool", "reason"] "Workloads that ended, well (Completed) or not";
     }
