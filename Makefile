@@ -16,7 +16,7 @@ help: ## this list
 
 # --- everyday ---------------------------------------------------------------------------------------------------
 
-.PHONY: demo test soak bench lint fmt generate cargo
+.PHONY: demo test soak bench lint fmt generate cargo book
 demo: ## from nothing to a company of pools at work (VMS=1: with virtual machines; DIR=.run; DRIVE=kind or KUBECONFIG: on your cluster)
 	@VMS=$(VMS) FETCH=$(FETCH) DRIVE=$(DRIVE) CONFIRM=$(CONFIRM) examples/demo.sh up --dir $(DIR)
 
@@ -24,7 +24,7 @@ demo: ## from nothing to a company of pools at work (VMS=1: with virtual machine
 test: cargo ## all tests: core alone, generated files, the control plane itself, scenarios on it
 	CARGO_PROFILE_TEST_OPT_LEVEL=1 cargo test --no-default-features --lib
 	@FETCH=$(FETCH) tests/controlplane/control-plane.sh >/dev/null
-	@for tool in helm glua actionlint promtool chromium monitoring-crds; do tests/controlplane/tools.sh $$tool >/dev/null || exit 1; done
+	@for tool in helm glua actionlint tmux promtool chromium monitoring-crds; do tests/controlplane/tools.sh $$tool >/dev/null || exit 1; done
 	tests/controlplane/selftest.sh $(if $(filter 0,$(shell id -u)),--real)
 	cargo test -- --skip decide:: --skip model::
 
@@ -41,10 +41,14 @@ lint: cargo ## format and lints, warnings are errors
 bench: cargo ## measures it beside a bare client, half an hour (NODES=1000 ARGS="--rounds 1 --variant place")
 	@FETCH=$(FETCH) tests/bench/bench.sh $(ARGS)
 
+book: ## builds the documentation as a book, with mdbook, into target/book
+	@command -v mdbook >/dev/null || { echo "error: mdbook is missing; cargo install mdbook (some minutes)" >&2; exit 1; }
+	mdbook build
+
 fmt: cargo ## formats the code
 	cargo fmt
 
-generate: cargo ## writes generated files anew: crds/, docs/reasons.md, docs/metrics.md, the chart's copies, kustomize/base/
+generate: cargo ## writes generated files anew: crds/, docs/reasons.md, docs/reference/, docs/metrics.md, the chart's copies, kustomize/base/
 	cargo run --quiet -- crds --dir crds
 	WEIR_GENERATE=1 cargo test --quiet --test main docs::
 	WEIR_GENERATE=1 cargo test --quiet --test main chart::render::generated

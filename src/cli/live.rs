@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::anyhow;
-use futures::future::{LocalBoxFuture, join_all};
+use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
 use kube::api::ListParams;
 use kube::core::Request;
@@ -64,7 +64,7 @@ pub async fn read(client: &Client) -> anyhow::Result<Live> {
         .await
         .map_err(|error| anyhow!(cluster::in_words(&error, "reach the cluster")))?;
     // In this order: workloads and pods are understood by what comes before them.
-    let kinds: Vec<(&'static str, &'static str, LocalBoxFuture<'_, Listed>)> = vec![
+    let kinds: Vec<(&'static str, &'static str, BoxFuture<'_, Listed>)> = vec![
         ("KubeVirt", "kubevirts", Box::pin(list::<KubeVirt>(client))),
         ("VirtualMachineInstancetype", "virtualmachineinstancetypes", Box::pin(list::<Instancetype>(client))),
         (

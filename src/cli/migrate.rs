@@ -4,24 +4,25 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use clap_complete::engine::ArgValueCompleter;
 use jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use super::{cluster, complete, why};
 use crate::api::PooledWorkload;
 use crate::api::asked::{MoveRequestState, MoveRequestStatus};
 use crate::api::labels::MIGRATE;
-use crate::operate::config::Clients;
 
 /// What `weir migrate` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The workload, as NAMESPACE/NAME
-    #[arg(value_name = "NAMESPACE/NAME")]
+    /// The workload: NAMESPACE/NAME, or NAME in the namespace of -n or of the context
+    #[arg(value_name = "WORKLOAD", add = ArgValueCompleter::new(complete::workloads))]
     workload: String,
     /// Where to; default: the node that suits best
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", add = ArgValueCompleter::new(complete::nodes))]
     to: Option<String>,
     /// Which member; default: all of them
     #[arg(long, value_name = "N")]
@@ -32,6 +33,10 @@ pub struct Args {
     /// How long to wait for that
     #[arg(long, default_value = "10m", value_parser = crate::operate::config::duration)]
     timeout: Duration,
+
+    /// Which cluster.
+    #[command(flatten)]
+    cluster: cluster::Args,
 }
 
 /// The operator answers sooner, where it runs.
@@ -43,24 +48,18 @@ const LOOKS_EVERY: Duration = Duration::from_millis(250);
 /// # Errors
 /// Where there is no such workload, it may not be changed, or nobody answers.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let Some((namespace, name)) = args
-        .workload
-        .split_once('/')
-        .filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'))
-    else {
-        bail!("{:?} names no workload: write NAMESPACE/NAME", args.workload);
-    };
     let request = request(args, Timestamp::now());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let clients = Clients::infer().await?;
-        let workloads: Api<PooledWorkload> = Api::namespaced(clients.write.clone(), namespace);
+    cluster::block_on(async {
+        let cluster = args.cluster.connect().await?;
+        let (namespace, name) =
+            why::which(&args.workload, args.cluster.namespace.as_deref(), &cluster.namespace)?;
+        let workloads: Api<PooledWorkload> = Api::namespaced(cluster.client, &namespace);
         let patch = json!({"metadata": {"annotations": {MIGRATE: request}}});
         workloads
-            .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
             .await
             .with_context(|| format!("cannot ask for it at the workload {namespace}/{name}"))?;
-        follow(&workloads, name, &request, args).await
+        follow(&workloads, &name, &request, args).await
     })
 }
 
@@ -121,6 +120,7 @@ mod tests {
             index,
             wait: false,
             timeout: Duration::ZERO,
+            cluster: cluster::Args::default(),
         };
         for (to, index) in [(None, None), (Some("node-b"), None), (None, Some(3)), (Some("node-b"), Some(3))]
         {

@@ -14,6 +14,7 @@ pub mod release;
 pub mod run;
 pub mod say;
 pub mod simulate;
+pub mod top;
 pub mod what_if;
 pub mod why;
 
@@ -57,6 +58,8 @@ pub enum Command {
     Run(Box<run::Args>),
     /// Say what will happen: the same deciding under a virtual clock, on manifests or on a cluster that is only read
     Simulate(Box<simulate::Args>),
+    /// Show pools, nodes and queues, live in the terminal or once
+    Top(top::Args),
     /// Say who would be evicted, moved, or start earlier or later if pools, workloads or nodes change; exits with 2 if somebody
     /// would be evicted
     WhatIf(Box<what_if::Args>),
@@ -79,6 +82,7 @@ impl Command {
             Self::Release(args) => release::run(&args),
             Self::Run(args) => run::run(&args),
             Self::Simulate(args) => simulate::run(&args),
+            Self::Top(args) => top::run(&args),
             Self::WhatIf(args) => what_if::run(&args),
             Self::Why(args) => why::run(&args),
         }

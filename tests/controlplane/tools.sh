@@ -5,6 +5,7 @@
 #   tools.sh actionlint        the linter of workflow files, built from its Go module
 #   tools.sh promtool          Prometheus' own checker of rules and runner of their tests, built from its Go module
 #   tools.sh chromium          a browser: that of WEIR_CHROMIUM, one that is there, or (as root, on Debian) its package
+#   tools.sh tmux              a terminal for tests; as root on Debian it is installed
 #   tools.sh monitoring-crds   a folder with the definitions of Prometheus' operator, from its Go module
 # What is built is kept in the cache, by the hash of its modules.
 set -euo pipefail
@@ -72,6 +73,16 @@ chromium)
     die "apt-get could not install chromium; name a browser in WEIR_CHROMIUM"
   command -v chromium
   ;;
+tmux)
+  if ! command -v tmux >/dev/null; then
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || die "tmux is missing: apt-get install tmux"
+    say "installing tmux"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -y --no-install-recommends tmux >/dev/null 2>&1 ||
+      { apt-get update >/dev/null && apt-get install -y --no-install-recommends tmux >/dev/null; } || die "tmux cannot be installed"
+  fi
+  command -v tmux
+  ;;
 monitoring-crds)
   command -v go >/dev/null || die "Go is missing: it fetches the definitions of Prometheus' operator"
   module=github.com/prometheus-operator/prometheus-operator
@@ -79,5 +90,5 @@ monitoring-crds)
     die "cannot fetch $module: $answer"
   sed -n 's/^\t"Dir": "\(.*\)",$/\1\/example\/prometheus-operator-crd/p' <<<"$answer"
   ;;
-*) die "tools.sh takes one of: helm, glua, actionlint, promtool, chromium, monitoring-crds" ;;
+*) die "tools.sh takes one of: helm, glua, actionlint, promtool, chromium, monitoring-crds, tmux" ;;
 esac

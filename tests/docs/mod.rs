@@ -1,6 +1,10 @@
 //! The documentation: it is up to date, its links lead somewhere, what it tells users to write is right, and no
 //! option of the program is left out.
 
+mod api;
+mod book;
+mod cli;
+
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
@@ -85,6 +89,17 @@ fn metrics_are_those_of_the_program() {
     assert!(found == wanted, "docs/metrics.md is not what src/operate/metrics/ says: run `make generate`");
 }
 
+/// Writes a page that is made, where that is asked for; else it must be as it would be made.
+fn generated(name: &str, wanted: &str) {
+    let path = root().join(name);
+    if std::env::var_os("WEIR_GENERATE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == wanted, "{name} is not what the program says: run `make generate`");
+}
+
 #[test]
 fn links_lead_somewhere() {
     let mut seen = 0;
@@ -159,7 +174,8 @@ fn the_examples_of_mistakes_are_wrong() {
 
 #[test]
 fn every_option_of_the_program_is_told_of() {
-    let told: String = pages().into_iter().map(|(_, page)| page).collect();
+    let by_hand = pages().into_iter().filter(|(name, _)| name != "docs/reference/cli.md");
+    let told: String = by_hand.map(|(_, page)| page).collect();
     let mut missing = Vec::new();
     for command in Cli::command().get_subcommands() {
         let name = command.get_name();

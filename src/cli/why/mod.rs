@@ -67,8 +67,23 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Finds out of one workload, `namespace/name`, for people.
+pub async fn explain(cluster: &Cluster, title: &str) -> String {
+    let found = async {
+        let (namespace, name) = which(title, None, &cluster.namespace)?;
+        find(cluster, &namespace, &name).await
+    };
+    match found.await {
+        Ok(workload) => text::text(&answer(cluster, &workload, true).await),
+        Err(error) => format!("{error:#}"),
+    }
+}
+
 /// Namespace and name of what was typed.
-fn which(typed: &str, option: Option<&str>, of_context: &str) -> anyhow::Result<(String, String)> {
+///
+/// # Errors
+/// Where that names no workload.
+pub fn which(typed: &str, option: Option<&str>, of_context: &str) -> anyhow::Result<(String, String)> {
     let (namespace, name) = match (typed.split_once('/'), option) {
         (Some((namespace, _)), Some(option)) if namespace != option => {
             bail!("{typed:?} names namespace {namespace:?}, and -n {option:?}: leave one of them away")
