@@ -90,7 +90,7 @@ async fn top_shows_a_cluster_live_in_a_terminal_and_leaves_it_as_it_was() {
     tmux.until(&["NODE", "node-a", "node-b", "4/4 100%"]).await;
     tmux.keys(&["3"]);
     tmux.until(&["team/second", "WaitingForQuota", "team/first"]).await;
-    assert!(tmux.painted().contains("\u{1b}[33m"), "what waits is yellow");
+    assert!(tmux.painted().contains("\u{1b}[38;5;3m"), "what waits is yellow");
     bench.checks.ok("three views, with keys and colours, in 80 by 24");
 
     bench.give("third", 0, "1").await;
@@ -130,7 +130,7 @@ async fn top_shows_a_cluster_live_in_a_terminal_and_leaves_it_as_it_was() {
     tmux.until(&["weir top", "company"]).await;
     tmux.keys(&["3"]);
     tmux.until(&["team/second"]).await;
-    assert!(!tmux.painted().contains("\u{1b}[33m"), "no colours");
+    assert!(!tmux.painted().contains("\u{1b}[38;5;3m"), "no colours");
     let pid = tmux.tmux(&["list-panes", "-t", "top", "-F", "#{pane_pid}"]);
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", pid.trim())).unwrap();
     crate::real::cluster::signal("-TERM", children.split_whitespace().last().unwrap());

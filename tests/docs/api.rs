@@ -81,8 +81,7 @@ fn rows(above: &str, schema: &Value, text: &mut String) {
         let path = if field["type"] == "array" { format!("{path}[]") } else { path };
         let default = match &field["default"] {
             Value::Null if required.contains(&name.as_str()) => "required".to_owned(),
-            Value::Null => String::new(),
-            Value::Object(_) => String::new(),
+            Value::Null | Value::Object(_) => String::new(),
             other => format!("`{other}`"),
         };
         let meaning = describe(field).replace('|', "\\|").replace('<', "&lt;");

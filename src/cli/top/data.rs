@@ -289,7 +289,7 @@ fn workload_row(known: &Workload, position: Option<u32>, live: &Live) -> Workloa
             .or_else(|| ready.map(|one| one.reason.clone()))
             .unwrap_or_else(|| "not looked at".to_owned()),
         // What has been admitted in our copy alone still waits in the cluster.
-        position: position.or(written).filter(|_| waits),
+        position: position.or(written.filter(|_| !live.missing.is_empty())).filter(|_| waits),
         running: status.members.map(|members| members.running).unwrap_or_default(),
         wanted: known.spec.replicas,
         for_seconds: since.map(|since| (live.now.0 - since.0.as_millisecond()).max(0) / 1000),

@@ -88,7 +88,9 @@ fn text(snapshot: &Snapshot) -> String {
         });
     }
     if !snapshot.unknown.is_empty() {
-        parts.push(snapshot.unknown.iter().map(|one| format!("Not known: {one}.\n")).collect());
+        let unknown: Vec<String> =
+            snapshot.unknown.iter().map(|one| format!("Not known: {one}.\n")).collect();
+        parts.push(unknown.concat());
     }
     parts.join("\n")
 }

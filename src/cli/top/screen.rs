@@ -366,10 +366,9 @@ impl Screen {
 
     fn tone(&self, tone: Tone) -> Style {
         match (tone, self.colours) {
-            (Tone::Plain, _) => Style::new(),
+            (Tone::Plain, _) | (Tone::Waits, false) => Style::new(),
             (Tone::Waits, true) => Style::new().fg(Color::Yellow),
             (Tone::Wrong, true) => Style::new().fg(Color::Red),
-            (Tone::Waits, false) => Style::new(),
             (Tone::Wrong, false) => bold(),
         }
     }

@@ -108,12 +108,12 @@ pub struct Sheet {
 
 const POOLS: [Column; 8] = [
     ("POOL", None),
-    ("NODES", Some(7)),
-    ("CPU", Some(11)),
-    ("MEMORY", Some(14)),
-    ("GPUS", Some(7)),
-    ("QUEUED", Some(6)),
-    ("RUNNING", Some(7)),
+    ("NODES", Some(6)),
+    ("CPU", Some(9)),
+    ("MEMORY", Some(13)),
+    ("GPUS", Some(6)),
+    ("WAIT", Some(5)),
+    ("RUN", Some(4)),
     ("STATE", Some(13)),
 ];
 const NODES: [Column; 7] = [

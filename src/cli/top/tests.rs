@@ -84,7 +84,8 @@ impl Seen {
         let lines = buffer.content().chunks(width);
         lines
             .map(|line| {
-                line.iter().map(|cell| cell.symbol()).collect::<String>().trim_end().to_owned() + "\n"
+                line.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim_end().to_owned()
+                    + "\n"
             })
             .collect()
     }
