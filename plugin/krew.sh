@@ -24,7 +24,7 @@ for archive in "${archives[@]}"; do
   [[ $name =~ ^kubectl-weir-(linux|darwin)-(amd64|arm64)$ ]] || die "$archive is for no system that krew knows here"
   os=${BASH_REMATCH[1]} arch=${BASH_REMATCH[2]}
   for file in kubectl-weir LICENSE; do
-    tar -tzf "$archive" | grep -qx "$file" || die "$archive does not hold $file"
+    grep -qx "$file" <<<"$(tar -tzf "$archive")" || die "$archive does not hold $file"
   done
   sum=$(sha256sum "$archive")
   cat <<YAML

@@ -108,7 +108,8 @@ fn commands(line: &str) -> Vec<Vec<String>> {
 fn commands_that_pages_tell_of_are_understood() {
     let mut seen = 0;
     let mut wrong = Vec::new();
-    for (name, page) in pages() {
+    // The reference shows usages, which are no commands.
+    for (name, page) in pages().into_iter().filter(|(name, _)| name != "docs/reference/cli.md") {
         let in_blocks = ["", "sh", "bash", "shell"].iter().flat_map(|language| blocks(&page, language));
         let lines = in_blocks.flat_map(|(line, text)| {
             let joined = text.replace("\\\n", " ");
