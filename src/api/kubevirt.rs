@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::Resource;
+use std::collections::BTreeMap;
+
 use kube::core::ObjectMeta;
 use serde::Deserialize;
 
@@ -20,6 +22,8 @@ pub const API_VERSION: &str = "kubevirt.io/v1";
 pub const MACHINE: &str = "VirtualMachine";
 /// The kind of running machines.
 pub const INSTANCE: &str = "VirtualMachineInstance";
+/// Where this is among `featureGates`, migrations have priorities.
+pub const ORDERED_MIGRATIONS: &str = "MigrationPriorityQueue";
 /// The kind of moves of running machines.
 pub const INSTANCE_MIGRATION: &str = "VirtualMachineInstanceMigration";
 /// The scheduler that machines name, so that no other binds their pods.
@@ -56,8 +60,34 @@ pub struct VirtualMachine {
     /// What it shall be.
     #[serde(default, deserialize_with = "or_default")]
     pub spec: VirtualMachineSpec,
+    /// How it is.
+    #[serde(default, deserialize_with = "or_default")]
+    pub status: MachineStatus,
 }
 resource!(VirtualMachine, NamespaceResourceScope, "kubevirt.io", "v1", "VirtualMachine", "virtualmachines");
+
+/// How a machine is.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MachineStatus {
+    /// `Running`, `Starting`, ... or what keeps it from that.
+    pub printable_status: Option<String>,
+    /// `Failure`, `Ready`, ...
+    #[serde(deserialize_with = "or_default")]
+    pub conditions: Vec<Condition>,
+}
+
+/// What `printableStatus` says of a machine that cannot start.
+pub const TROUBLES: [&str; 8] = [
+    "CrashLoopBackOff",
+    "DataVolumeError",
+    "ErrImagePull",
+    "ErrorDataVolumeNotFound",
+    "ErrorPvcNotFound",
+    "ErrorUnschedulable",
+    "ImagePullBackOff",
+    "Unknown",
+];
 
 /// What a machine shall be.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -143,6 +173,9 @@ pub struct InstanceMigration {
     /// Labels and annotations only those of Weir.
     #[serde(default, deserialize_with = "own_meta")]
     pub metadata: ObjectMeta,
+    /// What shall move, and where to.
+    #[serde(default, deserialize_with = "or_default")]
+    pub spec: MigrationSpec,
     /// How far it has come.
     #[serde(default, deserialize_with = "or_default")]
     pub status: MigrationStatus,
@@ -155,6 +188,17 @@ resource!(
     "VirtualMachineInstanceMigration",
     "virtualmachineinstancemigrations"
 );
+
+/// What shall move, and where to.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MigrationSpec {
+    /// Name of what runs.
+    pub vmi_name: Option<String>,
+    /// Labels that the node must have, beside what the machine asks for.
+    #[serde(deserialize_with = "or_default")]
+    pub added_node_selector: BTreeMap<String, String>,
+}
 
 /// How far a migration has come.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -217,6 +261,9 @@ pub struct DeveloperConfiguration {
     pub cpu_allocation_ratio: Option<i64>,
     /// Guest memory in percent of what is requested; 100 where it is absent.
     pub memory_overcommit: Option<i64>,
+    /// What is switched on that is not yet for everybody.
+    #[serde(deserialize_with = "or_default")]
+    pub feature_gates: Vec<String>,
     /// Guests run without the help of the CPU, and need no such device.
     #[serde(deserialize_with = "or_default")]
     pub use_emulation: bool,

@@ -148,11 +148,12 @@ pub struct MigrationStatus {
     #[schemars(length(min = 1, max = 253))]
     pub node: String,
 
-    /// Name of its pod there; of a virtual machine that runs on, of its VirtualMachineInstanceMigration.
+    /// Name of its pod there; of a virtual machine that runs on, of its VirtualMachineInstanceMigration,
+    /// or of itself, where others have begun it.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
-    /// Why: Drain, Rebalance, MakeRoom or Asked.
+    /// Why: Drain, Rebalance, MakeRoom, Asked or Others.
     pub cause: MigrationCause,
 }
 
@@ -167,4 +168,6 @@ pub enum MigrationCause {
     MakeRoom,
     /// The annotation weir.dev/migrate asks for it.
     Asked,
+    /// Others have begun it, such as virtctl migrate or an eviction.
+    Others,
 }

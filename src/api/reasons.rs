@@ -103,6 +103,10 @@ reasons! {
         "Nothing: the message says from where to where.";
     MigrationRefused: "A move that was asked for is not made, or KubeVirt or a policy refuses to migrate a virtual machine; the message says why, word for word.",
         "Do what the message says, and ask again: another value of the annotation is another request.";
+    MigrationWaits: "A migration of a virtual machine that Weir did not begin (`virtctl migrate`, `kubectl drain`) waits: no other node takes it.",
+        "Make room on other nodes, or delete the VirtualMachineInstanceMigration.";
+    MachineTrouble: "KubeVirt says that a virtual machine cannot start, such as DataVolumeError; its words are in the message.",
+        "Do what they say: `kubectl describe vm` and its data volumes tell more.";
     StaysOnDrainedNode: "A node with a member of it is drained, and the member stays: no other node takes it, a move has failed, it is a virtual machine that cannot be migrated while it runs, or migration is Never.",
         "Make room on other nodes, or stop the workload; the message says what is in the way. It is tried again by itself.";
     Suspended: "spec.suspend is true: it holds nothing and does not wait.",

@@ -133,6 +133,14 @@ async fn migrate(
             Ok(request) => hand.call("create_migration", request).await,
             Err(words) => Outcome::Unclear(words),
         };
+        let words = match &outcome {
+            Outcome::Missing(words)
+            | Outcome::Later(_, words)
+            | Outcome::Refused(_, words)
+            | Outcome::Unclear(words) => words.clone(),
+            Outcome::Conflict(status) => status.message.clone(),
+            Outcome::Done(_) | Outcome::NotLeading => String::new(),
+        };
         let wait = match outcome {
             Outcome::Done(_) => return (true, None),
             Outcome::Conflict(status) if status.reason == "AlreadyExists" => return (true, None),
@@ -148,7 +156,8 @@ async fn migrate(
             | Outcome::Later(..)
             | Outcome::Unclear(_) => {
                 debug!(%namespace, workload = %member.workload, index = member.index, "a migration is not created");
-                return (false, Some(Answer::Member(Delta::MoveRefused { member, attempt })));
+                let message = words.into();
+                return (false, Some(Answer::Member(Delta::MoveRefused { member, attempt, message })));
             }
         };
         sleep(wait).await;

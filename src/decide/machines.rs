@@ -3,17 +3,23 @@
 
 use std::sync::Arc;
 
+use crate::model::ids::NodeId;
 use crate::model::machines::PassageState;
-use crate::model::moves::{MemberId, Stage};
+use crate::model::moves::{Guest, How, MemberId, Move, Stage, Why};
 use crate::model::nodes::Node;
+use crate::model::refusal::{NodeRejection, NodeTally, Refusal};
 use crate::model::resources::ResourceId;
+use crate::model::selector::Labels;
 use crate::model::spec::MemberRef;
 use crate::model::time::{Span, Time};
 use crate::model::workloads::{Phase, Slot};
 use crate::model::world::World;
 
+use super::admit::Desk;
+use super::company::Company;
 use super::decision::{Decision, DropReason, Obstacle};
-use super::migrate::way;
+use super::migrate::{self, way};
+use super::place::why_not;
 
 /// `KubeVirt` itself lets a machine move for so long, for each GiB of its memory.
 const FOR_EACH_GIB: Span = Span::seconds(150);
@@ -63,6 +69,119 @@ pub fn arrive(world: &mut World, out: &mut Vec<Decision>) {
     }
 }
 
+/// Gives machines a node that others have begun to move: their pods wait for it.
+pub fn welcome(world: &mut World, desk: &mut Desk, now: Time) {
+    let growth = world.growth;
+    let due = world.guests.iter().filter(|(_, guest)| guest.tried_at != Some(growth));
+    for member in due.map(|(member, _)| *member).collect::<Vec<_>>() {
+        let seen = world.passage_of(member).filter(|seen| seen.is_under_way() && seen.to.is_empty()).cloned();
+        let slot = world.member(member).filter(|slot| slot.moving.is_none());
+        let from = slot.and_then(|slot| world.node_of_member(slot));
+        let (Some(seen), Some(from)) = (seen, from) else {
+            world.forget_guest(member);
+            continue;
+        };
+        let found = match seen.others.as_deref().filter(|labels| !labels.is_empty()) {
+            None => migrate::elsewhere(world, desk, member, from),
+            Some(labels) => with_labels(world, desk, member, from, labels),
+        };
+        match found {
+            Ok(to) => {
+                world.forget_guest(member);
+                let (how, why, stage) = (How::Live, Why::Others, Stage::Starting);
+                let attempt = seen.attempt;
+                let one = Move {
+                    how,
+                    why,
+                    from,
+                    to,
+                    attempt,
+                    pod: None,
+                    stage,
+                    since: now,
+                    told: false,
+                    slow: false,
+                };
+                world.begin_move(member, one);
+                world.attend(member.0);
+            }
+            Err(refusal) => {
+                let guest = Guest { tried_at: Some(growth), refusal: Some(refusal) };
+                if world.guests.insert(member, guest.clone()).is_none_or(|one| one.refusal != guest.refusal) {
+                    world.touch(member.0);
+                }
+            }
+        }
+    }
+}
+
+/// The first node with these labels that takes a member.
+fn with_labels(
+    world: &World,
+    desk: &mut Desk,
+    member: MemberId,
+    from: NodeId,
+    labels: &Labels,
+) -> Result<NodeId, Refusal> {
+    let mut tally = NodeTally { needed: 1, ..NodeTally::default() };
+    let question = super::rebalance::question(world, member);
+    let set = question.and_then(|question| world.sets.get(question.set.at()));
+    let Some((question, set)) = question.zip(set) else { return Err(Refusal::NoFittingNode(tally)) };
+    let company = Company::of(world, member.0, question);
+    desk.work.nodes_scanned += set.nodes.len() as u64;
+    for (_, id) in &set.nodes {
+        let Some(spec) = world.node(*id).and_then(|node| node.spec.as_ref()) else { continue };
+        tally.total += 1;
+        let has = |(key, value): (&Arc<str>, &Arc<str>)| spec.labels.get(key) == Some(value);
+        let why = if !labels.iter().all(has) || *id == from {
+            Some(NodeRejection::NotSelected)
+        } else {
+            why_not(world, question, *id).or(company.as_ref().and_then(|company| company.refuses(*id)))
+        };
+        let Some(why) = why else { return Ok(*id) };
+        *tally.rejected.entry(why).or_default() += 1;
+    }
+    Err(Refusal::NoFittingNode(tally))
+}
+
+/// Goes on with a migration that others have begun, and that is not Weir's to end.
+fn advance_others(world: &mut World, member: MemberId, out: &mut Vec<Decision>) {
+    let Some(one) = world.member(member).and_then(|slot| slot.moving.as_deref()).cloned() else { return };
+    let waits = world.passage_of(member).is_some_and(|seen| {
+        seen.attempt == one.attempt && seen.state == (PassageState::UnderWay { unbound: true })
+    });
+    if one.told || !waits {
+        return;
+    }
+    if !world.node(one.to).is_some_and(Node::is_ready) {
+        // Another place is looked for.
+        world.with_member(member.0, member.1, |world| {
+            if let Some(slot) = world.member_mut(member) {
+                slot.moving = None;
+            }
+            world.moving.remove(&member);
+        });
+        world.guests.insert(member, Guest::default());
+        return;
+    }
+    bind_target(world, member, out);
+}
+
+/// Binds the pod that a machine moves to.
+fn bind_target(world: &mut World, member: MemberId, out: &mut Vec<Decision>) -> Option<()> {
+    let slot = world.member(member)?;
+    let to = slot.moving.as_deref()?.to;
+    let whose = MemberRef {
+        workload: Arc::clone(&world.workload(member.0)?.spec.uid),
+        index: member.1,
+        attempt: slot.attempt,
+    };
+    let (pod, node) = (slot.pod.clone()?, Arc::clone(&world.node(to)?.name));
+    world.member_mut(member)?.moving.as_deref_mut()?.told = true;
+    out.push(Decision::BindTarget { member: whose, pod, node });
+    Some(())
+}
+
 /// Goes on with the move of a machine that runs; when it is given up if it has not ended by then.
 pub fn advance(
     world: &mut World,
@@ -73,6 +192,10 @@ pub fn advance(
 ) -> Option<Time> {
     let slot = world.member(member)?;
     let one = slot.moving.as_deref()?;
+    if one.why == Why::Others {
+        advance_others(world, member, out);
+        return None;
+    }
     let memory = slot
         .pod
         .as_ref()
@@ -92,14 +215,7 @@ pub fn advance(
         return None;
     }
     if state == Some(PassageState::UnderWay { unbound: true }) && !one.told {
-        let whose = MemberRef {
-            workload: Arc::clone(&world.workload(member.0)?.spec.uid),
-            index: member.1,
-            attempt: slot.attempt,
-        };
-        let (pod, node) = (slot.pod.clone()?, Arc::clone(&world.node(to)?.name));
-        world.member_mut(member)?.moving.as_deref_mut()?.told = true;
-        out.push(Decision::BindTarget { member: whose, pod, node });
+        bind_target(world, member, out);
     }
     Some(due)
 }

@@ -234,8 +234,12 @@ pub fn replay(world: &World, id: WorkloadId, out: &mut Vec<Decision>) {
 pub fn drain_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<Decision>) -> Option<Time> {
     let rested = |world: &World| {
         let stays = world.staying.values().filter_map(|(_, stay)| match stay {
-            Stay::Failed(until) => Some(*until),
-            Stay::NoPlace(_) | Stay::Never | Stay::NotWhileItRuns => None,
+            Stay::Failed(until, _) => Some(*until),
+            Stay::NoPlace(_)
+            | Stay::Never
+            | Stay::NotWhileItRuns
+            | Stay::MigrationWaits(_)
+            | Stay::Refused(_) => None,
         });
         stays.min()
     };
@@ -329,9 +333,10 @@ fn place_elsewhere(
         Migration::Live => return Err(Stay::NotWhileItRuns),
     }
     let tuning = &world.tuning;
-    let rest = world.rests.get(&member).map(|rest| rest.over(tuning.backoff, tuning.backoff_at_most));
-    if let Some(until) = rest.filter(|until| *until > now) {
-        return Err(Stay::Failed(until));
+    let rest = world.rests.get(&member);
+    let until = rest.map(|rest| rest.over(tuning.backoff, tuning.backoff_at_most));
+    if let Some(until) = until.filter(|until| *until > now) {
+        return Err(Stay::Failed(until, rest.and_then(|rest| rest.said.clone())));
     }
     seek(world, desk, member, from).map_err(|sought| {
         let Some((question, company)) = sought else { return no_node() };

@@ -73,6 +73,7 @@ pub(crate) fn decide_with(world: &mut World, placer: &mut Placer, now: Time) -> 
     admit::replay(world, out);
     admit::replace_all(world, &mut desk, now, out);
     asked::carry_out(world, &mut desk, now, out);
+    machines::welcome(world, &mut desk, now);
     let drain_due = migrate::drain_all(world, &mut desk, now, out);
     give_way::seat_nominees(world, &mut desk, now, out);
     lifecycle::attend(world, now, out);

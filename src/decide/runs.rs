@@ -48,6 +48,8 @@ enum Step {
     KubeVirt(bool),
     /// A node is drained, or is no more.
     Drain(usize, bool),
+    /// Somebody else begins to move a machine.
+    Others(usize),
     /// A migration goes on: its pod is made, or it ends well or badly.
     Travel(usize, Travel),
     Restart,
@@ -70,6 +72,7 @@ fn moving_step() -> impl Strategy<Value = Step> {
         6 => step(),
         2 => (0..3_usize, any::<bool>()).prop_map(|(at, drained)| Step::Drain(at, drained)),
         6 => (0..40_usize, travel).prop_map(|(at, how)| Step::Travel(at, how)),
+        1 => (0..40_usize).prop_map(Step::Others),
     ]
 }
 
@@ -208,7 +211,24 @@ impl Cluster {
         let (uid, since) = (Arc::from(format!("{pod}-m{attempt}")), self.now);
         self.targets.remove(&uid);
         let state = PassageState::UnderWay { unbound: false };
-        self.show_passage(run, Some(Passage { uid, attempt, to: Arc::clone(to), since, state }));
+        self.show_passage(
+            run,
+            Some(Passage { uid, attempt, to: Arc::clone(to), since, state, others: None }),
+        );
+    }
+
+    fn others_move(&mut self, at: usize) {
+        let rests = |run: &PodSpec| {
+            let runs = matches!(run.phase, PodPhase::Running { .. }) && !run.terminating;
+            runs && !passage(run).is_some_and(|seen| seen.is_under_way())
+        };
+        let Some(run) = self.run_at(at, rests) else { return };
+        let attempt = passage(&run).map_or(0, |last| last.attempt + 1);
+        let uid: Arc<str> = format!("{}-o{attempt}-{}", run.uid, self.now.0).into();
+        self.note("begun by others");
+        let state = PassageState::UnderWay { unbound: false };
+        let (to, since, others) = (Arc::default(), self.now, Some(Arc::default()));
+        self.show_passage(run, Some(Passage { uid, attempt, to, since, state, others }));
     }
 
     fn travel(&mut self, at: usize, how: Travel) {
@@ -295,14 +315,22 @@ impl Cluster {
             Decision::BindTarget { pod, node, .. } => {
                 let Some(run) = self.runs.get(&pod).cloned() else { return };
                 let seen = Passage::clone(passage(&run).unwrap());
-                assert_eq!((&seen.to, seen.state), (&node, PassageState::UnderWay { unbound: true }));
+                let to = if seen.others.is_some() { "".into() } else { Arc::clone(&node) };
+                assert_eq!((&seen.to, seen.state), (&to, PassageState::UnderWay { unbound: true }));
+                assert_ne!(run.node.as_ref(), Some(&node));
+                self.note(if seen.others.is_some() { "bound for others" } else { "bound for weir" });
                 self.targets.insert(Arc::clone(&seen.uid));
                 self.note("bound");
                 let state = PassageState::UnderWay { unbound: false };
-                self.show_passage(run, Some(Passage { state, ..seen }));
+                self.show_passage(run, Some(Passage { state, to: node, ..seen }));
             }
             Decision::GiveUpMove { pod: Some(pod), .. } => {
-                let is_it = |run: &&PodSpec| passage(run).is_some_and(|seen| seen.uid == pod);
+                let is_it = |run: &&PodSpec| {
+                    passage(run).is_some_and(|seen| {
+                        assert!(seen.uid != pod || seen.others.is_none(), "it is not Weir's to end");
+                        seen.uid == pod
+                    })
+                };
                 self.note("given up");
                 if let Some(run) = self.runs.values().find(is_it).cloned() {
                     self.show_passage(run, None);
@@ -475,6 +503,7 @@ impl Cluster {
                 self.show_node(at);
             }
             Step::Travel(at, how) => self.travel(at, how),
+            Step::Others(at) => self.others_move(at),
             Step::Restart => self.fill(),
             Step::Wait(seconds) => self.now = self.now + Span::seconds(seconds),
         }
@@ -541,7 +570,9 @@ fn machines_that_move_while_they_run_are_charged_once_and_overload_no_node() {
     if let Err(problem) = result {
         panic!("{problem}");
     }
-    for what in ["begun", "bound", "done", "failed", "given up", "stopped"] {
+    for what in
+        ["begun", "bound", "done", "failed", "given up", "stopped", "begun by others", "bound for others"]
+    {
         let count = total.borrow().get(what).copied().unwrap_or(0);
         assert!(count >= 20, "the streams do not move machines: {what} {count} times ({total:?})");
     }

@@ -111,6 +111,8 @@ pub enum NotMoved {
     NotRecommended(Vec<Arc<str>>),
     /// The pool recommends nothing.
     RecommendsNothing,
+    /// `KubeVirt`, or a policy, refuses to migrate it, in these words.
+    Refused(Arc<str>),
     /// It was recommended, and does not fit any more on this node.
     FitsNoMore(Arc<str>),
 }
@@ -176,14 +178,25 @@ impl World {
             .unwrap_or(AskedState::Moved)
     }
 
+    /// What was said against moves that were asked of a workload, beside why others were not begun.
+    fn refusals_of(&self, id: WorkloadId, asked: &Asked) -> Vec<(u32, NotMoved)> {
+        let said = |one: &AskedMove| {
+            let rest = self.rests.get(&(id, one.index))?;
+            Some((one.index, NotMoved::Refused(Arc::clone(rest.said.as_ref()?))))
+        };
+        asked.refused.iter().cloned().chain(asked.moves.iter().filter_map(said)).collect()
+    }
+
     /// Looks whether the moves have ended that were asked of a workload.
     pub(crate) fn conclude_request(&mut self, id: WorkloadId) {
         let Some(asked) = self.workload(id).and_then(|workload| workload.asked.clone()) else { return };
         let state = self.conclusion(&asked);
+        let refused =
+            if state == AskedState::Failed { self.refusals_of(id, &asked) } else { asked.refused.clone() };
         if state != asked.state
             && let Some(workload) = self.workload_mut(id)
         {
-            workload.asked = Some(Box::new(Asked { state, said: None, ..*asked }));
+            workload.asked = Some(Box::new(Asked { state, said: None, refused, ..*asked }));
             self.touch(id);
         }
     }

@@ -73,6 +73,8 @@ pub enum Delta {
         member: MemberRef,
         /// Which move of it.
         attempt: u32,
+        /// What is said against it.
+        message: Arc<str>,
     },
     /// An object that makes pods was seen, labelled for that pool; or it is so no longer.
     Labelled {

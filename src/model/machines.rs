@@ -10,6 +10,7 @@ use super::amount::Amount;
 use super::ids::WorkloadId;
 use super::pods::Pod;
 use super::resources::{Amounts, ResourceId};
+use super::selector::Labels;
 use super::time::Time;
 use super::workloads::Workload;
 use super::world::World;
@@ -38,6 +39,8 @@ pub struct Run {
     pub passage: Option<Arc<Passage>>,
     /// It is on another node than the one that its machine's template names.
     pub astray: bool,
+    /// What `KubeVirt` says that keeps the machine from starting.
+    pub trouble: Option<Arc<str>>,
 }
 
 /// A migration of what runs of a machine to another node.
@@ -53,6 +56,9 @@ pub struct Passage {
     pub since: Time,
     /// How far it has come.
     pub state: PassageState,
+    /// Weir did not begin it: somebody, or an eviction, did. The labels that its node must have; `to` is empty before its
+    /// pod is bound.
+    pub others: Option<Arc<Labels>>,
 }
 
 /// How far a migration has come.

@@ -48,6 +48,8 @@ pub enum Why {
     MakeRoom,
     /// Somebody has asked for it.
     Asked,
+    /// Others have begun it: `KubeVirt` moves a machine for them.
+    Others,
 }
 
 /// How far a move has come.
@@ -101,12 +103,23 @@ impl Move {
 }
 
 /// A member that moved, or tried to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rest {
     /// When its last move ended.
     pub at: Time,
     /// Moves in a row that failed.
     pub failures: u32,
+    /// What was said against the last one, where it was refused.
+    pub said: Option<Arc<str>>,
+}
+
+/// A member that others move, and that waits for a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guest {
+    /// The growth at which no node took it.
+    pub tried_at: Option<u64>,
+    /// Why none did.
+    pub refusal: Option<Refusal>,
 }
 
 impl Rest {
@@ -125,8 +138,12 @@ pub enum Stay {
     Never,
     /// It is a virtual machine that may not be stopped, and that cannot be moved while it runs.
     NotWhileItRuns,
-    /// A move failed, and it is tried again then.
-    Failed(Time),
+    /// A move failed, and it is tried again then; what was said against it, where it was refused.
+    Failed(Time, Option<Arc<str>>),
+    /// Others have begun to migrate it, and no other node takes it.
+    MigrationWaits(Refusal),
+    /// Its node is not drained; its last migration was refused, in these words.
+    Refused(Arc<str>),
 }
 
 /// Which member of which workload.
@@ -190,6 +207,7 @@ impl World {
     pub(crate) fn note_rest(&mut self, member: MemberId, failed: bool, now: Time) {
         let rest = self.rests.entry(member).or_default();
         rest.at = now;
+        rest.said = None;
         rest.failures = if failed { rest.failures.saturating_add(1) } else { 0 };
         // What is drained is looked at again when the rest is over.
         self.drains.values_mut().for_each(|tried_at| *tried_at = None);
@@ -369,6 +387,7 @@ impl World {
         let of_it = |member: &MemberId| member.0 == id;
         self.moving.retain(|member| !of_it(member));
         self.rests.retain(|member, _| !of_it(member));
+        self.guests.retain(|member, _| !of_it(member));
         self.staying.retain(|member, _| !of_it(member));
     }
 }

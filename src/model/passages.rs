@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::machines::{Passage, PassageState};
-use super::moves::{How, MemberId, Move, Stage};
+use super::moves::{Guest, How, MemberId, Move, Stage, Why};
 use super::spec::MemberRef;
 use super::time::Time;
 use super::workloads::Slot;
@@ -52,14 +52,29 @@ impl World {
     /// Takes up a migration that is under way and that nothing is known of: after a start it goes on, else it is one that was
     /// given up, and ends.
     pub(crate) fn adopt_passage(&mut self, member: MemberId, goes_on: bool) {
-        let Some(seen) = self.passage_of(member).filter(|seen| seen.is_under_way()).cloned() else { return };
+        let seen = self.passage_of(member).filter(|seen| seen.is_under_way()).cloned();
+        let Some(seen) = seen else {
+            self.forget_guest(member);
+            return;
+        };
         let Some(slot) = self.member(member).filter(|slot| slot.moving.is_none()) else { return };
         let Some(from) = self.node_of_member(slot) else { return };
+        if seen.others.is_some() && seen.to.is_empty() {
+            // A place is looked for when its pod is there.
+            if seen.state == (PassageState::UnderWay { unbound: true }) && !self.guests.contains_key(&member)
+            {
+                self.guests.insert(member, Guest::default());
+                self.attend(member.0);
+            }
+            return;
+        }
+        self.forget_guest(member);
+        let goes_on = goes_on || seen.others.is_some();
         let to = self.node_named(&seen.to);
         if from == to {
             return;
         }
-        let why = self.why_moved(member, from);
+        let why = if seen.others.is_some() { Why::Others } else { self.why_moved(member, from) };
         let stage = if goes_on { Stage::Starting } else { Stage::GivenUp };
         let (attempt, since) = (seen.attempt, seen.since);
         let how = How::Live;
@@ -68,8 +83,14 @@ impl World {
         self.attend(member.0);
     }
 
-    /// A migration was not created, and will not be.
-    pub(crate) fn passage_refused(&mut self, member: &MemberRef, attempt: u32, now: Time) {
+    pub(crate) fn forget_guest(&mut self, member: MemberId) {
+        if self.guests.remove(&member).is_some() {
+            self.touch(member.0);
+        }
+    }
+
+    /// A migration was not created, and will not be: what is said against it.
+    pub(crate) fn passage_refused(&mut self, member: &MemberRef, attempt: u32, said: &Arc<str>, now: Time) {
         let Some(id) = self.find_member(member) else { return };
         let awaited = self
             .member(id)
@@ -77,6 +98,10 @@ impl World {
             .is_some_and(|one| one.how == How::Live && one.attempt == attempt && one.stage == Stage::Assumed);
         if awaited {
             self.with_member(id.0, id.1, |world| drop(world.end_move(id, true, now)));
+            if let Some(rest) = self.rests.get_mut(&id) {
+                rest.said = Some(Arc::clone(said));
+            }
+            self.attend(id.0);
         }
     }
 }

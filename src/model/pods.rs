@@ -115,6 +115,8 @@ impl World {
         if known == Some(&pod) {
             return;
         }
+        let trouble = |pod: &Pod| pod.machine.as_ref().and_then(|run| run.trouble.clone());
+        let troubled = known.and_then(trouble) != trouble(&pod);
         if pod.member.is_none() && known.is_some_and(|known| known.member.is_some()) {
             // Its owner reference was taken away: it is nobody's now, and its member has no pod.
             self.pod_gone(&uid, now);
@@ -138,6 +140,9 @@ impl World {
                         world.follow_passage((id, index), now);
                     });
                     self.adopt_passage((id, index), false);
+                    if troubled {
+                        self.touch(id);
+                    }
                 }
                 _ => {
                     let stray = pod.loads() && !pod.terminating;

@@ -169,8 +169,10 @@ pub struct MemberReport {
     pub state: MemberState,
     /// Where it moves to, if it does.
     pub moves: Option<MoveReport>,
-    /// Why it stays, if its node is drained.
+    /// Why it stays, if its node is drained or others migrate it.
     pub stays: Option<Stay>,
+    /// What `KubeVirt` says that keeps its machine from starting.
+    pub trouble: Option<Arc<str>>,
 }
 
 /// A move as it stands.

@@ -290,6 +290,7 @@ impl World {
                 state: self.state_of(member),
                 moves: self.move_report((id, index), member),
                 stays: self.stay_of((id, index), member),
+                trouble: self.trouble_of(member),
             })
             .collect()
     }
@@ -313,8 +314,19 @@ impl World {
     }
 
     fn stay_of(&self, id: MemberId, member: &Member) -> Option<Stay> {
-        let (node, stay) = self.staying.get(&id)?;
-        (self.node_of_member(member) == Some(*node)).then(|| stay.clone())
+        if let Some(refusal) = self.guests.get(&id).and_then(|guest| guest.refusal.clone()) {
+            return Some(Stay::MigrationWaits(refusal));
+        }
+        let here = self.node_of_member(member)?;
+        if let Some((_, stay)) = self.staying.get(&id).filter(|(node, _)| *node == here) {
+            return Some(stay.clone());
+        }
+        let rest = self.rests.get(&id).filter(|_| member.moving.is_none())?;
+        rest.said.clone().map(Stay::Refused)
+    }
+
+    fn trouble_of(&self, member: &Member) -> Option<Arc<str>> {
+        self.pods.get(member.pod.as_ref()?)?.machine.as_ref()?.trouble.clone()
     }
 
     /// The nodes of a pool that are drained, and what is still on them.

@@ -28,7 +28,9 @@ impl World {
                 self.member_refused(&member, &message, name_taken, now);
             }
             Delta::MemberVanished(member) => self.member_vanished(&member, now),
-            Delta::MoveRefused { member, attempt } => self.passage_refused(&member, attempt, now),
+            Delta::MoveRefused { member, attempt, message } => {
+                self.passage_refused(&member, attempt, &message, now);
+            }
             Delta::Disks { workload, index, bytes } => self.disks_seen(&workload, index, bytes),
             Delta::Labelled { maker, pool } => self.labelled_seen(&maker, pool),
             Delta::KubeVirt(is_there) => self.kubevirt_seen(is_there),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::amount::Amount;
 use super::ids::{NodeId, PoolId, Slab, WorkloadId};
 use super::labelled::{Made, Maker};
-use super::moves::{MemberId, Rest, Stay};
+use super::moves::{Guest, MemberId, Rest, Stay};
 use super::nodes::{Node, NodeSet};
 use super::peers::{Moved, Part, Peers};
 use super::pods::Pod;
@@ -134,6 +134,8 @@ pub struct World {
     pub(crate) moving: BTreeSet<MemberId>,
     /// Members that moved, or tried to.
     pub(crate) rests: BTreeMap<MemberId, Rest>,
+    /// Members that others move, and that wait for a node.
+    pub(crate) guests: BTreeMap<MemberId, Guest>,
     /// Members that stay on nodes that are drained: the node, and why.
     pub(crate) staying: BTreeMap<MemberId, (NodeId, Stay)>,
     /// Nodes that are drained, and the growth at which that was last tried.

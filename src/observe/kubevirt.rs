@@ -183,6 +183,11 @@ impl Catalog {
         }
     }
 
+    /// Whether migrations have priorities.
+    pub fn orders_migrations(&self) -> bool {
+        self.kubevirt.cluster.orders_migrations()
+    }
+
     /// A size was seen, of a namespace or of the cluster; none: it is gone.
     pub fn size(
         &mut self,

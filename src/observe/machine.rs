@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::constraints;
 use crate::api::kubevirt::{
     CPU_FEATURE, CPU_MANAGER, CPU_MODEL, DeveloperConfiguration, InstancetypeSpec, OBSOLETE_MODEL,
-    SCHEDULABLE,
+    ORDERED_MIGRATIONS, SCHEDULABLE,
 };
 use crate::api::quantity::{Amount as Quantity, counted};
 use crate::api::template::machine::{Ask, InstancetypeKind, Machine};
@@ -50,6 +50,7 @@ pub struct Cluster {
     cpu_milli: i64,
     memory_percent: i64,
     emulation: bool,
+    orders_migrations: bool,
 }
 
 impl Default for Cluster {
@@ -61,13 +62,20 @@ impl Default for Cluster {
 impl Cluster {
     /// As they are written.
     pub fn of(written: &DeveloperConfiguration) -> Self {
-        let DeveloperConfiguration { cpu_allocation_ratio, memory_overcommit, use_emulation } = written;
+        let DeveloperConfiguration { cpu_allocation_ratio, memory_overcommit, feature_gates, use_emulation } =
+            written;
         let positive = |value: Option<i64>, default| value.filter(|value| *value > 0).unwrap_or(default);
         Self {
             cpu_milli: positive(*cpu_allocation_ratio, 10).saturating_mul(1000),
             memory_percent: positive(*memory_overcommit, 100),
             emulation: *use_emulation,
+            orders_migrations: feature_gates.iter().any(|one| one == ORDERED_MIGRATIONS),
         }
+    }
+
+    /// Whether migrations have priorities.
+    pub fn orders_migrations(self) -> bool {
+        self.orders_migrations
     }
 }
 

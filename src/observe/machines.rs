@@ -4,22 +4,26 @@
 //! A run is known by the UID of its machine and the attempt that was written into its template. It begins when the
 //! machine is told to run, and is over when the machine is told to stop and nothing of it is left.
 
+mod migrations;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Notes, arc, names, pod, time};
 use crate::api::kubevirt::{
-    ALWAYS, EPHEMERAL, GROUP, HALTED, INSTANCE, InstanceMigration, InstanceStatus, MACHINE, MIGRATION,
+    ALWAYS, EPHEMERAL, GROUP, HALTED, INSTANCE, InstanceStatus, MACHINE, MIGRATION, MachineStatus, TROUBLES,
     VirtualMachine, VirtualMachineInstance,
 };
 use crate::api::labels;
+use crate::api::pruned::Condition;
 use crate::api::pruned::Pod;
 use crate::model::amount::Amount;
 use crate::model::delta::Delta;
-use crate::model::machines::{Passage, PassageState};
+use crate::model::machines::PassageState;
 use crate::model::spec::{MemberRef, NamedAmounts, PodPhase, PodSpec, Run};
 use crate::model::time::Time;
 use kube::core::ObjectMeta;
+use migrations::{Foreign, Migration};
 
 /// One run: the UID of the machine and the attempt.
 pub fn run(machine: &str, attempt: u32) -> Arc<str> {
@@ -44,6 +48,8 @@ struct Vm {
     created: Time,
     /// What its data volumes ask for.
     disk_bytes: i64,
+    /// What keeps it from starting.
+    trouble: Option<Arc<str>>,
 }
 
 /// What runs of a machine, ours or not.
@@ -71,17 +77,6 @@ struct Launcher {
     spec: PodSpec,
 }
 
-/// A migration of ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Migration {
-    workload: Arc<str>,
-    index: u32,
-    attempt: u32,
-    node: Arc<str>,
-    created: Time,
-    phase: Option<String>,
-}
-
 /// A pod of a run that waits to be bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unbound {
@@ -104,6 +99,7 @@ pub struct Machines {
     /// UIDs of the pods of what runs.
     pods_of: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     migrations: BTreeMap<Arc<str>, Migration>,
+    foreign: BTreeMap<Arc<str>, Foreign>,
     /// What the world was told, by machine and run.
     told: BTreeMap<Arc<str>, BTreeMap<Arc<str>, PodSpec>>,
     /// Pods that the world was told of as pods of others.
@@ -158,6 +154,7 @@ impl Machines {
                 .data_volume_templates
                 .iter()
                 .fold(0, |sum: i64, one| sum.saturating_add(one.bytes())),
+            trouble: trouble(&seen.status),
         };
         let mut deltas = Vec::new();
         let (workload, index, bytes) = (Arc::clone(&vm.workload), vm.index, vm.disk_bytes);
@@ -309,57 +306,6 @@ impl Machines {
         self.launchers.iter().filter(|(_, pod)| target(pod)).map(|(uid, pod)| pod.unbound(uid)).collect()
     }
 
-    /// A migration was seen.
-    pub fn migration(&mut self, seen: &InstanceMigration, estimate: Estimate<'_>) -> Vec<Delta> {
-        let metadata = &seen.metadata;
-        let uid = arc(metadata.uid.as_ref());
-        let label = |key| metadata.labels.as_ref().and_then(|labels| labels.get(key)?.parse().ok());
-        let (Some(owner), Some(index), Some(attempt), Some(node)) =
-            (pod::owner(metadata), label(labels::INDEX), attempt(metadata), node(metadata))
-        else {
-            return self.migration_gone(&uid, estimate);
-        };
-        let workload: Arc<str> = owner.uid.as_str().into();
-        let created = time(metadata.creation_timestamp.as_ref());
-        let phase = seen.status.phase.clone();
-        let seen = Migration { workload: Arc::clone(&workload), index, attempt, node, created, phase };
-        self.migrations.insert(uid, seen);
-        self.of_member(&workload, index, estimate)
-    }
-
-    /// A migration is gone.
-    pub fn migration_gone(&mut self, uid: &Arc<str>, estimate: Estimate<'_>) -> Vec<Delta> {
-        let Some(migration) = self.migrations.remove(uid) else { return Vec::new() };
-        self.of_member(&migration.workload, migration.index, estimate)
-    }
-
-    fn of_member(&mut self, workload: &str, index: u32, estimate: Estimate<'_>) -> Vec<Delta> {
-        let machines = self.vms.iter().filter(|(_, vm)| *vm.workload == *workload && vm.index == index);
-        let machines: Vec<Arc<str>> = machines.map(|(uid, _)| Arc::clone(uid)).collect();
-        machines.iter().flat_map(|uid| self.retell(uid, estimate)).collect()
-    }
-
-    /// The last migration of a machine that was ours.
-    fn passage(&self, vm: &Vm, pods: &[&Launcher]) -> Option<Arc<Passage>> {
-        let of_it =
-            self.migrations.iter().filter(|(_, one)| one.index == vm.index && one.workload == vm.workload);
-        let (uid, last) = of_it.max_by_key(|(_, one)| (one.attempt, one.created))?;
-        let state = match last.phase.as_deref() {
-            Some("Succeeded") => PassageState::Succeeded,
-            Some("Failed") => PassageState::Failed,
-            _ => PassageState::UnderWay {
-                unbound: pods.iter().any(|pod| pod.waits() && pod.migration.as_ref() == Some(uid)),
-            },
-        };
-        Some(Arc::new(Passage {
-            uid: Arc::clone(uid),
-            attempt: last.attempt,
-            to: Arc::clone(&last.node),
-            since: last.created,
-            state,
-        }))
-    }
-
     /// Tells of a pod as of one of others.
     fn tell_plain(&mut self, uid: &Arc<str>) -> Vec<Delta> {
         let Some(launcher) = self.launchers.get(uid).filter(|pod| pod.spec.node.is_some()) else {
@@ -418,7 +364,7 @@ impl Machines {
                 .filter_map(|uid| self.launchers.get(uid))
                 .collect();
             let chosen = choose(&pods, vmi);
-            let passage = self.passage(vm, &pods);
+            let passage = self.passage(vm, vmi, &pods);
             // The room of the one that it moves to is reckoned by the move.
             let awaited = passage.as_ref().filter(|one| one.state != PassageState::Failed);
             for pod in &pods {
@@ -459,7 +405,7 @@ impl Machines {
                 neighbour: Arc::default(),
                 member: Some(member),
                 maker: None,
-                machine: Some(Run::default()),
+                machine: Some(Run { trouble: vm.trouble.clone(), ..Run::default() }),
             };
             runs.insert(current, spec);
         }
@@ -512,7 +458,12 @@ fn of_instance(vm: &Vm, vmi: &Vmi, attempt: u32, pod: Option<&Launcher>, asked: 
         neighbour: pod.map(|pod| Arc::clone(&pod.spec.neighbour)).unwrap_or_default(),
         member: Some(MemberRef { workload: Arc::clone(&vm.workload), index: vm.index, attempt }),
         maker: None,
-        machine: Some(Run { live_migratable: movable, passage: None, astray }),
+        machine: Some(Run {
+            live_migratable: movable,
+            passage: None,
+            astray,
+            trouble: vm.trouble.clone().filter(|_| vmi.status.phase.as_deref() != Some("Running")),
+        }),
     }
 }
 
@@ -536,6 +487,21 @@ fn phase(vm: &Vm, vmi: &Vmi, pod: Option<&Launcher>) -> PodPhase {
         }
         _ => PodPhase::Pending,
     }
+}
+
+/// What `KubeVirt` says that keeps a machine from starting.
+fn trouble(status: &MachineStatus) -> Option<Arc<str>> {
+    let word = status.printable_status.as_deref().filter(|word| TROUBLES.contains(word))?;
+    let of = |kind: &str, holds: &str| {
+        let says = |one: &&Condition| one.kind == kind && one.status == holds && one.message.is_some();
+        status.conditions.iter().find(says).and_then(|one| one.message.clone())
+    };
+    let message =
+        of("Failure", "True").or_else(|| of("DataVolumesReady", "False")).or_else(|| of("Ready", "False"));
+    Some(match message {
+        Some(message) => format!("{word}: {message}").into(),
+        None => word.into(),
+    })
 }
 
 fn attempt(metadata: &ObjectMeta) -> Option<u32> {

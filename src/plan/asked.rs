@@ -127,6 +127,7 @@ fn why_not(why: &NotMoved, of: Refused<'_>, table: &ResourceTable) -> String {
         NotMoved::RecommendsNothing => {
             "the pool recommends nothing: set rebalancing.mode to Recommend".to_owned()
         }
+        NotMoved::Refused(said) => format!("its migration is refused ({said})"),
         NotMoved::FitsNoMore(node) => format!("it was recommended, and {node} does not take it any more"),
     }
 }

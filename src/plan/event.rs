@@ -135,9 +135,8 @@ pub fn of_change(
     instance: &str,
     now: Time,
 ) -> Option<Event> {
-    if let Some(stays) = stays(last, next) {
-        let told =
-            Told { action: Action::Move, reason: Reason::StaysOnDrainedNode, note: &stays, warning: true };
+    if let Some((reason, stays)) = stays(last, next) {
+        let told = Told { action: Action::Move, reason, note: &stays, warning: true };
         return Some(of_workload(known, told, instance, now));
     }
     if let Some(refused) = refused(last.migration_request.as_ref(), next.migration_request.as_ref()) {
@@ -170,15 +169,19 @@ fn refused<'a>(last: Option<&MoveRequestStatus>, next: Option<&'a MoveRequestSta
 }
 
 /// What is said of members that stay on nodes that are drained, if that is news.
-fn stays(last: &PooledWorkloadStatus, next: &PooledWorkloadStatus) -> Option<String> {
+fn stays(last: &PooledWorkloadStatus, next: &PooledWorkloadStatus) -> Option<(Reason, String)> {
     let of = |status: &PooledWorkloadStatus| {
-        let ready = status.conditions.iter().find(|one| one.type_ == conditions::READY);
-        ready
-            .filter(|ready| ready.reason == Reason::StaysOnDrainedNode.as_str())
-            .map(|ready| ready.message.clone())
+        let ready = status.conditions.iter().find(|one| one.type_ == conditions::READY)?;
+        let reason = workload::reason(&ready.reason)?;
+        WORTH_TELLING.contains(&reason).then(|| (reason, ready.message.clone()))
     };
-    of(next).filter(|_| of(last).is_none())
+    let before = of(last).map(|(reason, _)| reason);
+    of(next).filter(|(reason, _)| before != Some(*reason))
 }
+
+/// Reasons of members that are there, of which it is told when they come up.
+const WORTH_TELLING: [Reason; 4] =
+    [Reason::StaysOnDrainedNode, Reason::MigrationWaits, Reason::MigrationRefused, Reason::MachineTrouble];
 
 /// What a change of a pool's status tells: that it stands still, or no longer does.
 pub fn of_pool_change(

@@ -198,9 +198,16 @@ pub fn machine(workload: &Workload<'_>, placement: &Placement) -> Value {
     json!({"apiVersion": API_VERSION, "kind": MACHINE, "metadata": metadata, "spec": spec})
 }
 
-/// The migration of a member's machine to a node; its name is a function of which one it is.
-pub fn migration(known: &WorkloadSpec, index: u32, attempt: u32, node: &str) -> Value {
-    json!({
+/// The migration of a member's machine to a node; its name is a function of which one it is. Where `KubeVirt` orders
+/// migrations, it has a priority among them.
+pub fn migration(
+    known: &WorkloadSpec,
+    index: u32,
+    attempt: u32,
+    node: &str,
+    priority: Option<&str>,
+) -> Value {
+    let mut made = json!({
         "apiVersion": API_VERSION, "kind": INSTANCE_MIGRATION,
         "metadata": {
             "name": names::migration(&known.name, index, attempt),
@@ -219,7 +226,11 @@ pub fn migration(known: &WorkloadSpec, index: u32, attempt: u32, node: &str) -> 
             "vmiName": names::host(&known.name, index),
             "addedNodeSelector": {HOSTNAME: node},
         },
-    })
+    });
+    if let Some(priority) = priority {
+        made["spec"]["priority"] = json!(priority);
+    }
+    made
 }
 
 fn put(metadata: &mut Value, field: &str, more: &BTreeMap<&str, String>) {

@@ -28,6 +28,7 @@ fn cause(why: Why, from: &str, for_whom: Option<&str>) -> String {
         (Why::MakeRoom, Some(whom)) => format!("{whom} finds room on {from} then"),
         (Why::MakeRoom, None) => format!("others find room on {from} then"),
         (Why::Asked, _) => "somebody has asked for it".to_owned(),
+        (Why::Others, _) => "a migration that Weir did not begin".to_owned(),
     }
 }
 
@@ -60,11 +61,14 @@ pub fn shown(known: &Workload, member: &MemberReport) -> Option<MigrationStatus>
         Why::Rebalance => MigrationCause::Rebalance,
         Why::MakeRoom => MigrationCause::MakeRoom,
         Why::Asked => MigrationCause::Asked,
+        Why::Others => MigrationCause::Others,
     };
     let name = match one.how {
         How::MakeBeforeBreak | How::BreakBeforeMake => {
             names::member(&known.spec.name, member.index, one.attempt)
         }
+        // What others call theirs is not known.
+        How::Live if one.why == Why::Others => names::host(&known.spec.name, member.index),
         How::Live => names::migration(&known.spec.name, member.index, one.attempt),
     };
     Some(MigrationStatus { node: one.to.to_string(), name, cause })
@@ -97,28 +101,54 @@ pub fn moving(report: &WorkloadReport, runtime: Runtime) -> Option<String> {
     ))
 }
 
-/// What is said of the members that stay on nodes that are drained, if any do.
-pub fn staying(report: &WorkloadReport, of: Refused<'_>, table: &ResourceTable) -> Option<String> {
+/// What is said of the members that stay where they are, if any do that should go, and the reason for it.
+pub fn staying(
+    report: &WorkloadReport,
+    runtime: Runtime,
+    of: Refused<'_>,
+    table: &ResourceTable,
+) -> Option<(Reason, String)> {
     let stays = || report.members.iter().filter_map(|member| Some((member, member.stays.as_ref()?)));
     let (member, stay) = stays().next()?;
-    let why = match stay {
-        Stay::NoPlace(refusal) => {
-            format!("no other node takes it now ({})", reason::message(refusal, of, table))
-        }
-        Stay::Never => "migration is Never, so it stays until it ends".to_owned(),
-        Stay::NotWhileItRuns => {
-            "the virtual machine cannot be migrated while it runs; migration: Restart lets it be \
-            stopped and started on another node"
-                .to_owned()
-        }
-        Stay::Failed(until) => format!("a move has failed and is tried again at {}", reason::clock(*until)),
-    };
     let others = match stays().count() {
         1 => String::new(),
         count => format!("; {} more members stay", count - 1),
     };
-    let node = member.node.as_deref().unwrap_or_default();
-    Some(format!("member {} stays on {node}, which is drained: {why}{others}", member.index))
+    let (index, node) = (member.index, member.node.as_deref().unwrap_or_default());
+    let drained = |why: String| {
+        let what = format!("member {index} stays on {node}, which is drained: {why}{others}");
+        (Reason::StaysOnDrainedNode, what)
+    };
+    Some(match stay {
+        Stay::NoPlace(refusal) => {
+            drained(format!("no other node takes it now ({})", reason::message(refusal, of, table)))
+        }
+        Stay::Never => drained("migration is Never, so it stays until it ends".to_owned()),
+        Stay::NotWhileItRuns => drained(
+            "the virtual machine cannot be migrated while it runs; migration: Restart lets it be \
+             stopped and started on another node"
+                .to_owned(),
+        ),
+        Stay::Failed(until, None) => {
+            drained(format!("a move has failed and is tried again at {}", reason::clock(*until)))
+        }
+        Stay::Failed(until, Some(said)) => drained(format!(
+            "its migration is refused ({said}), and is tried again at {}",
+            reason::clock(*until)
+        )),
+        Stay::MigrationWaits(refusal) => (
+            Reason::MigrationWaits,
+            format!(
+                "a migration of member {index} that Weir did not begin waits, and it stays on {node}: no other node takes it now ({}){others}",
+                reason::message(refusal, of, table)
+            ),
+        ),
+        Stay::Refused(said) => {
+            let what = if runtime == Runtime::VirtualMachine { "migration" } else { "move" };
+            let words = format!("member {index} stays on {node}: its {what} is refused ({said}){others}");
+            (Reason::MigrationRefused, words)
+        }
+    })
 }
 
 impl Desk<'_> {
@@ -150,11 +180,15 @@ impl Desk<'_> {
         let (index, cause) = (member.index, cause_of(way));
         let note = format!("member {index} moves from {from} to {to} while it runs: {cause}");
         let told = Told { action: Action::Move, reason: Reason::Migrating, note: &note, warning: false };
+        let priority = self.catalog.orders_migrations().then_some(match way.why {
+            Why::Asked => "user-triggered",
+            Why::Drain | Why::Rebalance | Why::MakeRoom | Why::Others => "system-maintenance",
+        });
         let migrate = MachineWrite::Migrate {
             member: member.clone(),
             attempt,
             namespace: Arc::clone(&known.spec.namespace),
-            migration: Box::new(machine::migration(&known.spec, index, attempt, to)),
+            migration: Box::new(machine::migration(&known.spec, index, attempt, to, priority)),
         };
         script(&member.workload, vec![vec![Write::Machine(migrate)], vec![self.event(known, told)]])
     }
@@ -228,7 +262,7 @@ impl Desk<'_> {
             };
             let reason = match why {
                 Why::Drain => Reason::StaysOnDrainedNode,
-                Why::Rebalance | Why::MakeRoom | Why::Asked => Reason::Migrating,
+                Why::Rebalance | Why::MakeRoom | Why::Asked | Why::Others => Reason::Migrating,
             };
             let action = Action::Move;
             writes.push(self.event(known, Told { action, reason, note: &note, warning: true }));

@@ -380,15 +380,19 @@ impl Standing {
             Some(failure) => format!("{what}: {failure}"),
             None => what.to_owned(),
         };
-        let stays = moves::staying(report, of, table);
+        let stays = moves::staying(report, known.spec.runtime, of, table);
+        let trouble = report.members.iter().find_map(|member| Some((member.index, member.trouble.clone()?)));
         let (reason, message) = if let Some(moving) = &moving {
             (Reason::Migrating, format!("{running} of {} members run; {moving}", report.desired))
-        } else if let Some(stays) = stays.filter(|_| is_running) {
-            (Reason::StaysOnDrainedNode, format!("{running} of {} members run; {stays}", report.desired))
+        } else if let Some((reason, stays)) = stays.filter(|_| is_running) {
+            (reason, format!("{running} of {} members run; {stays}", report.desired))
         } else if is_running {
             (Reason::Running, format!("{running} of {} members run", report.desired))
         } else if let Some((refusal, pending)) = report.member_refusal.as_ref().zip(pending.as_ref()) {
             (reason::of_refusal(refusal), format!("a member has no place: {}", pending.message))
+        } else if let Some((index, trouble)) = trouble {
+            let name = names::host(&known.spec.name, index);
+            (Reason::MachineTrouble, format!("KubeVirt says of virtual machine {name}: {trouble}"))
         } else if backing_off {
             (Reason::BackingOff, failed("a member is tried again after a pause"))
         } else {

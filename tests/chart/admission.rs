@@ -257,8 +257,8 @@ async fn machines(cases: &mut Cases<'_>) {
         (ours.clone(), none(), "labels of virtual machines that begin with weir.dev/"),
         (noted.clone(), none(), "annotations of virtual machines that begin with weir.dev/"),
         (none(), ours.clone(), "labels in the templates of virtual machines that begin with weir.dev/"),
-        (none(), noted, "annotations in the templates of virtual machines that begin with weir.dev/"),
-        (owned, none(), "a virtual machine whose owner is a PooledWorkload"),
+        (none(), noted.clone(), "annotations in the templates of virtual machines that begin with weir.dev/"),
+        (owned.clone(), none(), "a virtual machine whose owner is a PooledWorkload"),
     ] {
         cases.refused(ROOT, "POST", &place, with("false", metadata, template), by).await;
     }
@@ -268,6 +268,22 @@ async fn machines(cases: &mut Cases<'_>) {
     cases.allowed(ROOT, "PATCH", &format!("{place}/own"), labelled).await;
     let more = json!({"metadata": {"labels": {"weir.dev/workload": "ours"}}});
     cases.refused(ROOT, "PATCH", &format!("{place}/own"), more, "save for weir.dev/pool").await;
+    // A migration that says that it is Weir's would be taken for one after a restart.
+    let migrations = format!("/apis/kubevirt.io/v1/namespaces/{TEAM}/virtualmachineinstancemigrations");
+    let migration = |name: &str, metadata: Value| {
+        let mut migration = json!({"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration",
+            "metadata": metadata, "spec": {"vmiName": "own"}});
+        migration["metadata"]["name"] = json!(name);
+        migration
+    };
+    for (metadata, by) in [
+        (ours.clone(), "labels of virtual machines"),
+        (noted, "annotations of virtual machines"),
+        (owned, "a virtual machine whose owner is a PooledWorkload"),
+    ] {
+        cases.refused(ROOT, "POST", &migrations, migration("false", metadata), by).await;
+    }
+    cases.allowed(ROOT, "POST", &migrations, migration("own", none())).await;
     let mut labelled = pod("launcher", ours, json!({}));
     labelled["metadata"]["labels"]["kubevirt.io"] = json!("virt-launcher");
     cases.allowed(KUBEVIRT, "POST", &format!("{}?dryRun=All", pods(TEAM)), labelled).await;

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::{CANNOT_MIGRATE, IMMOVABLE};
+
 /// Kind, plural, group, version, in namespaces, with a status subresource.
 const KINDS: [(&str, &str, &str, &str, bool, bool); 6] = [
     ("VirtualMachineInstance", "virtualmachineinstances", "kubevirt.io", "v1", true, false),
@@ -43,7 +45,11 @@ pub fn all() -> Vec<Value> {
     KINDS
         .iter()
         .map(|(kind, plural, group, version, namespaced, status)| {
-            let spec = if *kind == "VirtualMachine" { machine() } else { open.clone() };
+            let spec = match *kind {
+                "VirtualMachine" => machine(),
+                "VirtualMachineInstanceMigration" => migration(),
+                _ => open.clone(),
+            };
             let subresources = if *status { json!({"status": {}}) } else { json!({}) };
             json!({
                 "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -86,6 +92,18 @@ fn columns(kind: &str) -> Value {
         }
         _ => json!([age]),
     }
+}
+
+/// What KubeVirt's webhooks refuse of migrations.
+fn migration() -> Value {
+    json!({
+        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+        "properties": {"vmiName": {"type": "string"}},
+        "x-kubernetes-validations": [{
+            "rule": format!("!has(self.vmiName) || !self.vmiName.startsWith('{IMMOVABLE}')"),
+            "message": CANNOT_MIGRATE,
+        }],
+    })
 }
 
 /// What KubeVirt's webhooks refuse, as far as a schema can say it: two disks of one name.

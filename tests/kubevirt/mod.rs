@@ -65,8 +65,17 @@ fn delete(kind: &'static str, object: &Value) -> Act {
     Act::Delete(kind, of("namespace"), of("name"), of("uid"))
 }
 
-/// Why the webhooks would refuse a machine.
+/// What the webhook says of migrations of machines whose names begin with [`IMMOVABLE`].
+pub const CANNOT_MIGRATE: &str =
+    "Cannot migrate VMI, Reason: DisksNotLiveMigratable, Message: cannot migrate VMI: PVC root is not shared";
+/// So begin the names of machines whose migrations are refused.
+pub const IMMOVABLE: &str = "immovable";
+
+/// Why the webhooks would refuse a machine, or a migration.
 pub fn refusal(machine: &Value) -> Option<String> {
+    if machine["kind"] == migration::MIGRATION {
+        return text(machine, "/spec/vmiName").starts_with(IMMOVABLE).then(|| CANNOT_MIGRATE.to_owned());
+    }
     let disks = machine.pointer("/spec/template/spec/domain/devices/disks").and_then(Value::as_array)?;
     let twice =
         (1..disks.len()).find(|at| disks[..*at].iter().any(|one| one["name"] == disks[*at]["name"]))?;
@@ -124,7 +133,9 @@ fn of_machine(machine: &Value, instance: Option<&Value>) -> Option<Act> {
     }
     let strategy = text(machine, "/spec/runStrategy");
     let ended = |instance: &Value| matches!(text(instance, "/status/phase"), "Succeeded" | "Failed");
+    let fails = text(machine, "/spec/template/metadata/annotations/sim.weir.dev~1volume") == "fail";
     let (act, status) = match (strategy, instance) {
+        ("Always" | "Once", None) if fails => (None, "DataVolumeError"),
         (_, Some(instance)) if is_deleting(instance) => (None, "Stopping"),
         ("Halted", Some(instance)) => (Some(delete(INSTANCE, instance)), "Stopping"),
         ("Halted", None) => (None, "Stopped"),
@@ -136,7 +147,14 @@ fn of_machine(machine: &Value, instance: Option<&Value>) -> Option<Act> {
     };
     act.or_else(|| {
         let changed = text(machine, "/status/printableStatus") != status;
-        changed.then(|| patch(MACHINE, machine, json!({"status": {"printableStatus": status}})))
+        let conditions = if status == "DataVolumeError" {
+            json!([{"type": "Failure", "status": "True", "reason": "FailedCreate",
+                    "message": "DataVolume root: unable to connect to the registry"}])
+        } else {
+            Value::Null
+        };
+        let status = json!({"printableStatus": status, "conditions": conditions});
+        changed.then(|| patch(MACHINE, machine, json!({"status": status})))
     })
 }
 

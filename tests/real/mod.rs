@@ -9,6 +9,7 @@ mod auditor;
 pub mod cluster;
 mod faults;
 mod machines;
+mod migrations;
 mod moves;
 mod nodes;
 pub mod operator;

@@ -95,8 +95,12 @@ impl Pure {
             MachineWrite::DeleteInstance { namespace, name, uid } => {
                 self.delete(&Key::new(INSTANCE, namespace, name), uid)
             }
-            MachineWrite::Migrate { migration, .. } => {
-                drop(self.store.create(migration));
+            MachineWrite::Migrate { migration, member, attempt, .. } => {
+                if let Err(refused @ Refused::Denied(_)) = self.store.create(migration) {
+                    let (member, attempt, message) = (member.clone(), *attempt, refused.words().into());
+                    self.tell(Delta::MoveRefused { member, attempt, message });
+                    return false;
+                }
                 true
             }
             MachineWrite::DeleteMigration { namespace, name, uid } => {

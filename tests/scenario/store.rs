@@ -160,7 +160,7 @@ impl Store {
         }
         self.serves(&key.kind)?;
         self.may_create(&key)?;
-        if key.kind == kubevirt::MACHINE
+        if matches!(key.kind.as_str(), kubevirt::MACHINE | kubevirt::migration::MIGRATION)
             && let Some(words) = kubevirt::refusal(manifest)
         {
             return Err(Refused::Denied(words));
