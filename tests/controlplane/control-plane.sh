@@ -17,7 +17,7 @@ package_of() {
   case $1 in
   etcd) echo "etcd go.etcd.io/etcd/server/v3" ;;
   kwok | kwokctl) echo "kwok sigs.k8s.io/kwok/cmd/$1" ;;
-  *) echo "kubernetes k8s.io/kubernetes/cmd/$1" ;;
+  *) echo "$kubernetes_module k8s.io/kubernetes/cmd/$1" ;;
   esac
 }
 
@@ -27,7 +27,7 @@ build() {
   case $module in
   etcd) flags="-s -w" ;;
   kwok) flags="-s -w -X sigs.k8s.io/kwok/pkg/consts.Version=$kwok_version" ;;
-  kubernetes) flags=$(version_flags) ;;
+  kubernetes*) flags=$(version_flags) ;;
   esac
   (cd "$controlplane_dir/$module" &&
     GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -o "$cache/.$name.part" -ldflags "$flags" "$package" >&2) ||

@@ -6,7 +6,15 @@ controlplane_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 # shellcheck disable=SC2034 # used by the scripts that read this file
 repo_dir=$(cd "$controlplane_dir/../.." && pwd -P)
 
-kubernetes_version=v1.36.3
+# Which Kubernetes: the minors of which modules are here (KUBERNETES=1.34).
+case ${KUBERNETES:-1.36} in
+1.36) kubernetes_version=v1.36.3 kubernetes_module=kubernetes ;;
+1.34) kubernetes_version=v1.34.4 kubernetes_module=kubernetes-1.34 ;;
+*)
+  echo "error: KUBERNETES is ${KUBERNETES:-}; there are modules of 1.34 and 1.36" >&2
+  exit 1
+  ;;
+esac
 etcd_version=v3.6.8
 kwok_version=v0.8.0
 binaries="etcd kwok kwokctl kube-apiserver kube-controller-manager kube-scheduler kubectl kubelet"
@@ -44,7 +52,7 @@ version_flags() {
 cache_dir() {
   local modules=$controlplane_dir hash
   hash=$({
-    cat "$modules"/{etcd,kwok,kubernetes}/go.{mod,sum}
+    cat "$modules"/{etcd,kwok,"$kubernetes_module"}/go.{mod,sum}
     version_flags
     echo "$kubernetes_version $etcd_version $kwok_version ${FETCH:+fetched}" "$(uname -m)"
   } | sha256sum)
