@@ -176,6 +176,10 @@ reasons! {
         "Nothing.";
     InUse: "The pool is being deleted and still has children or running members.",
         "Delete or move them; the pool goes once they are gone.";
+
+    // The operator itself.
+    PermissionMissing: "The operator may not do or see something that it needs, or the cluster does not know a kind.",
+        "Give it the rights of docs/rbac.yaml, or install the definitions: helm upgrade does both. The rest goes on.";
 }
 
 /// Why nodes are refused, as `status.pending.nodes.rejected[].reason` says it: the word, what it means, what to do.

@@ -146,6 +146,11 @@ impl Writer {
     }
 }
 
+/// Whether a 403 is for want of a right: policies and quotas refuse with other words.
+fn lacks_right(words: &str) -> bool {
+    words.contains(" is forbidden: User ") && words.contains(" cannot ")
+}
+
 /// What a write holds while it is carried out.
 pub struct Hand<'a> {
     shared: &'a Shared,
@@ -167,6 +172,11 @@ impl Hand<'_> {
             debug!(kind, %words, "it is not clear what became of a request");
         }
         self.shared.metrics.wrote(kind, events::result(&outcome));
+        match &outcome {
+            Outcome::Refused(403, words) if lacks_right(words) => self.shared.metrics.lacks(kind, true),
+            Outcome::Done(_) => self.shared.metrics.lacks(kind, false),
+            _ => {}
+        }
         outcome
     }
 

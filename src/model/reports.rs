@@ -434,6 +434,16 @@ impl World {
         self.pool_ids.get(pool).and_then(|id| self.pool(*id)).map_or(0, |pool| pool.queue.len())
     }
 
+    /// How many workloads of the pool itself wait, whether they are in its queue or kept out of it.
+    pub fn waiting_in(&self, pool: &str) -> usize {
+        let all = self.by_pool.get(pool).into_iter().flatten();
+        all.filter(|id| {
+            let workload = self.workload(**id);
+            workload.is_some_and(|one| !one.gone && matches!(one.phase, Phase::Queued { .. }))
+        })
+        .count()
+    }
+
     /// Names of all pools.
     pub fn pool_names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.pool_ids.keys()

@@ -85,6 +85,8 @@ pub struct Catalog {
     nodes: BTreeMap<Arc<str>, KnownNode>,
     /// Value and whether it is the default, by name.
     classes: BTreeMap<Arc<str>, (i32, bool)>,
+    /// The operator may not see them.
+    classes_hidden: bool,
     templates: Templates,
     volumes: Volumes,
     pub(super) kubevirt: KubeVirt,
@@ -339,6 +341,15 @@ impl Catalog {
         if self.classes.remove(name).is_some() { self.reshape() } else { Vec::new() }
     }
 
+    /// The operator may not see priority classes, or may.
+    pub fn classes_are_hidden(&mut self, hidden: bool) -> Vec<Delta> {
+        if self.classes_hidden == hidden {
+            return Vec::new();
+        }
+        self.classes_hidden = hidden;
+        self.reshape()
+    }
+
     /// Classes, and what machines are made of, change seldom, so all workloads are looked at.
     pub(super) fn reshape(&mut self) -> Vec<Delta> {
         let changed: Vec<WorkloadSpec> =
@@ -381,6 +392,12 @@ impl Catalog {
         match (priority, class) {
             (Some(priority), _) => Ok(priority),
             (None, Some(class)) => self.classes.get(class).map(|(value, _)| *value).ok_or_else(|| {
+                if self.classes_hidden {
+                    return format!(
+                        "{CLASS_PROBLEM}the operator may not list PriorityClasses and so does not know {class:?}: have an \
+                         administrator give it the rights of docs/rbac.yaml, or write a number in spec.priority"
+                    );
+                }
                 format!(
                     "{CLASS_PROBLEM}there is no PriorityClass {class:?}: create it, or write the name of another, or \
                      a number in spec.priority"

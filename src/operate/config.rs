@@ -1,12 +1,14 @@
 //! What `weir run` takes.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 use kube::{Client, Config};
 
+use super::http::Places;
 use super::lead::Timing;
 use crate::apply::Limits;
 use crate::model::time::Span;
@@ -51,9 +53,15 @@ pub struct Args {
     /// Nothing is decided while a watch has been silent for that long (the API server speaks once a minute)
     #[arg(long, value_parser = duration, default_value = "3m")]
     pub stale_after: Duration,
-    /// Where health and metrics are served
+    /// Where health is served; on an address of the loopback interface metrics too, unless they have their own
     #[arg(long, default_value = "0.0.0.0:8080")]
     pub http_addr: SocketAddr,
+    /// Where metrics are served: by TLS, to those who may read them by RBAC; on the loopback interface to everybody there
+    #[arg(long)]
+    pub metrics_addr: Option<SocketAddr>,
+    /// A folder with `tls.crt` and `tls.key` for that; default: a certificate that the process makes for itself
+    #[arg(long, requires = "metrics_addr")]
+    pub metrics_tls_dir: Option<PathBuf>,
     /// How the log is written; what is in it follows `RUST_LOG`
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
@@ -92,6 +100,18 @@ impl Args {
         Ok(timing)
     }
 
+    /// Where it is told how things stand.
+    pub fn places(&self) -> Places {
+        let host = hostname();
+        let service = format!("weir-metrics.{}.svc", self.namespace);
+        Places {
+            http: self.http_addr,
+            metrics: self.metrics_addr,
+            tls: self.metrics_tls_dir.clone(),
+            names: host.into_iter().chain([service, "localhost".to_owned()]).collect(),
+        }
+    }
+
     /// The bounds of writing.
     pub fn limits(&self) -> Limits {
         Limits { in_flight: usize::from(self.max_in_flight), ..Limits::default() }
@@ -104,13 +124,15 @@ impl Args {
 
     /// A name that no other process has: a restarted one is another candidate.
     pub fn identity(&self) -> String {
-        let host = self.identity.clone().or_else(|| {
-            let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-            Some(name.trim().to_owned()).filter(|name| !name.is_empty())
-        });
+        let host = self.identity.clone().or_else(hostname);
         let started = jiff::Timestamp::now().as_millisecond();
         format!("{}_{}_{started:x}", host.as_deref().unwrap_or("weir"), std::process::id())
     }
+}
+
+fn hostname() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 /// The cluster that the environment names. Its clients do not try again by themselves: who writes must know

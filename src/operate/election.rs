@@ -5,6 +5,7 @@ use kube::{Client, Config};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
+use super::health::Health;
 use super::lead::{Leadership, Timing};
 use super::lease::Candidate;
 
@@ -49,7 +50,7 @@ impl Election {
     ///
     /// # Errors
     /// Where no thread can be had.
-    pub fn begin(config: Config, lease: Lease) -> anyhow::Result<Self> {
+    pub fn begin(config: Config, lease: Lease, health: Health) -> anyhow::Result<Self> {
         let leadership = Leadership::none();
         let (out, standing) = watch::channel(Standing::StandsBy);
         let (give_back, asked) = mpsc::unbounded_channel();
@@ -64,7 +65,7 @@ impl Election {
                 runtime.block_on(async {
                     // Its client lives here too, so that its connections are served by this thread.
                     match Client::try_from(config) {
-                        Ok(client) => stand(&client, &lease, &token, &out, asked).await,
+                        Ok(client) => stand(&client, &lease, &token, &health, &out, asked).await,
                         Err(error) => error!(%error, "the credentials for the cluster cannot be used"),
                     }
                 });
@@ -88,6 +89,7 @@ async fn stand(
     client: &Client,
     lease: &Lease,
     token: &Leadership,
+    health: &Health,
     out: &watch::Sender<Standing>,
     mut asked: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
 ) {
@@ -95,6 +97,7 @@ async fn stand(
     loop {
         let Lease { namespace, name, identity, timing } = lease;
         let mut candidate = Candidate::new(client.clone(), namespace, name, identity, *timing, token.clone());
+        candidate.report_to(health.clone());
         out.send_replace(Standing::StandsBy);
         loop {
             tokio::select! {

@@ -11,7 +11,7 @@ use crate::model::delta::Delta;
 use crate::model::labelled::MakerKind;
 use crate::model::time::Time;
 use crate::observe::namespace;
-use crate::watch::follow::Change;
+use crate::watch::follow::{Change, Withheld};
 use crate::watch::known::Key;
 use crate::watch::seen::{KINDS, Seen};
 
@@ -64,9 +64,12 @@ impl Term {
         match deltas {
             Shown::Listed => {
                 self.listed.insert(kind);
+                self.granted(kind, now);
             }
+            Shown::Withheld(why) => self.withheld(kind, &why, now),
             Shown::Machines(is_there) => {
                 self.listed.insert(kind);
+                self.granted(kind, now);
                 for delta in self.catalog.kubevirt(is_there) {
                     self.apply(delta, now);
                 }
@@ -151,6 +154,7 @@ impl Term {
             }
             Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
             Change::Listed | Change::Absent => Shown::Listed,
+            Change::Withheld(why) => Shown::Withheld(why),
         }
     }
 
@@ -160,6 +164,7 @@ impl Term {
             Change::Gone(key) => Shown::Deltas(self.catalog.workload_gone(&key.uid)),
             Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
             Change::Listed | Change::Absent => Shown::Listed,
+            Change::Withheld(why) => Shown::Withheld(why),
         }
     }
 
@@ -172,6 +177,7 @@ impl Term {
             }
             Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
             Change::Listed | Change::Absent => Shown::Listed,
+            Change::Withheld(why) => Shown::Withheld(why),
         }
     }
 
@@ -208,6 +214,7 @@ impl Term {
             Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
             Change::Listed => Shown::Machines(true),
             Change::Absent => Shown::Machines(false),
+            Change::Withheld(why) => Shown::Withheld(why),
         }
     }
 
@@ -229,6 +236,7 @@ impl Term {
             Change::Gone(key) => Shown::Deltas(self.catalog.priority_class_gone(&key.name)),
             Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
             Change::Listed | Change::Absent => Shown::Listed,
+            Change::Withheld(why) => Shown::Withheld(why),
         }
     }
 }
@@ -239,6 +247,8 @@ enum Shown {
     Listed,
     /// All machines were shown, or there can be none.
     Machines(bool),
+    /// Nothing of the kind is shown.
+    Withheld(Withheld),
 }
 
 /// What comes of a change that tells of no object.
@@ -247,6 +257,7 @@ fn rest<K>(change: Change<K>) -> Shown {
         Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
         Change::Applied(_) | Change::Gone(_) => Shown::Deltas(Vec::new()),
         Change::Listed | Change::Absent => Shown::Listed,
+        Change::Withheld(why) => Shown::Withheld(why),
     }
 }
 
@@ -256,6 +267,7 @@ fn one<K>(change: Change<K>, seen: impl FnOnce(Box<K>) -> Delta, gone: impl FnOn
         Change::Gone(key) => Shown::Deltas(vec![gone(key)]),
         Change::Unreadable(meta, problem) => unreadable(&meta, &problem),
         Change::Listed | Change::Absent => Shown::Listed,
+        Change::Withheld(why) => Shown::Withheld(why),
     }
 }
 

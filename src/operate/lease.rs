@@ -12,7 +12,13 @@ use kube::{Client, ResourceExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use super::health::{self, Health};
 use super::lead::{Elector, Leadership, Move, Record, Timing};
+
+/// What is said where the API server answers 401.
+const UNAUTHORIZED: &str = "the API server does not know the operator's credentials (401 Unauthorized): its token has expired or was \
+                            revoked. A token in a file is read anew within a minute, and kubelets renew theirs; one that \
+                            stands in a kubeconfig must be replaced there, and the operator started again";
 
 /// Why the lead ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +39,9 @@ pub struct Candidate {
     elector: Elector,
     leadership: Leadership,
     last: Option<Lease>,
+    health: Health,
+    /// Since when the API server has not answered well, and what it said last.
+    trouble: Option<(Instant, String)>,
 }
 
 impl Candidate {
@@ -55,7 +64,14 @@ impl Candidate {
             elector: Elector::new(identity, timing),
             leadership,
             last: None,
+            health: Health::default(),
+            trouble: None,
         }
+    }
+
+    /// Says there what keeps it from the Lease.
+    pub fn report_to(&mut self, health: Health) {
+        self.health = health;
     }
 
     /// The token that writers ask.
@@ -142,8 +158,8 @@ impl Candidate {
         if matches!(next, Move::Read(_)) || (self.elector.deadline().is_none() && self.last.is_some()) {
             match self.read().await {
                 Ok(follows) => next = follows,
-                Err(error) => {
-                    warn!(%error, lease = %self.name, "cannot read the Lease");
+                Err(trouble) => {
+                    self.complain("read", trouble.as_ref());
                     return Step::Waiting(Instant::now() + self.timing.retry);
                 }
             }
@@ -165,9 +181,10 @@ impl Candidate {
         left.unwrap_or(self.timing.renew).min(self.timing.renew).max(Duration::from_millis(100))
     }
 
-    async fn read(&mut self) -> Result<Move, String> {
+    async fn read(&mut self) -> Result<Move, Option<kube::Error>> {
         let answer = timeout(self.patience(), self.api.get_opt(&self.name)).await;
-        let lease = answer.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
+        let lease = answer.map_err(|_| None)?.map_err(Some)?;
+        self.relax();
         let follows = self.elector.read(Instant::now(), lease.as_ref().map(record));
         self.last = lease;
         Ok(follows)
@@ -185,6 +202,7 @@ impl Candidate {
         };
         match timeout(self.patience(), send).await {
             Ok(Ok(written)) => {
+                self.relax();
                 self.elector.written(began, Instant::now(), record(&written));
                 self.last = Some(written);
                 if let Some(deadline) = self.elector.deadline() {
@@ -202,13 +220,43 @@ impl Candidate {
                 }
             }
             Ok(Err(error)) => {
-                warn!(%error, lease = %self.name, "cannot write the Lease");
+                self.complain("write", Some(&error));
                 Step::Waiting(Instant::now() + self.timing.retry)
             }
             Err(_) => {
-                warn!(lease = %self.name, "the Lease was not answered in time");
+                self.complain("write", None);
                 Step::Waiting(Instant::now() + self.timing.retry)
             }
+        }
+    }
+
+    /// The Lease could not be read or written (none: there was no answer in time). The same is told once.
+    fn complain(&mut self, what: &str, error: Option<&kube::Error>) {
+        let now = Instant::now();
+        let since = self.trouble.as_ref().map_or(now, |(since, _)| *since);
+        let words = error.map_or_else(|| "no answer in time".to_owned(), ToString::to_string);
+        if let Some(kube::Error::Api(status)) = error
+            && status.code == 401
+        {
+            if self.health.problem(health::CREDENTIALS, Some(UNAUTHORIZED.to_owned())) {
+                tracing::error!(%words, "{UNAUTHORIZED}");
+            }
+        } else if self.trouble.as_ref().is_none_or(|(_, told)| *told != words) {
+            warn!(error = %words, lease = %self.name, "cannot {what} the Lease");
+        }
+        if now - since >= self.timing.lease {
+            let text = format!("it cannot {what} its Lease {}/{}: {words}", self.namespace, self.name);
+            self.health.problem(health::LEASE, Some(text));
+        }
+        self.trouble = Some((since, words));
+    }
+
+    /// The API server has answered well.
+    fn relax(&mut self) {
+        self.trouble = None;
+        self.health.problem(health::LEASE, None);
+        if self.health.problem(health::CREDENTIALS, None) {
+            info!("the API server knows the operator again");
         }
     }
 

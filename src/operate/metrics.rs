@@ -38,6 +38,11 @@ struct WriteLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabel {
+    request: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PoolLabel {
     pool: String,
 }
@@ -82,6 +87,8 @@ pub struct Metrics {
     ends: Family<ReasonLabels, Counter>,
     waiting_seconds: Family<PoolLabel, Histogram, fn() -> Histogram>,
     estimate_error_seconds: Family<DirectionLabels, Histogram, fn() -> Histogram>,
+    permission_missing: Family<RequestLabel, Gauge>,
+    definition_fields_missing: Family<KindLabel, Gauge>,
     pools: Arc<Pools>,
 }
 
@@ -110,6 +117,8 @@ impl Default for Metrics {
             ends: Family::default(),
             waiting_seconds: Family::new_with_constructor(waits as fn() -> Histogram),
             estimate_error_seconds: Family::new_with_constructor(waits as fn() -> Histogram),
+            permission_missing: Family::default(),
+            definition_fields_missing: Family::default(),
             pools: Arc::default(),
             registry: Mutex::new(Registry::default()),
         };
@@ -147,6 +156,8 @@ impl Metrics {
             ends,
             waiting_seconds,
             estimate_error_seconds,
+            permission_missing,
+            definition_fields_missing,
             pools,
         } = self;
         let build = [("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)];
@@ -157,6 +168,8 @@ impl Metrics {
         add(ours, &described::DECISIONS, decisions.clone());
         add(ours, &described::WATCH_EVENTS, seen.clone());
         add(ours, &described::WATCH_AGE, watch_age_seconds.clone());
+        add(ours, &described::PERMISSION_MISSING, permission_missing.clone());
+        add(ours, &described::FIELDS_MISSING, definition_fields_missing.clone());
         add(ours, &described::CYCLES, cycles.clone());
         add(ours, &described::CYCLE, cycle_seconds.clone());
         add(ours, &described::DECIDE, decide_seconds.clone());
@@ -203,12 +216,30 @@ impl Metrics {
         if !leads {
             self.pools.clear();
             self.watch_age_seconds.clear();
+            self.permission_missing.clear();
+            self.definition_fields_missing.clear();
         }
     }
 
     /// How long a watch has been silent.
     pub fn watch_age(&self, kind: &'static str, age: Duration) {
         self.watch_age_seconds.get_or_create(&KindLabel { kind }).set(age.as_secs_f64());
+    }
+
+    /// The operator may not do that, or may again.
+    pub fn lacks(&self, request: &'static str, lacks: bool) {
+        let label = RequestLabel { request };
+        if lacks {
+            self.permission_missing.get_or_create(&label).set(1);
+        } else if let Some(gauge) = self.permission_missing.get(&label) {
+            gauge.set(0);
+        }
+    }
+
+    /// The cluster's definition of a kind lacks so many fields that the program knows.
+    pub fn fields_missing(&self, kind: &'static str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.definition_fields_missing.get_or_create(&KindLabel { kind }).set(count);
     }
 
     /// A workload of that pool was admitted, after it had waited since then.

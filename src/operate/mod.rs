@@ -3,8 +3,10 @@
 pub mod carry;
 pub mod config;
 pub mod confirm;
+pub mod definitions;
 pub mod election;
 pub mod estimate;
+pub mod health;
 pub mod http;
 pub mod intake;
 pub mod lead;
@@ -16,3 +18,4 @@ pub mod reserve;
 pub mod run;
 mod tell;
 pub mod term;
+mod withheld;

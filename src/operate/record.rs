@@ -323,7 +323,7 @@ impl Term {
     fn sample(&self, name: &Arc<str>, report: &PoolReport) -> PoolSample {
         let parent = self.catalog.get_pool(name).and_then(|known| known.spec.parent.as_deref());
         let root = self.world.root_name(name);
-        let waiting = self.world.queue_len(name);
+        let waiting = self.world.waiting_in(name);
         PoolSample::new(report, parent, root.as_deref(), waiting, self.world.resources())
     }
 

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io::IsTerminal as _;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::config::{Args, Clients, LogFormat, cluster};
 use super::election::{Election, Lease, Standing};
+use super::health;
 use super::http::{self, Told};
 use super::lead::Leadership;
 use super::term::{Ended, Term};
@@ -49,8 +49,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     });
     let config = cluster().await?;
     let told = Told::default();
-    let address = args.http_addr;
-    http::serve(address, told.clone()).await.with_context(|| format!("cannot listen on {address}"))?;
+    http::serve(args.places(), &config, told.clone()).await?;
     Box::pin(operate(args, config, told, stopped)).await
 }
 
@@ -73,11 +72,11 @@ pub async fn operate(
     };
     let identity = lease.identity.clone();
     info!(version = env!("CARGO_PKG_VERSION"), %identity, namespace = %args.namespace, "starts");
-    let election = Election::begin(config, lease)?;
+    let election = Election::begin(config, lease, told.health.clone())?;
     loop {
         told.metrics.leads(false);
         // One that stands by is ready: a rollout must not wait for it to lead.
-        told.ready.store(true, Ordering::Relaxed);
+        told.health.stands_by();
         let mut watched = election.standing.clone();
         let leads = watched.wait_for(|standing| *standing != Standing::StandsBy);
         let Some(standing) = until(&mut stop, leads).await else {
@@ -87,7 +86,7 @@ pub async fn operate(
         let standing = *standing.context("the election has ended")?;
         let Standing::Leads { term, number } = standing else { continue };
         told.metrics.leads(true);
-        told.ready.store(false, Ordering::Relaxed);
+        told.health.problem(health::LISTS, Some("it leads, and has not read all lists yet".to_owned()));
         let work = lead(args, &clients, &told, election.leadership.clone(), term, &identity, &mut stop);
         let lost = watched.wait_for(|now| *now != Standing::Leads { term, number });
         let ended = tokio::select! {

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,7 +14,9 @@ use tracing::{debug, info, warn};
 
 use super::config::{Args, Clients};
 use super::confirm::Assumptions;
+use super::definitions;
 use super::estimate::Estimates;
+use super::health;
 use super::http::Told;
 use super::lead::Leadership;
 use super::ledger::{Ledgers, ReserveError};
@@ -67,6 +68,8 @@ pub struct Term {
     pub(super) leadership: Leadership,
     pub(super) metrics: Arc<Metrics>,
     pub(super) instance: String,
+    /// Namespace and name of the Lease.
+    pub(super) lease: (String, String),
     pub(super) listed: BTreeSet<usize>,
     pub(super) assumed: Assumptions,
     pub(super) records: Records,
@@ -95,7 +98,7 @@ pub struct Term {
     check_at: Instant,
     /// Something happened that may be decided on.
     stirred: bool,
-    told: Told,
+    pub(super) told: Told,
     _watches: JoinSet<()>,
 }
 
@@ -125,7 +128,8 @@ impl Term {
         let in_flight = ledgers.take_over(term).await?;
         let freshness = Freshness::new(&KINDS);
         let (out, seen) = mpsc::channel(WAITING);
-        let watches = watch_all(&clients.watch, Follow::default(), &freshness, &out);
+        let mut watches = watch_all(&clients.watch, Follow::default(), &freshness, &out);
+        watches.spawn(definitions::follow(clients.watch.clone(), told.clone()));
         Ok(Self {
             catalog: Catalog::default(),
             world: World::new(Tuning { lost_after: args.lost_after(), ..Tuning::default() }),
@@ -134,6 +138,7 @@ impl Term {
             leadership,
             metrics,
             instance: identity.to_owned(),
+            lease: (args.namespace.clone(), args.lease_name.clone()),
             listed: BTreeSet::new(),
             assumed: Assumptions::default(),
             records: Records::default(),
@@ -302,7 +307,10 @@ impl Term {
             info!("what is known is fresh again");
         }
         self.stale = stale;
-        self.told.ready.store(self.world.is_settled() && !stale, Ordering::Relaxed);
+        let old = stale.then(|| {
+            format!("nothing is decided, since the watch of {kind} has been silent for {} s", age.as_secs())
+        });
+        self.told.health.problem(health::STALE, old);
     }
 
     /// When all lists are read, what was in flight is told and the world is complete.
@@ -328,7 +336,7 @@ impl Term {
             workloads = self.catalog.workloads().count(),
             "has read all lists"
         );
-        self.told.ready.store(true, Ordering::Relaxed);
+        self.told.health.problem(health::LISTS, None);
     }
 
     /// Asks `KubeVirt` about templates that it was not asked about yet, a few at a time.
@@ -395,7 +403,7 @@ impl Term {
             self.writer.settle(Duration::from_secs(1)).await;
         }
         self.writer.close();
-        self.told.ready.store(false, Ordering::Relaxed);
+        self.told.health.problem(health::ENDS, Some("it was told to end".to_owned()));
         Ended::Stopped
     }
 }

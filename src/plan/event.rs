@@ -126,6 +126,24 @@ pub fn of_label(
     event(regarding, Told { action: Action::Adopt, reason, note, warning }, instance, now)
 }
 
+/// The operator cannot see or do something: told of the Lease (namespace and name) that it leads by.
+pub fn of_operator(lease: &(String, String), note: &str, instance: &str, now: Time) -> Event {
+    let (namespace, name) = lease;
+    let regarding = ObjectReference {
+        api_version: Some("coordination.k8s.io/v1".to_owned()),
+        kind: Some("Lease".to_owned()),
+        namespace: Some(namespace.clone()),
+        name: Some(name.clone()),
+        // Two of one moment are about two kinds.
+        uid: None,
+        ..ObjectReference::default()
+    };
+    let told = Told { action: Action::Warn, reason: Reason::PermissionMissing, note, warning: true };
+    let mut event = event(regarding, told, instance, now);
+    event.metadata.name = Some(format!("{name}.{:016x}", fingerprint(&[note], now)));
+    event
+}
+
 /// What a change of a workload's status tells: that it waits for another reason than before. Admissions and ends
 /// are told with their decisions.
 pub fn of_change(

@@ -141,7 +141,7 @@ pub fn message(refusal: &Refusal, of: Refused<'_>, table: &ResourceTable) -> Str
             format!("pool {own:?} takes no pods: access.runtimes does not have Pod")
         }
         Refusal::KubeVirtNotInstalled => {
-            "its members are virtual machines, and the cluster has no KubeVirt: it goes on when it is installed".to_owned()
+            "its members are virtual machines, and the operator sees no KubeVirt in the cluster: it goes on when it is installed, and the operator may list its kinds".to_owned()
         }
         Refusal::InvalidTemplate(problem) => problem.to_string(),
         Refusal::RequestMissing(resource) => {

@@ -30,6 +30,17 @@ pub enum Change<K> {
     Listed,
     /// The cluster does not have this kind. It is asked again from time to time.
     Absent,
+    /// The API server shows nothing of this kind. It is asked again.
+    Withheld(Withheld),
+}
+
+/// Why nothing of a kind is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// The operator lacks a right; the API server's words.
+    Forbidden(String),
+    /// The cluster does not know the kind, and it must.
+    Unknown,
 }
 
 /// How a kind is followed.
@@ -47,6 +58,8 @@ pub struct Follow {
     pub optional: Option<Duration>,
     /// Only objects that this label selector selects.
     pub labels: Option<&'static str>,
+    /// Without this kind nothing can be decided: what is not seen would count as not there.
+    pub needed: bool,
 }
 
 impl Default for Follow {
@@ -58,6 +71,7 @@ impl Default for Follow {
             answer: Duration::from_secs(30),
             optional: None,
             labels: None,
+            needed: true,
         }
     }
 }
@@ -144,6 +158,17 @@ pub async fn follow<K, T>(
                 sleep(follow.optional.unwrap_or_default()).await;
                 continue;
             }
+            Broken::Client(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
+                // Once it is shown again it is listed anew.
+                version = None;
+                let why = match status.code {
+                    403 => Withheld::Forbidden(status.message.clone()),
+                    _ => Withheld::Unknown,
+                };
+                if follower.withheld(why).await.is_err() {
+                    return;
+                }
+            }
             Broken::Expired => {
                 info!(%kind, "is listed again: its watch fell too far behind");
                 version = None;
@@ -202,6 +227,14 @@ where
         }
         self.mark.heard();
         self.send(Change::Absent).await
+    }
+
+    /// Nothing of the kind is shown. What was shown before may still be so.
+    async fn withheld(&mut self, why: Withheld) -> Result<(), Broken> {
+        if !self.follow.needed {
+            self.mark.heard();
+        }
+        self.send(Change::Withheld(why)).await
     }
 
     async fn gone(&mut self, key: &Key) -> Result<(), Broken> {

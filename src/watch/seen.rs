@@ -41,6 +41,9 @@ pub const KINDS: [&str; 17] = [
     "Job",
 ];
 
+/// How many of them, from the first, nothing can be decided without.
+pub const NEEDED: usize = 4;
+
 /// How often a cluster without `KubeVirt` is asked whether it has it by now.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -116,21 +119,22 @@ pub fn watch_all(
     out: &mpsc::Sender<Seen>,
 ) -> JoinSet<()> {
     let mut watches = JoinSet::new();
+    let spare = Follow { needed: false, ..how };
     let mark = |index| freshness.mark(index);
     watches.spawn(follow(client.clone(), how, mark(0), |_| true, Seen::Pool, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(1), |_| true, Seen::Workload, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(2), concerns_us, Seen::Pod, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(3), |_| true, Seen::Node, out.clone()));
-    watches.spawn(follow(client.clone(), how, mark(4), |_| true, Seen::Namespace, out.clone()));
-    watches.spawn(follow(client.clone(), how, mark(5), |_| true, Seen::PriorityClass, out.clone()));
-    watches.spawn(follow(client.clone(), how, mark(6), |_| true, Seen::Claim, out.clone()));
-    watches.spawn(follow(client.clone(), how, mark(7), |_| true, Seen::Volume, out.clone()));
     // Of all that make pods, only those that are labelled are of interest.
-    let labelled = Follow { labels: Some(POOL), ..how };
+    let labelled = Follow { labels: Some(POOL), ..spare };
     watches.spawn(follow(client.clone(), labelled, mark(14), |_| true, Seen::Deployment, out.clone()));
     watches.spawn(follow(client.clone(), labelled, mark(15), |_| true, Seen::StatefulSet, out.clone()));
     watches.spawn(follow(client.clone(), labelled, mark(16), |_| true, Seen::Job, out.clone()));
-    let how = Follow { optional: Some(ASK_AGAIN), ..how };
+    watches.spawn(follow(client.clone(), spare, mark(4), |_| true, Seen::Namespace, out.clone()));
+    watches.spawn(follow(client.clone(), spare, mark(5), |_| true, Seen::PriorityClass, out.clone()));
+    watches.spawn(follow(client.clone(), spare, mark(6), |_| true, Seen::Claim, out.clone()));
+    watches.spawn(follow(client.clone(), spare, mark(7), |_| true, Seen::Volume, out.clone()));
+    let how = Follow { optional: Some(ASK_AGAIN), ..spare };
     watches.spawn(follow(client.clone(), how, mark(8), |_| true, Seen::Machine, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(9), |_| true, Seen::Instance, out.clone()));
     watches.spawn(follow(client.clone(), how, mark(10), |_| true, Seen::KubeVirt, out.clone()));

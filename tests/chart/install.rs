@@ -16,6 +16,7 @@ use crate::kubevirt::real as machines;
 use crate::real::api::{Api, Checks, NODES, POOLS, pods, workloads};
 use crate::real::cluster::Cluster;
 use crate::real::operator::{Operator, write_kubeconfig};
+use crate::real::web::{Web, port_in_log};
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/weir-system/deployments/weir";
@@ -41,7 +42,12 @@ fn values() -> Value {
         }},
         "rbac": {"editMayUse": ["open"]},
         "networkPolicy": {"enabled": true},
-        "metrics": {"serviceMonitor": {"enabled": true}, "prometheusRule": {"enabled": true}},
+        "metrics": {
+            "readers": [{"kind": "ServiceAccount", "name": "prometheus", "namespace": "monitoring"}],
+            "serviceMonitor": {"enabled": true},
+            "prometheusRule": {"enabled": true},
+            "dashboards": {"enabled": true},
+        },
     })
 }
 
@@ -215,9 +221,9 @@ impl Stage {
         let kubeconfig = self.cluster.dir.join(format!("{name}.kubeconfig"));
         write_kubeconfig(&self.cluster, &token["status"]["token"], &kubeconfig);
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        for argument in pod["containers"][0]["args"].as_array().unwrap() {
-            command.arg(argument.as_str().unwrap());
-        }
+        // Addresses are the test's own: another test may have these.
+        let arguments = pod["containers"][0]["args"].as_array().unwrap().iter();
+        command.args(arguments.map(|one| one.as_str().unwrap()).filter(|one| !one.contains("-addr=")));
         command.env("KUBECONFIG", kubeconfig);
         for variable in pod["containers"][0]["env"].as_array().unwrap() {
             let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
@@ -233,9 +239,12 @@ impl Stage {
     /// Work of every kind is done with the rights that the chart gives.
     async fn works(&mut self) {
         let mut command = self.program(DEPLOYMENT, "weir").await;
-        command.args(["--http-addr", "127.0.0.1:0"]);
+        command.args(["--http-addr", "127.0.0.1:0", "--metrics-addr", "0.0.0.0:0"]);
         command.args(["--lease-duration", "4s", "--lease-give-up", "3s", "--lease-renew", "1s"]);
-        self.operator = Some(Operator::spawn(command, &self.cluster.dir, "weir"));
+        let operator = Operator::spawn(command, &self.cluster.dir, "weir");
+        let log = operator.path();
+        self.operator = Some(operator);
+        self.is_read_by_prometheus(&log).await;
         self.api.namespace(TEAM).await;
         self.api.post(POOLS, pool("lab")).await;
         // One ends and is deleted; one is suspended; one is evicted.
@@ -277,6 +286,20 @@ impl Stage {
         self.ok(
             "work ran to its end, was suspended, and evicted, with the rights and the arguments of the chart",
         );
+    }
+
+    /// Whom the values let may read metrics, and nobody else.
+    async fn is_read_by_prometheus(&mut self, log: &Path) {
+        self.api.namespace("monitoring").await;
+        let accounts = "/api/v1/namespaces/monitoring/serviceaccounts";
+        let web = Web::tls(port_in_log(log, "serves metrics by TLS").await);
+        for (name, code) in [("prometheus", 200), ("stranger", 403)] {
+            self.api.post(accounts, json!({"metadata": {"name": name}})).await;
+            let token = self.api.post(&format!("{accounts}/{name}/token"), json!({"spec": {}})).await;
+            let told = web.get("/metrics", token["status"]["token"].as_str()).await;
+            assert_eq!(told.code, code, "{name}: {}", told.text);
+        }
+        self.ok("metrics are read by TLS by the ServiceAccount that the values name, and by no other");
     }
 
     /// Nodes of a dedicated pool are tainted, and are not any more when it is shared again.

@@ -7,7 +7,7 @@
 mod admission;
 mod gitops;
 mod install;
-mod observing;
+pub mod observing;
 mod release;
 mod render;
 mod rights;

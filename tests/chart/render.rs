@@ -178,10 +178,13 @@ fn values_decide_what_is_rendered() {
     assert_eq!(
         only(&standard, &minimal),
         [
+            "ClusterRole/weir-metrics-auth",
+            "ClusterRoleBinding/weir-metrics-auth",
             "CustomResourceDefinition/pooledworkloads.weir.dev",
             "CustomResourceDefinition/resourcepools.weir.dev",
             "Job/weir-release",
             "PodDisruptionBudget/weir",
+            "Service/weir-metrics",
             "ValidatingAdmissionPolicy/weir-labelled",
             "ValidatingAdmissionPolicy/weir-members",
             "ValidatingAdmissionPolicy/weir-members-machines",
@@ -195,6 +198,7 @@ fn values_decide_what_is_rendered() {
     assert_eq!(
         only(&full, &standard),
         [
+            "ClusterRoleBinding/weir-metrics-reader",
             "ClusterRoleBinding/weir-pool-view",
             "ConfigMap/weir-dashboards",
             "NetworkPolicy/weir",

@@ -24,6 +24,17 @@ const NONSENSE: &[(&str, &[&str])] = &[
     ("admission.poolNode.enabled=true", &["at '/admission'", "additional properties 'poolNode' not allowed"]),
     ("networkPolicy.apiServerPorts={70000}", &["at '/networkPolicy/apiServerPorts/0'", "want 65,535"]),
     ("metrics.serviceMonitor.interval=30", &["at '/metrics/serviceMonitor/interval'", "want string"]),
+    ("metrics.exposed=yes please", &["at '/metrics/exposed'", "got string, want boolean"]),
+    ("metrics.tls.secretName=Weir_TLS", &["at '/metrics/tls/secretName'", "does not match pattern"]),
+    ("metrics.readers[0].kind=Robot", &["at '/metrics/readers/0", "'ServiceAccount', 'User', 'Group'"]),
+    (
+        "metrics.readers[0].kind=ServiceAccount,metrics.readers[0].name=prometheus",
+        &["at '/metrics/readers/0", "missing property 'namespace'"],
+    ),
+    (
+        "metrics.serviceMonitor.enabled=true,metrics.exposed=false",
+        &["Prometheus cannot reach what is told on localhost only", "set metrics.exposed to true"],
+    ),
     ("podLabels.team=7", &["at '/podLabels/team'", "got number, want string"]),
     ("tolerations=all", &["at '/tolerations'", "got string, want array"]),
 ];

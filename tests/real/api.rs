@@ -73,6 +73,11 @@ impl Api {
         answer.unwrap_or_else(|error| panic!("PATCH {path}: {error}\n{body:#}"))
     }
 
+    pub async fn put(&self, path: &str, body: Value) -> Value {
+        let answer = self.ask("PUT", path, "application/json", &body).await;
+        answer.unwrap_or_else(|error| panic!("PUT {path}: {error}"))
+    }
+
     pub async fn delete(&self, path: &str) {
         match self.ask("DELETE", path, "application/json", &Value::Null).await {
             Ok(_) => {}

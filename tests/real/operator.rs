@@ -65,6 +65,20 @@ impl Account {
         Self { name, kubeconfig, folder }
     }
 
+    /// The same user, whose token is in a file.
+    pub fn by_token_file(&self, cluster: &Cluster, file: &Path) -> Self {
+        let kubeconfig = self.folder.join(format!("{}-by-file.kubeconfig", self.name));
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [{"name": "c", "cluster": {
+                "server": cluster.value("API_SERVER_URL"), "certificate-authority": cluster.value("CA_FILE")}}],
+            "users": [{"name": "u", "user": {"tokenFile": file}}],
+        });
+        fs::write(&kubeconfig, config.to_string()).unwrap();
+        Self { name: self.name, kubeconfig, folder: self.folder.clone() }
+    }
+
     /// Its name in the audit log.
     pub fn user(&self) -> String {
         format!("system:serviceaccount:{NAMESPACE}:{}", self.name)
@@ -72,6 +86,11 @@ impl Account {
 
     /// Starts the operator. A leader that goes away is replaced after four seconds.
     pub fn start(&self, more: &[&str]) -> Operator {
+        Operator::spawn(self.command(more), &self.folder, self.name)
+    }
+
+    /// What starts it.
+    pub fn command(&self, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command
             .args(["run", "--namespace", NAMESPACE, "--identity", self.name, "--http-addr", "127.0.0.1:0"])
@@ -79,7 +98,7 @@ impl Account {
             .args(more)
             .env("KUBECONFIG", &self.kubeconfig)
             .env("RUST_LOG", "info");
-        Operator::spawn(command, &self.folder, self.name)
+        command
     }
 }
 
@@ -144,6 +163,11 @@ impl Operator {
         self.signal("-TERM");
         let status = self.child.wait().unwrap();
         assert!(status.success(), "the operator ended with {status}:\n{}", self.tail());
+    }
+
+    /// Where its log is.
+    pub fn path(&self) -> PathBuf {
+        self.log.clone()
     }
 
     pub fn log(&self) -> String {

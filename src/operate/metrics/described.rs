@@ -39,7 +39,7 @@ metrics! {
     "Pools": {
         POOL_INFO "weir_pool_info" gauge ["pool", "parent", "root"]
             "1 for each pool, with its parent (empty for a root) and its root (empty where it is cut off)";
-        QUEUE_LENGTH "weir_queue_length" gauge ["pool"] "Workloads in the pool's own queue";
+        QUEUE_LENGTH "weir_queue_length" gauge ["pool"] "Workloads of the pool itself that wait";
         POOL_WORKLOADS "weir_pool_workloads" gauge ["pool", "phase"]
             "Workloads of the pool and those below it: queued, running, finished (well), failed";
         LONGEST_WAIT "weir_pool_longest_wait_seconds" gauge ["pool"]
@@ -82,6 +82,8 @@ metrics! {
         IN_FLIGHT "weir_objects_in_flight" gauge [] "Objects with writes in flight";
         WATCH_EVENTS "weir_watch_events_total" counter ["kind"] "Objects that watches have shown";
         WATCH_AGE "weir_watch_age_seconds" gauge ["kind"] "For how long a watch has been silent; above --stale-after nothing is decided";
+        PERMISSION_MISSING "weir_permission_missing" gauge ["request"] "1 while the operator lacks the right to do that: list_ and a kind, or a kind of write";
+        FIELDS_MISSING "weir_definition_fields_missing" gauge ["kind"] "Fields that the program knows and the cluster's definition of that kind does not: it is older, and drops what is written there";
     }
     "The process": {
         START "process_start_time_seconds" gauge [] "When the process began, in seconds since 1970";

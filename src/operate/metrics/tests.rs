@@ -53,7 +53,7 @@ fn sample() -> PoolSample {
 }
 
 /// Everything was counted at least once.
-pub(crate) fn full() -> Metrics {
+fn full() -> Metrics {
     let metrics = Metrics::default();
     metrics.wrote("create_pod", "done");
     metrics.decided("admit");
@@ -65,6 +65,8 @@ pub(crate) fn full() -> Metrics {
     metrics.admitted("team", Some(Time(1000)), Time(21_000));
     metrics.evicted("team", "Reclaimed");
     metrics.ended("team", "Completed");
+    metrics.lacks("list_node", true);
+    metrics.fields_missing("ResourcePool", 2);
     metrics
 }
 
