@@ -20,4 +20,5 @@ mod rights;
 mod scheduler;
 mod simulated;
 mod takeover;
+mod upgrade;
 pub mod web;
