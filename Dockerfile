@@ -5,15 +5,15 @@ RUN apk add --no-cache musl-dev
 WORKDIR /weir
 # Dependencies first, so that a change of src/ does not build them again.
 COPY Cargo.toml Cargo.lock README.md ./
-RUN mkdir -p src tests/bench \
-    && echo 'fn main() {}' | tee src/main.rs tests/bench/decide.rs tests/bench/program.rs > tests/main.rs \
+RUN mkdir -p src tests/bench tests/kubevirt \
+    && echo 'fn main() {}' | tee src/main.rs tests/bench/decide.rs tests/bench/simulate.rs tests/bench/program.rs tests/kubevirt/program.rs > tests/main.rs \
     && touch src/lib.rs \
     && cargo build --release --locked --bin weir \
     && rm -r src tests
 COPY src src
 # The manifest names them; they are not built.
 COPY tests/bench tests/bench
-RUN touch tests/main.rs src/main.rs src/lib.rs \
+RUN mkdir -p tests/kubevirt && touch tests/main.rs tests/kubevirt/program.rs src/main.rs src/lib.rs \
     && cargo build --release --locked --bin weir \
     # It must start without a loader, for there is none in the image.
     && if ldd target/release/weir 2>&1 | grep '=>' ; then echo "the program is not static" >&2; exit 1; fi \

@@ -17,8 +17,11 @@ const WORK: &str = "work";
 const TLS: &str = "serves metrics by TLS";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 /// Told only after hours, or where something is wrong.
-const SELDOM: [&str; 3] =
-    ["weir_pool_exhausted_timestamp_seconds", "weir_permission_missing", "weir_estimate_error_seconds_count"];
+const SELDOM: [&str; 3] = [
+    "weir_pool_exhausted_timestamp_seconds",
+    "weir_permission_missing",
+    "weir_estimated_start_error_seconds_count",
+];
 
 struct Bench {
     operator: Operator,
