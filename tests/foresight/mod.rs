@@ -164,24 +164,24 @@ fn ways_are_put_side_by_side() {
 
 #[test]
 fn what_if_says_who_would_be_disturbed_and_exits_with_2_if_somebody_is_evicted() {
-    let args = ["what-if", "-f", "lab.yaml", "--with", "urgent.yaml"];
+    let args = ["what-if", "-f", "full.yaml", "--with", "urgent.yaml"];
     let output = weir(&args);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let table = said(&output);
     for words in [
-        "What if workload ops/outage is applied, workload ops/monster is applied?",
+        "What if workload team/outage is applied, workload team/monster is applied?",
         "1 workload would be evicted, 1 workload would never fit",
-        "research/report   batch   +1s    Preempted   ops/outage",
+        "team/low   one    +1s    Preempted   team/outage   +25m 1s   +20m",
     ] {
         assert!(table.contains(words), "{words:?} is not in\n{table}");
     }
     let found = json(&[&args[..], &["-o", "json"]].concat());
-    assert_eq!(found["evicted"][0]["workload"], "research/report");
-    assert_eq!(found["neverFit"][0]["workload"], "ops/monster");
+    assert_eq!(found["evicted"][0]["workload"], "team/low");
+    assert_eq!(found["neverFit"][0]["workload"], "team/monster");
     assert!(!found["neverFit"][0]["why"].as_str().unwrap().is_empty(), "{found}");
     let markdown = said(&weir(&[&args[..], &["-o", "markdown"]].concat()));
-    assert!(markdown.starts_with("### What if workload ops/outage is applied"), "{markdown}");
-    assert!(markdown.contains("| research/report | batch | +1s | Preempted | ops/outage |"), "{markdown}");
+    assert!(markdown.starts_with("### What if workload team/outage is applied"), "{markdown}");
+    assert!(markdown.contains("| team/low | one | +1s | Preempted | team/outage |"), "{markdown}");
 }
 
 #[test]
