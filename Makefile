@@ -16,7 +16,7 @@ help: ## this list
 
 # --- everyday ---------------------------------------------------------------------------------------------------
 
-.PHONY: demo test soak bench lint fmt generate cargo book test-matrix test-upgrade
+.PHONY: demo test soak bench bench-packing lint fmt generate cargo book test-matrix test-upgrade
 demo: ## from nothing to a company of pools at work (VMS=1: with virtual machines; DIR=.run; DRIVE=kind or KUBECONFIG: on your cluster)
 	@VMS=$(VMS) FETCH=$(FETCH) DRIVE=$(DRIVE) CONFIRM=$(CONFIRM) examples/demo.sh up --dir $(DIR)
 
@@ -59,6 +59,9 @@ bench: cargo ## measures it beside a bare client, half an hour (NODES=1000 ARGS=
 book: ## builds the documentation as a book, with mdbook, into target/book
 	@command -v mdbook >/dev/null || { echo "error: mdbook is missing; cargo install mdbook (some minutes)" >&2; exit 1; }
 	mdbook build
+
+bench-packing: cargo ## how well strategies pack the tasks of a trace (TRACE=folder; else one that is made up)
+	cargo bench --no-default-features --features solver --bench packing -- --trace '$(TRACE)'
 
 fmt: cargo ## formats the code
 	cargo fmt

@@ -6,6 +6,7 @@
 
 pub mod decide;
 pub mod model;
+pub mod optimise;
 pub mod simulate;
 
 #[cfg(feature = "controller")]

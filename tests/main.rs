@@ -10,6 +10,7 @@ mod docs;
 mod foresight;
 mod kubevirt;
 mod operate;
+mod packing;
 mod policies;
 mod real;
 mod rings;

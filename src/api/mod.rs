@@ -13,6 +13,7 @@ pub mod kubevirt;
 pub mod labels;
 pub mod names;
 pub mod nodes;
+pub mod optimal;
 pub mod placement;
 pub mod pool;
 pub mod pool_status;

@@ -16,6 +16,8 @@ use super::rules;
 #[x_kube(
     validation = Rule::new("!has(self.topologyKey) || !has(self.spread) || self.topologyKey != self.spread.topologyKey")
         .message("topologyKey: write another label than in spread, or leave one of them away: members cannot be kept together in the domains that they are spread over"),
+    validation = Rule::new("!has(self.strategy) || self.strategy != 'Optimal'")
+        .message("strategy: write BinPack, Spread, Balanced or LeastFragmentation, or leave it away: Optimal is for pools, and looks at all that waits in one"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadPlacement {

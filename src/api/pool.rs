@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::alerts::PoolAlerts;
 use super::duration::Duration;
 use super::nodes::{PoolRebalancing, PoolType};
+use super::optimal::OptimalPlacement;
 pub use super::pool_status::{
     AdoptedObject, NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStatus, WorkloadCounts,
 };
@@ -45,8 +46,14 @@ use super::{rules, schema};
         .message("spec.type: write Shared or leave it away on a pool that has a parent: only roots have nodes of their own"),
     validation = Rule::new("has(self.spec.nodes) || !has(self.spec.rebalancing)")
         .message("spec.rebalancing: leave it away, or write nodes.selector: a pool evens out the nodes that it selects"),
-    validation = Rule::new("!has(self.spec.rebalancing) || self.spec.rebalancing.mode == 'Off' || !(self.spec.placement.strategy in ['BinPack', 'LeastFragmentation'])")
+    validation = Rule::new("!has(self.spec.rebalancing) || self.spec.rebalancing.mode == 'Off' || !(self.spec.placement.strategy in ['BinPack', 'LeastFragmentation', 'Optimal'])")
         .message("spec.rebalancing: write mode Off, or set placement.strategy to Spread or Balanced: what fills nodes one after another does not want them even"),
+    validation = Rule::new("self.spec.placement.strategy != 'Optimal' || (self.spec.scheduling.queueing == 'BestEffort' && self.spec.scheduling.policy in ['Priority', 'FirstComeFirstServed'])")
+        .message("spec.placement.strategy: write Balanced, or set scheduling.queueing to BestEffort and scheduling.policy to Priority or FirstComeFirstServed: Optimal chooses who goes first among equals, and other queues say that themselves"),
+    validation = Rule::new("self.spec.placement.strategy != 'Optimal' || !has(self.spec.placement.topologyKey)")
+        .message("spec.placement.topologyKey: leave it away, or set strategy to another than Optimal, which does not keep members together; a workload may write its own"),
+    validation = Rule::new("self.spec.placement.strategy == 'Optimal' || !has(self.spec.placement.optimal)")
+        .message("spec.placement.optimal: leave it away, or set placement.strategy to Optimal: no other strategy looks at it"),
     validation = Rule::new("has(self.spec.parent) || !has(self.spec.resources) || self.spec.resources.all(one, !has(one.lendingLimit))")
         .message("spec.resources: write no lendingLimit on a root, which lends to nobody"),
     validation = Rule::new("!has(self.spec.parent) || !has(self.spec.resources) || self.spec.resources.all(one, !has(one.capacity))")
@@ -333,9 +340,14 @@ pub enum Reclaim {
 pub struct PoolPlacement {
     /// BinPack: fill used nodes first. Spread: use the emptiest first. Balanced: keep each node's resources
     /// used in proportion. LeastFragmentation: leave as little room as can be that the usual work cannot use, such
-    /// as single GPUs where work wants eight.
+    /// as single GPUs where work wants eight. Optimal: a solver looks at all that waits and says who is admitted
+    /// and where, for a limited time, and never with less than Balanced would reach.
     #[serde(default)]
     pub strategy: Strategy,
+
+    /// Under the strategy Optimal, what the solver strives for and for how long. Absent: the defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimal: Option<OptimalPlacement>,
 
     /// A node label, such as topology.kubernetes.io/rack: the members of one workload are kept together in one of its
     /// domains, or in as few as can be. It is preferred, and holds no workload back.
@@ -357,6 +369,8 @@ pub enum Strategy {
     Balanced,
     /// The node that then has the least more room that the usual work cannot use.
     LeastFragmentation,
+    /// What a solver finds for all that waits together.
+    Optimal,
 }
 
 /// Bounds on numbers of workloads and on the size of one.

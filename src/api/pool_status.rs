@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::alerts::Forecast;
 use super::asked::MoveRequestStatus;
 use super::nodes::{DrainStatus, Recommendation};
+use super::optimal::OptimalStatus;
 use super::quantity::Quantity;
 use super::schema;
 
@@ -59,6 +60,9 @@ pub struct ResourcePoolStatus {
     /// What became of the annotation weir.dev/apply-recommendation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_recommendation: Option<MoveRequestStatus>,
+    /// What came of the last batch, under the strategy Optimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimal: Option<OptimalStatus>,
 
     /// Numbers as the columns of kubectl get show them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

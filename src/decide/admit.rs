@@ -16,6 +16,7 @@ use super::decision::{Decision, Placement, Work};
 use super::gate;
 use super::give_way;
 use super::lifecycle::refuse;
+use super::optimal;
 use super::order::{Contest, Entry, waits_before};
 use super::place::{Horizon, Placer, Question, explain};
 use super::quota::{self, Ask};
@@ -93,7 +94,10 @@ fn admit_next(
         }
         return Err(refusal);
     }
-    let places = if backfilled {
+    let planned = optimal::take(world, entry.pool, entry.workload, &mut desk.work);
+    let places = if let Some(places) = planned {
+        places
+    } else if backfilled {
         backfill::find_places_behind(world, desk, entry, now)?
     } else {
         find_places(world, desk, entry.workload, Horizon::Now, Size::Most)?

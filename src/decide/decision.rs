@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::model::batch::Problem;
 use crate::model::moves::Why;
 use crate::model::spec::{FinishReason, MemberRef, StopReason};
 use crate::model::time::Time;
@@ -231,6 +232,8 @@ pub struct Decided {
     pub wake_at: Option<Time>,
     /// What it took, for tests that assert counts.
     pub work: Work,
+    /// What is to be solved, and its answers told as deltas.
+    pub questions: Vec<Problem>,
 }
 
 /// Counts of what deciding looked at.
@@ -242,4 +245,14 @@ pub struct Work {
     pub nodes_scanned: u64,
     /// Nodes that were ranked anew because they had changed.
     pub nodes_updated: u64,
+}
+
+impl Work {
+    /// Adds what another decision took.
+    pub fn add(&mut self, other: &Self) {
+        let Self { tried, nodes_scanned, nodes_updated } = other;
+        self.tried += tried;
+        self.nodes_scanned += nodes_scanned;
+        self.nodes_updated += nodes_updated;
+    }
 }

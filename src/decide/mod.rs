@@ -16,11 +16,14 @@ pub mod lifecycle;
 pub mod machines;
 pub mod migrate;
 pub mod nodes;
+pub mod optimal;
 pub mod order;
 pub mod place;
 pub mod quota;
 pub mod rebalance;
 
+#[cfg(test)]
+mod batches;
 #[cfg(test)]
 mod counts;
 #[cfg(test)]
@@ -77,16 +80,25 @@ pub(crate) fn decide_with(world: &mut World, placer: &mut Placer, now: Time) -> 
     let drain_due = migrate::drain_all(world, &mut desk, now, out);
     give_way::seat_nominees(world, &mut desk, now, out);
     lifecycle::attend(world, now, out);
+    optimal::give_up(world, now);
     admit::admit_all(world, &mut desk, now, out);
+    let mut questions = Vec::new();
+    while optimal::ask_all(world, &mut questions, now) {
+        admit::admit_all(world, &mut desk, now, out);
+    }
+    optimal::close(world);
+    let answer_due = optimal::next_answer(world);
     lifecycle::attend(world, now, out);
     grow::grow_all(world, &mut desk, now, out);
     let balance_due = rebalance::rebalance_all(world, &mut desk, now, out);
     let timer = world.timers.first().map(|(at, _)| *at);
     let hold_due = admit::next_hold(world, now);
     let impatience = give_way::next_impatience(world, now);
-    let wake_at =
-        [node_due, pod_due, timer, hold_due, impatience, drain_due, balance_due].into_iter().flatten().min();
+    let wake_at = [node_due, pod_due, timer, hold_due, impatience, drain_due, balance_due, answer_due]
+        .into_iter()
+        .flatten()
+        .min();
     *placer = desk.placer;
     placer.keep();
-    Decided { decisions, wake_at, work: desk.work }
+    Decided { decisions, wake_at, work: desk.work, questions }
 }

@@ -215,11 +215,16 @@ fn next_of<'a>(world: &World, pool: &'a Pool) -> Option<&'a Head> {
 
 /// The next workload of a pool's own queue, unless the queue is held by one that waits before it.
 fn head(world: &World, id: PoolId, pool: &Pool, now: Time) -> Option<Entry> {
-    let (rank, workload, class) = next_of(world, pool)?;
+    let (rank, workload, class) = if super::optimal::plans(pool) {
+        super::optimal::next(world, id, pool)?
+    } else {
+        let (rank, workload, class) = next_of(world, pool)?;
+        (rank, *workload, class)
+    };
     if pool.spec.queueing == Queueing::Strict && world.nominee_of(id).is_some() {
         return None;
     }
-    if let Some(who) = waits_before(world, pool, *workload, rank)
+    if let Some(who) = waits_before(world, pool, workload, rank)
         && holds_queue(world, pool, who, now)
     {
         return None;
@@ -227,7 +232,7 @@ fn head(world: &World, id: PoolId, pool: &Pool, now: Time) -> Option<Entry> {
     let request = world.shapes.get(class.shape).map(|shape| shape.requests.times(class.min_replicas));
     Some(Entry {
         pool: id,
-        workload: *workload,
+        workload,
         rank: rank.clone(),
         class: class.clone(),
         charge: Arc::new(request.unwrap_or_default()),

@@ -165,7 +165,7 @@ impl Placer {
     /// What may be kept until the next decision: what is typical is not.
     pub(super) fn keep(&mut self) {
         self.rankings.retain(|question, _| match question.strategy {
-            Strategy::BinPack | Strategy::Spread | Strategy::Balanced => true,
+            Strategy::BinPack | Strategy::Spread | Strategy::Balanced | Strategy::Optimal => true,
             Strategy::LeastFragmentation => false,
         });
     }
@@ -185,7 +185,9 @@ impl Placer {
         let ranking = self.rankings.entry(question).or_insert_with(|| {
             let mix = match question.strategy {
                 Strategy::LeastFragmentation => Mix::of(world, world.off_nodes_of(question.set)),
-                Strategy::BinPack | Strategy::Spread | Strategy::Balanced => Mix::default(),
+                Strategy::BinPack | Strategy::Spread | Strategy::Balanced | Strategy::Optimal => {
+                    Mix::default()
+                }
             };
             let shape = world.shapes.get(question.shape);
             let loads =
@@ -524,7 +526,8 @@ fn score(node: &Node, requests: &Amounts, taken: u32, strategy: Strategy, balanc
         // Looked at by `fragmentation`; where nothing is typical, as little is broken by filling nodes.
         Strategy::BinPack | Strategy::LeastFragmentation => -full,
         Strategy::Spread => full,
-        Strategy::Balanced => {
+        // What an answer does not place is placed as it would be without one.
+        Strategy::Balanced | Strategy::Optimal => {
             let offered = |resource: &&ResourceId| !node.allocatable.get(**resource).is_zero();
             let (mut sum, mut count) = (0, 0);
             for resource in balanced.iter().filter(offered) {

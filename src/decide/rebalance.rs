@@ -379,7 +379,7 @@ impl<'a> Search<'a> {
         });
         let wants_even = match question.strategy {
             Strategy::Spread | Strategy::Balanced => true,
-            Strategy::BinPack | Strategy::LeastFragmentation => false,
+            Strategy::BinPack | Strategy::LeastFragmentation | Strategy::Optimal => false,
         };
         let gathers = |pool: &Pool| pool.spec.topology_key.is_some();
         let gathers = workload.spec.topology_key.is_some()

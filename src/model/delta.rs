@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::amount::Amount;
+use super::batch::Answer;
 use super::labelled::Maker;
 use super::selector::{Labels, NodeTerm};
 use super::spec::{MemberRef, NodeSpec, PodSpec, PoolSpec, WorkloadSpec};
@@ -85,6 +86,8 @@ pub enum Delta {
     },
     /// Whether the cluster has `KubeVirt`.
     KubeVirt(bool),
+    /// A batch was solved.
+    Solved(Box<Answer>),
     /// The disks of a member's machine: they are charged for as long as they are there.
     Disks {
         /// UID of the workload.

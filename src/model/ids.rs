@@ -78,6 +78,11 @@ impl<T> Slab<T> {
         (0_u32..).zip(&self.slots).filter_map(|(at, slot)| Some((at, slot.as_ref()?)))
     }
 
+    /// All that is there, by place, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
+        (0_u32..).zip(&mut self.slots).filter_map(|(at, slot)| Some((at, slot.as_mut()?)))
+    }
+
     /// How many are there.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()

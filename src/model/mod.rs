@@ -7,6 +7,7 @@ pub mod amount;
 pub mod asked;
 pub mod audit;
 pub mod balance;
+pub mod batch;
 pub mod charges;
 pub mod dedicated;
 pub mod delta;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::amount::{Amount, Limit};
 use super::balance::Balance;
+use super::batch::Planning;
 use super::ids::{NodeSetId, PoolId, WorkloadId};
 use super::queue::{Queue, Rank};
 use super::report::Overcommitted;
@@ -139,6 +140,8 @@ pub struct Pool {
     pub max_per_workload: Amounts,
     /// How evening out its nodes goes.
     pub balance: Balance,
+    /// How its batches stand.
+    pub planning: Planning,
 }
 
 impl Pool {
@@ -177,6 +180,7 @@ impl Pool {
             trend: Trend::default(),
             max_per_workload: Amounts::new(),
             balance: Balance::default(),
+            planning: Planning::default(),
         }
     }
 

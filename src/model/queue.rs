@@ -245,6 +245,17 @@ impl Queue {
         self.heads.first()
     }
 
+    /// The first workload of each class that is not parked, in order.
+    pub fn heads(&self) -> impl Iterator<Item = &Head> {
+        self.heads.iter()
+    }
+
+    /// The workloads of a class, in order.
+    pub fn of_class(&self, class: &Class) -> impl Iterator<Item = (&Rank, WorkloadId)> {
+        let members = self.classes.get(class).into_iter();
+        members.flat_map(|members| &members.all).map(|(rank, workload)| (rank, *workload))
+    }
+
     /// For each namespace, the first workload of a class that is not parked.
     pub fn heads_by_namespace(&self) -> impl Iterator<Item = (&Arc<str>, &Head)> {
         self.heads_of.iter().filter_map(|(namespace, heads)| Some((namespace, heads.first()?)))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::amount::{Amount, Limit};
 use super::asked::Asked;
 use super::balance::Recommendation;
+use super::batch::Figures;
 use super::indexes::IndexSet;
 use super::labelled::Labelled;
 use super::moves::{How, Stay, Why};
@@ -96,6 +97,8 @@ pub struct PoolReport {
     pub recommendations: Vec<Recommendation>,
     /// What became of the one that somebody asked to carry out.
     pub asked: Option<Asked>,
+    /// What came of its last batch, where there was one.
+    pub batch: Option<Figures>,
 }
 
 /// Where a workload is.

@@ -13,6 +13,7 @@ use super::report::{
     WorkloadReport,
 };
 use super::resources::{Amounts, ResourceId};
+use super::spec::Strategy;
 use super::time::Time;
 use super::workloads::{Member, Phase, Slot, Workload};
 use super::world::World;
@@ -58,6 +59,7 @@ impl World {
             labelled: self.labelled_in(name),
             recommendations: pool.balance.recommendations.clone(),
             asked: pool.balance.asked.as_deref().cloned(),
+            batch: pool.planning.figures.filter(|_| pool.spec.strategy == Strategy::Optimal),
         })
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::amount::{Amount, Limit};
 use super::asked::{Asked, MoveRequest};
 pub use super::balance::Rebalancing;
+use super::batch::Tuned;
 pub use super::dedicated::PoolKind;
 use super::indexes::IndexSet;
 pub use super::machines::{Run, Runtime};
@@ -127,6 +128,8 @@ pub enum Strategy {
     Balanced,
     /// The one that then has the least more room that the typical work cannot use.
     LeastFragmentation,
+    /// What a solver finds for the whole batch; where it says nothing, as `Balanced`.
+    Optimal,
 }
 
 /// Whether a pool admits, and keeps what runs.
@@ -228,6 +231,8 @@ pub struct PoolSpec {
     pub strategy: Strategy,
     /// Members of one workload are kept together in a domain of that node label, if that can be.
     pub topology_key: Option<Arc<str>>,
+    /// What `Optimal` strives for, and for how long.
+    pub optimal: Tuned,
     /// Most workloads that run at once, in the subtree.
     pub max_running: Option<u32>,
     /// Most workloads that wait at once, in the subtree.
@@ -285,6 +290,7 @@ impl Default for PoolSpec {
             min_runtime: Span(0),
             strategy: Strategy::default(),
             topology_key: None,
+            optimal: Tuned::default(),
             max_running: None,
             max_queued: None,
             max_running_per_namespace: None,

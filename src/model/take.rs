@@ -34,6 +34,7 @@ impl World {
             Delta::Disks { workload, index, bytes } => self.disks_seen(&workload, index, bytes),
             Delta::Labelled { maker, pool } => self.labelled_seen(&maker, pool),
             Delta::KubeVirt(is_there) => self.kubevirt_seen(is_there),
+            Delta::Solved(answer) => self.solved(*answer),
         }
     }
 }

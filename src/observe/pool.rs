@@ -7,11 +7,13 @@ use super::{arc, asked, time};
 use crate::api::ResourcePool;
 use crate::api::alerts::PoolAlerts;
 use crate::api::nodes;
+use crate::api::optimal::{OptimalPlacement, OptimalWeights};
 use crate::api::pool::{self, PoolLimits, PriorityRange};
 use crate::api::pruned::Poison;
 use crate::api::quantity;
 use crate::api::runtime;
 use crate::model::amount::{Amount, Limit};
+use crate::model::batch::{Tuned, Weights};
 use crate::model::selector::LabelSelector;
 use crate::model::spec::{
     Aging, Alerts, Entitlement, Policy, PoolKind, PoolSpec, Queueing, Rate, Rebalancing, Reclaim, Runtime,
@@ -54,7 +56,7 @@ fn read(object: &ResourcePool) -> PoolSpec {
         expandable,
         scheduling: pool::PoolScheduling { policy, queueing, time_slice, aging },
         preemption: pool::PoolPreemption { within_pool, reclaim, min_runtime },
-        placement: pool::PoolPlacement { strategy: placement, topology_key },
+        placement: pool::PoolPlacement { strategy: placement, optimal, topology_key },
         limits,
         virtual_machines: _,
         access: pool::PoolAccess { namespaces, priority: PriorityRange { min, max }, runtimes },
@@ -106,6 +108,7 @@ fn read(object: &ResourcePool) -> PoolSpec {
         },
         min_runtime: min_runtime.map(span).unwrap_or_default(),
         strategy: strategy(*placement),
+        optimal: optimal.as_ref().map(tuned).unwrap_or_default(),
         topology_key: topology_key.as_deref().map(Arc::from),
         max_running: max_running.map(at_least_nothing),
         max_queued: max_queued.map(at_least_nothing),
@@ -161,6 +164,22 @@ pub fn strategy(strategy: pool::Strategy) -> Strategy {
         pool::Strategy::Spread => Strategy::Spread,
         pool::Strategy::Balanced => Strategy::Balanced,
         pool::Strategy::LeastFragmentation => Strategy::LeastFragmentation,
+        pool::Strategy::Optimal => Strategy::Optimal,
+    }
+}
+
+/// What strategy `Optimal` is told.
+fn tuned(of: &OptimalPlacement) -> Tuned {
+    let OptimalPlacement { weights, time_limit } = of;
+    let OptimalWeights { utilization, throughput, waiting_time, energy } = weights;
+    Tuned {
+        weights: Weights {
+            utilization: at_least_nothing(*utilization),
+            throughput: at_least_nothing(*throughput),
+            waiting_time: at_least_nothing(*waiting_time),
+            energy: at_least_nothing(*energy),
+        },
+        time_limit: time_limit.map_or(Tuned::default().time_limit, span),
     }
 }
 

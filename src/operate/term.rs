@@ -26,10 +26,12 @@ use super::reserve::pause;
 use crate::apply::{Answer, Writer};
 use crate::decide::decide;
 use crate::decide::decision::Decision;
+use crate::model::batch::{self, Problem};
 use crate::model::delta::{Delta, InFlight};
 use crate::model::time::Time;
 use crate::model::world::{Tuning, World};
 use crate::observe::catalog::Catalog;
+use crate::optimise::solve;
 use crate::watch::follow::Follow;
 use crate::watch::freshness::Freshness;
 use crate::watch::seen::{KINDS, Seen, watch_all};
@@ -91,7 +93,10 @@ pub struct Term {
     stale: bool,
     seen: mpsc::Receiver<Seen>,
     answers: mpsc::UnboundedReceiver<Answer>,
+    solved: mpsc::UnboundedReceiver<batch::Answer>,
+    solver: mpsc::UnboundedSender<batch::Answer>,
     came: Vec<Seen>,
+    solutions: Vec<batch::Answer>,
     came_back: Vec<Answer>,
     wake_at: Option<Time>,
     /// Before then `KubeVirt` is not asked about templates.
@@ -128,6 +133,7 @@ impl Term {
         let in_flight = ledgers.take_over(term).await?;
         let freshness = Freshness::new(&KINDS);
         let (out, seen) = mpsc::channel(WAITING);
+        let (solver, solved) = mpsc::unbounded_channel();
         let mut watches = watch_all(&clients.watch, Follow::default(), &freshness, &out);
         watches.spawn(definitions::follow(clients.watch.clone(), told.clone()));
         Ok(Self {
@@ -155,7 +161,10 @@ impl Term {
             stale: false,
             seen,
             answers,
+            solved,
+            solver,
             came: Vec::new(),
+            solutions: Vec::new(),
             came_back: Vec::new(),
             wake_at: None,
             check_at: Instant::now(),
@@ -195,6 +204,7 @@ impl Term {
         tokio::select! {
             count = self.seen.recv_many(&mut self.came, WAITING) => count > 0,
             count = self.answers.recv_many(&mut self.came_back, WAITING) => count > 0,
+            count = self.solved.recv_many(&mut self.solutions, WAITING) => count > 0,
             () = sleep_until(due) => true,
         }
     }
@@ -258,6 +268,7 @@ impl Term {
             deciding = began.elapsed();
             self.stirred = false;
             self.wake_at = decided.wake_at;
+            self.put(decided.questions);
             let go = self.reserve(decided.decisions, now()).await?;
             self.carry_out(go, now());
         }
@@ -281,7 +292,10 @@ impl Term {
         {
             self.came.push(seen);
         }
-        self.stirred |= !self.came.is_empty() || !self.came_back.is_empty();
+        while let Ok(answer) = self.solved.try_recv() {
+            self.solutions.push(answer);
+        }
+        self.stirred |= !self.came.is_empty() || !self.came_back.is_empty() || !self.solutions.is_empty();
         // What was answered was done before what is shown now.
         for answer in std::mem::take(&mut self.came_back) {
             self.answered(answer, now)?;
@@ -289,10 +303,27 @@ impl Term {
         for seen in std::mem::take(&mut self.came) {
             self.see(seen, now);
         }
+        for answer in std::mem::take(&mut self.solutions) {
+            debug!(pool = %answer.pool, figures = ?answer.figures, "a batch is solved");
+            self.world.apply(Delta::Solved(Box::new(answer)), now);
+        }
         for note in self.catalog.take_notes() {
             warn!(%note, "could not be read in full");
         }
         Ok(())
+    }
+
+    /// Has batches solved beside the cycle. A thread each, which the process does not wait for when it ends: a pool
+    /// puts one question at a time, and its answer is never waited for longer than its time.
+    fn put(&self, questions: Vec<Problem>) {
+        for problem in questions {
+            let solver = self.solver.clone();
+            std::thread::spawn(move || {
+                let answer = solve(&problem);
+                // Nobody listens once the term is over.
+                let _ = solver.send(answer);
+            });
+        }
     }
 
     fn look_at_ages(&mut self) {

@@ -6,6 +6,7 @@ use super::reason::{Refused, friendly_amount};
 use super::{Kstatus, alerts, timestamp};
 use crate::api::conditions::{self, Wanted};
 use crate::api::nodes::{DrainStatus, Recommendation};
+use crate::api::optimal::OptimalStatus;
 use crate::api::pool::{
     AdoptedObject, NodeCounts, PoolSummary, ResourcePoolStatus, ResourceStatus, WorkloadCounts,
 };
@@ -13,6 +14,7 @@ use crate::api::quantity::{Quantity, shown_amount};
 use crate::api::reasons::Reason;
 use crate::model::amount::{Amount, Limit};
 use crate::model::balance::Recommendation as Recommended;
+use crate::model::batch::{End, Figures};
 use crate::model::labelled::Labelled;
 use crate::model::report::{DrainReport, Overcommitted, PoolReport, PoolResource};
 use crate::model::resources::ResourceTable;
@@ -59,6 +61,7 @@ pub fn status(
             let of = Refused { namespace: "", pool: &known.spec.name, priority: 0 };
             super::asked::status(asked, of, table)
         }),
+        optimal: report.batch.as_ref().map(optimal),
         summary: Some(summary(report, table)),
         forecast: alerts::forecast(report, &known.status.forecast, table, now),
         conditions: known.status.conditions.clone(),
@@ -104,6 +107,26 @@ pub fn diff(last: &ResourcePoolStatus, next: &ResourcePoolStatus) -> Option<Valu
 
 fn count(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// What came of the last batch.
+fn optimal(of: &Figures) -> OptimalStatus {
+    let Figures { considered, planned, value, bound: _, balanced, end } = *of;
+    let percent = |millionths: i64| format!("{}.{:02}%", millionths / 10_000, millionths / 100 % 100);
+    let gain = (i128::from(value) - i128::from(balanced)) * 1_000_000 / i128::from(balanced.max(1));
+    OptimalStatus {
+        considered: count(considered),
+        admitted: count(planned),
+        gap: of.gap().map(percent),
+        gain: (balanced > 0).then(|| percent(i64::try_from(gain).unwrap_or(0).clamp(0, 100_000_000_000))),
+        result: match end {
+            End::Proven => "Proven",
+            End::TimeLimit => "TimeLimit",
+            End::Rounded => "Rounded",
+            End::Greedy => "Greedy",
+        }
+        .to_owned(),
+    }
 }
 
 fn recommendation(of: &Recommended) -> Recommendation {

@@ -7,7 +7,6 @@ use super::happening::Happening;
 use super::history::{History, Outcome, Record};
 use super::members::{SimPod, SimWorkload};
 use super::{Settings, Simulated, Stopped};
-use crate::decide::decide_with;
 use crate::decide::decision::Work;
 use crate::decide::place::Placer;
 use crate::model::delta::Delta;
@@ -15,6 +14,7 @@ use crate::model::spec::{NodeSpec, WorkloadSpec};
 use crate::model::time::{Span, Time};
 use crate::model::workloads::Phase;
 use crate::model::world::World;
+use crate::optimise::decide_and_solve_with;
 
 /// It is decided so often at one time, at most: what comes true at once may call for another decision.
 const MOST_ROUNDS: u32 = 1000;
@@ -234,7 +234,7 @@ impl Run {
             if !self.settings.keeps_rankings || self.world.journal.len() > MOST_JOURNAL {
                 self.forget_rankings();
             }
-            let decided = decide_with(&mut self.world, &mut self.placer, self.now);
+            let decided = decide_and_solve_with(&mut self.world, &mut self.placer, self.now, self.settings.solver);
             self.cycles += 1;
             self.work.tried += decided.work.tried;
             self.work.nodes_scanned += decided.work.nodes_scanned;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use k8s_openapi::api::events::v1::Event;
 use serde_json::{Value, json};
-use weir::decide::decide;
 use weir::decide::decision::Decision;
 use weir::model::delta::Delta;
 use weir::model::spec::FinishReason;
@@ -14,6 +13,7 @@ use weir::model::time::{Span, Time};
 use weir::model::world::{Tuning, World};
 use weir::observe::catalog::Catalog;
 use weir::observe::durations::Durations;
+use weir::optimise::decide_and_solve;
 use weir::plan::workload_status::InQueue;
 use weir::plan::write::{Script, Write};
 use weir::plan::{Desk, event, taint};
@@ -221,7 +221,7 @@ impl Pure {
         self.stirred = false;
         let now = self.now();
         let before = self.world.excesses();
-        let decided = decide(&mut self.world, now);
+        let decided = decide_and_solve(&mut self.world, now);
         self.wake_at = decided.wake_at;
         if self.wake_at.is_some_and(|at| at <= now) {
             self.wrong(format!("decide asks to be woken at {:?}, which is past", self.wake_at));

@@ -216,7 +216,7 @@ fn by_name(list: &Value) -> Map<String, Value> {
 }
 
 /// A pool: its resources by name, `nodes`, `queued`, `running`, `finished`, `failed`, `conditions`, `reasons`,
-/// `messages`, `reason`, `message`, `forecast` (time by resource), and as its phase `Ready`, `NotReady` or `Deleting`.
+/// `messages`, `reason`, `message`, `forecast` (time by resource), `optimal`, and as its phase `Ready`, `NotReady` or `Deleting`.
 fn pool(object: &Value) -> Value {
     let status = &object["status"];
     let mut view = by_name(&status["resources"]);
@@ -225,6 +225,7 @@ fn pool(object: &Value) -> Value {
     put(&mut view, "drain", &status["drain"]);
     put(&mut view, "labelled", &status["adopted"]);
     asked(&mut view, &status["appliedRecommendation"]);
+    put(&mut view, "optimal", &status["optimal"]);
     let recommended = status["recommendations"].as_array().into_iter().flatten();
     let recommended = recommended.map(|one| {
         let mut one = one.clone();
