@@ -11,6 +11,7 @@ mod foresight;
 mod kubevirt;
 mod operate;
 mod packing;
+mod plan;
 mod policies;
 mod real;
 mod rings;

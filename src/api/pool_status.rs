@@ -60,7 +60,8 @@ pub struct ResourcePoolStatus {
     /// What became of the annotation weir.dev/apply-recommendation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_recommendation: Option<MoveRequestStatus>,
-    /// What came of the last batch, under the strategy Optimal.
+
+    /// What came of the last batch of which something was admitted, under the strategy Optimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimal: Option<OptimalStatus>,
 

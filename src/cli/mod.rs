@@ -10,6 +10,7 @@ pub mod load;
 pub mod man;
 pub mod migrate;
 pub mod output;
+pub mod plan;
 pub mod release;
 pub mod run;
 pub mod say;
@@ -52,6 +53,8 @@ pub enum Command {
     Man(man::Args),
     /// Move members of a workload to other nodes, and tell what becomes of it
     Migrate(migrate::Args),
+    /// Say how many nodes of which kind some work needs to wait no longer than you say, and what they cost
+    Plan(plan::Args),
     /// End the operators' work and take Weir's finalizers off all pools, before it is uninstalled
     Release(release::Args),
     /// Run the operator
@@ -79,6 +82,7 @@ impl Command {
             Self::Crds(args) => crds::run(&args),
             Self::Man(args) => man::run(&args),
             Self::Migrate(args) => migrate::run(&args),
+            Self::Plan(args) => plan::run(&args),
             Self::Release(args) => release::run(&args),
             Self::Run(args) => run::run(&args),
             Self::Simulate(args) => simulate::run(&args),

@@ -91,7 +91,7 @@ fn fits(world: &World, id: WorkloadId, places: &[NodeId], work: &mut Work) -> bo
     };
     work.nodes_scanned += places.len() as u64;
     let mut beside: BTreeMap<NodeId, Amounts> = BTreeMap::new();
-    let mut has_room = |node: &NodeId| {
+    let has_room = |node: &NodeId| {
         let beside = beside.entry(*node).or_default();
         let takes = takes(world, question, *node, beside);
         beside.add(&loads);
@@ -102,7 +102,7 @@ fn fits(world: &World, id: WorkloadId, places: &[NodeId], work: &mut Work) -> bo
         && quota::counts(world, pool, workload).is_ok()
         && quota::room(world, pool, ask).is_ok()
         && Company::of(world, id, question).is_none()
-        && places.iter().all(|node| has_room(node))
+        && places.iter().all(has_room)
 }
 
 /// Waits no longer for answers that are late.
@@ -149,18 +149,15 @@ pub fn ask_all(world: &mut World, questions: &mut Vec<Problem>, now: Time) -> bo
         let asked = question(world, pool, level, now);
         let Some(pool) = world.pools.get_mut(id.0) else { continue };
         pool.planning.places.clear();
-        match asked {
-            Some(mut problem) => {
-                pool.planning.number += 1;
-                problem.number = pool.planning.number;
-                pool.planning.asked = Some((now, level));
-                pool.planning.open = None;
-                questions.push(problem);
-            }
-            None => {
-                pool.planning.open = Some(level);
-                opened = true;
-            }
+        if let Some(mut problem) = asked {
+            pool.planning.number += 1;
+            problem.number = pool.planning.number;
+            pool.planning.asked = Some((now, level));
+            pool.planning.open = None;
+            questions.push(problem);
+        } else {
+            pool.planning.open = Some(level);
+            opened = true;
         }
     }
     opened

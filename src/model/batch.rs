@@ -163,7 +163,7 @@ pub struct Planning {
     pub open: Option<i64>,
     /// What is left of the answer.
     pub places: VecDeque<(Arc<str>, Vec<Arc<str>>)>,
-    /// Of the last answer.
+    /// Of the last answer that admits somebody.
     pub figures: Option<Figures>,
     /// Of what that answer said, so many workloads had no room where it said.
     pub missed: u32,
@@ -287,7 +287,8 @@ impl World {
             asked: None,
             open: Some(level),
             places: places.into(),
-            figures: Some(figures),
+            // Of a batch of which nothing has room there is nothing to tell.
+            figures: Some(figures).filter(|one| one.planned > 0).or(pool.planning.figures),
             missed: 0,
         };
         self.changed_pools.insert(id);

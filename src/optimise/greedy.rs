@@ -71,17 +71,14 @@ fn gang(
     }
     let mut places = Vec::new();
     for _ in 0..members {
-        match choose(bins) {
-            Some(node) => {
-                bins.put(class, node);
-                places.push(node);
+        if let Some(node) = choose(bins) {
+            bins.put(class, node);
+            places.push(node);
+        } else {
+            for node in places {
+                bins.take(class, node);
             }
-            None => {
-                for node in places {
-                    bins.take(class, node);
-                }
-                return None;
-            }
+            return None;
         }
     }
     Some(places)

@@ -6,6 +6,8 @@
 //! by best fit and by the dynamic programme alone.
 
 pub mod bins;
+#[cfg(feature = "solver")]
+pub mod capacity;
 pub mod greedy;
 pub mod kinds;
 pub mod knapsack;

@@ -28,11 +28,14 @@ const LITTLE: f64 = 1e-4;
 /// Nodes with equal room that take the same classes.
 struct Room {
     nodes: Vec<usize>,
-    room: Vec<i64>,
+    free: Vec<i64>,
     suits: Vec<bool>,
     /// What it costs to use one, in parts of the unit.
     opening: f64,
 }
+
+/// What nodes of a room have in common: what is free, the classes that they take, and whether they are idle.
+type Key<'a> = (&'a [i64], &'a [bool], bool);
 
 /// What lies together on a node of a room: classes and how many members of each.
 type Pattern = (usize, Vec<(usize, u32)>);
@@ -82,16 +85,16 @@ fn whole(number: f64) -> usize {
 impl<'a> Search<'a> {
     fn of(problem: &'a Problem, until: Instant) -> Option<Self> {
         let unit = float(problem.classes.iter().map(|class| class.value).max()?.max(1));
-        let mut rooms: BTreeMap<(&[i64], &[bool], bool), Vec<usize>> = BTreeMap::new();
+        let mut rooms: BTreeMap<Key, Vec<usize>> = BTreeMap::new();
         for (at, node) in problem.nodes.iter().enumerate() {
             rooms.entry((&node.room, &node.suits, node.idle)).or_default().push(at);
         }
         if rooms.len() > MOST_ROOMS {
             return None;
         }
-        let room = |((room, suits, idle), nodes): ((&[i64], &[bool], bool), Vec<usize>)| Room {
+        let room = |((free, suits, idle), nodes): (Key, Vec<usize>)| Room {
             nodes,
-            room: room.to_vec(),
+            free: free.to_vec(),
             suits: suits.to_vec(),
             opening: if idle { float(problem.opening) / unit } else { 0.0 },
         };
@@ -196,7 +199,7 @@ impl<'a> Search<'a> {
             if Instant::now() >= until {
                 break;
             }
-            let (counts, value) = price(self.problem, &room.room, &room.suits, &self.demand, prices);
+            let (counts, value) = price(self.problem, &room.free, &room.suits, &self.demand, prices);
             if value - room.opening > node + LITTLE * node.max(1e-3) && !counts.is_empty() {
                 found.push((at, counts));
             }
@@ -265,12 +268,16 @@ impl<'a> Search<'a> {
         let mut rest = Vec::new();
         for (pattern, times) in times {
             let count = whole(times);
-            (0..count).for_each(|_| put(pattern));
+            for _ in 0..count {
+                put(pattern);
+            }
             rest.push((pattern, times - count as f64));
         }
         rest.retain(|(_, part)| *part > 1e-6);
         rest.sort_by(|one, other| other.1.total_cmp(&one.1).then_with(|| one.0.cmp(other.0)));
-        rest.into_iter().for_each(|(pattern, _)| put(pattern));
+        for (pattern, _) in rest {
+            put(pattern);
+        }
         let mut picks = assemble(self.problem, &mut bins, &places);
         greedy::fill(self.problem, &mut bins, &greedy::by_worth(self.problem), &mut picks);
         picks

@@ -13,6 +13,9 @@ const FEW: i64 = 32;
 /// Steps of the other axis.
 const MANY: i64 = 400;
 
+/// A resource and the size of a step.
+type Axis = (usize, i64);
+
 struct Item<'a> {
     class: usize,
     worth: f64,
@@ -40,8 +43,8 @@ pub fn price(
     prices: &Prices,
 ) -> (Vec<(usize, u32)>, f64) {
     let (few, many) = axes(problem, room);
-    let steps = |axis: Option<(usize, i64)>| axis.map_or(0, |(resource, step)| room[resource].max(0) / step);
-    let take = |axis: Option<(usize, i64)>, ask: &[i64]| -> usize {
+    let steps = |axis: Option<Axis>| axis.map_or(0, |(resource, step)| room[resource].max(0) / step);
+    let take = |axis: Option<Axis>, ask: &[i64]| -> usize {
         axis.and_then(|(resource, step)| usize::try_from((ask[resource] + step - 1) / step).ok()).unwrap_or(0)
     };
     let items: Vec<Item> = problem
@@ -120,7 +123,7 @@ fn used(cells: &[Cell], mut at: usize, item: usize, most: u32) -> u32 {
 }
 
 /// The resource with few steps, and the one that is used up most of the others, each with its step.
-fn axes(problem: &Problem, room: &[i64]) -> (Option<(usize, i64)>, Option<(usize, i64)>) {
+fn axes(problem: &Problem, room: &[i64]) -> (Option<Axis>, Option<Axis>) {
     let gcd = |resource: usize| {
         let asks = problem.classes.iter().filter_map(|class| class.ask.get(resource));
         asks.fold(0, |divisor, ask| super::knapsack::gcd(divisor, *ask))

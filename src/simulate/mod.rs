@@ -127,7 +127,7 @@ pub fn fits_alone(world: &World, now: Time, workload: &str) -> bool {
     for pod in pods {
         world.apply(Delta::PodGone(pod), now);
     }
-    let decided = crate::decide::decide(&mut world, now);
+    let decided = crate::optimise::decide_and_solve(&mut world, now);
     decided
         .decisions
         .iter()

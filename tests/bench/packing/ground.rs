@@ -132,5 +132,5 @@ pub fn bound(trace: &Trace, tasks: &[&Task], worth: impl Fn(&[i64; 3]) -> i64) -
         quota: vec![None; 3],
         ..Problem::default()
     };
-    programme::bound(&problem, Duration::from_secs(120))
+    programme::bound(&problem, Duration::from_mins(2))
 }

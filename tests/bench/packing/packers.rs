@@ -128,6 +128,7 @@ impl<'a> Weir<'a> {
             neighbour: Default::default(),
             member: Some(MemberRef { workload: uid(task), index: 0, attempt: 0 }),
             machine: None,
+            maker: None,
         }))
     }
 
