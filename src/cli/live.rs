@@ -21,11 +21,11 @@ use crate::api::pruned::{
     StatefulSet,
 };
 use crate::api::{PooledWorkload, ResourcePool};
-use crate::decide::decide;
 use crate::model::delta::Delta;
 use crate::model::time::Time;
 use crate::model::world::{Tuning, World};
 use crate::observe::catalog::Catalog;
+use crate::optimise::decide_and_solve;
 
 /// Objects a page of a list.
 const PAGE: u32 = 500;
@@ -122,7 +122,7 @@ pub async fn read(client: &Client) -> anyhow::Result<Live> {
         }
     }
     live.apply(vec![Delta::Settled]);
-    decide(&mut live.world, now);
+    decide_and_solve(&mut live.world, now);
     Ok(live)
 }
 

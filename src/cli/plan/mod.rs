@@ -119,7 +119,7 @@ fn read(path: &std::path::Path) -> anyhow::Result<Vec<Offer>> {
 /// What cannot be read, and why no nodes would do.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let offers = read(&args.kinds)?;
-    let source = Source { paths: args.work.clone(), from_cluster: false };
+    let source = Source { paths: args.work.clone(), ..Source::default() };
     let loaded: Loaded = source.load()?;
     for note in &loaded.notes {
         eprintln!("note: {note}");

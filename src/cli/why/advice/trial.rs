@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use crate::cli::live::Live;
 use crate::cli::output::title;
-use crate::decide::decide;
 use crate::decide::decision::{Decided, Decision};
 use crate::model::delta::Delta;
 use crate::model::ids::PoolId;
@@ -17,6 +16,7 @@ use crate::model::report::WorkloadPhase;
 use crate::model::spec::{NodeSpec, PoolSpec, WorkloadSpec};
 use crate::model::time::Time;
 use crate::model::world::World;
+use crate::optimise::decide_and_solve;
 
 /// Trying ends after that long, and after so many changes: somebody waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -91,7 +91,7 @@ impl<'a> Bench<'a> {
         for change in changes {
             world.apply(change, self.live.now);
         }
-        let decided = decide(&mut world, self.live.now);
+        let decided = decide_and_solve(&mut world, self.live.now);
         self.outcome(&world, &decided)
     }
 
