@@ -23,8 +23,9 @@ mod tests;
 #[cfg(feature = "solver")]
 use std::time::{Duration, Instant};
 
-use crate::decide::decide;
+use crate::decide::decide_with;
 use crate::decide::decision::Decided;
+use crate::decide::place::Placer;
 use crate::model::batch::{Answer, End, Figures, Pick, Problem};
 use crate::model::delta::Delta;
 use crate::model::time::Time;
@@ -34,6 +35,15 @@ use bins::Bins;
 
 /// The best answer that was found in the problem's time, never worse than what `Balanced` reaches.
 pub fn solve(problem: &Problem) -> Answer {
+    answer(problem, search)
+}
+
+/// The best answer that needs no programme and no clock: equal problems have equal answers, at once.
+pub fn solve_at_once(problem: &Problem) -> Answer {
+    answer(problem, |_, _| (None, false))
+}
+
+fn answer(problem: &Problem, search: impl Fn(&Problem, &mut Best) -> (Option<i64>, bool)) -> Answer {
     let balanced = greedy::balanced(problem);
     let least = problem.check(&balanced).unwrap_or(0);
     let mut best = Best { problem, value: least, picks: balanced };
@@ -144,10 +154,19 @@ fn assemble(problem: &Problem, bins: &mut Bins, places: &[Vec<usize>]) -> Vec<Pi
     picks
 }
 
+/// Who answers.
+pub type Solver = fn(&Problem) -> Answer;
+
 /// Decides, and answers what deciding asks of a solver: as the operator does it, but in one go. For all that runs
 /// under a virtual clock.
 pub fn decide_and_solve(world: &mut World, now: Time) -> Decided {
-    let mut all = decide(world, now);
+    world.journal.clear();
+    decide_and_solve_with(world, &mut Placer::default(), now, solve)
+}
+
+/// The same with nodes that stay ranked, and with another solver.
+pub fn decide_and_solve_with(world: &mut World, placer: &mut Placer, now: Time, solver: Solver) -> Decided {
+    let mut all = decide_with(world, placer, now);
     // Each answer admits or sets aside what was asked about, so that this ends; the bound is for peace of mind.
     for _ in 0..MOST_ROUNDS {
         let questions = std::mem::take(&mut all.questions);
@@ -155,9 +174,9 @@ pub fn decide_and_solve(world: &mut World, now: Time) -> Decided {
             break;
         }
         for problem in questions {
-            world.apply(Delta::Solved(Box::new(solve(&problem))), now);
+            world.apply(Delta::Solved(Box::new(solver(&problem))), now);
         }
-        let Decided { decisions, wake_at, work, questions } = decide(world, now);
+        let Decided { decisions, wake_at, work, questions } = decide_with(world, placer, now);
         all.decisions.extend(decisions);
         all.wake_at = wake_at;
         all.work.add(&work);

@@ -12,6 +12,7 @@ use super::random::Runs;
 use super::run::Run;
 use crate::model::time::{Span, Time};
 use crate::model::world::World;
+use crate::optimise::solve_at_once;
 
 /// When a workload will start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ fn starts(
         durations: durations.clone(),
         keeps_history: false,
         most_cycles: MOST_CYCLES,
+        // Within the operator no time is spent on programmes for what may come.
+        solver: solve_at_once,
         ..Settings::default()
     };
     let mut run = Run::new(world.clone(), now, settings);

@@ -25,6 +25,7 @@ use crate::model::delta::Delta;
 use crate::model::time::{Span, Time};
 use crate::model::workloads::{Phase, Workload};
 use crate::model::world::World;
+use crate::optimise::{Solver, solve};
 use happening::Happening;
 use history::History;
 use random::Runs;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub most_cycles: u64,
     /// Whether nodes stay ranked from one decision to the next: the same comes of it, faster.
     pub keeps_rankings: bool,
+    /// Who answers for pools whose strategy is `Optimal`.
+    pub solver: Solver,
 }
 
 impl Default for Settings {
@@ -67,6 +70,7 @@ impl Default for Settings {
             keeps_history: true,
             most_cycles: u64::MAX,
             keeps_rankings: true,
+            solver: solve,
         }
     }
 }

@@ -234,7 +234,8 @@ impl Run {
             if !self.settings.keeps_rankings || self.world.journal.len() > MOST_JOURNAL {
                 self.forget_rankings();
             }
-            let decided = decide_and_solve_with(&mut self.world, &mut self.placer, self.now, self.settings.solver);
+            let decided =
+                decide_and_solve_with(&mut self.world, &mut self.placer, self.now, self.settings.solver);
             self.cycles += 1;
             self.work.tried += decided.work.tried;
             self.work.nodes_scanned += decided.work.nodes_scanned;
