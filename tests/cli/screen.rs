@@ -138,6 +138,19 @@ async fn top_shows_a_cluster_live_in_a_terminal_and_leaves_it_as_it_was() {
     tmux.keys(&["echo ag", "ain", "Enter"]);
     tmux.until(&["again"]).await;
     bench.checks.ok("without colours, and ended by SIGTERM, it leaves the terminal as it was");
+
+    tmux.keys(&["clear; ", &command, "Enter"]);
+    tmux.until(&["weir top", "company"]).await;
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", pid.trim())).unwrap();
+    let process = format!("/proc/{}/stat", children.split_whitespace().last().unwrap());
+    drop(tmux);
+    let began = Instant::now();
+    let lives = || std::fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z "));
+    while lives() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it goes on without its terminal");
+        pause(100).await;
+    }
+    bench.checks.ok("it ends with its terminal");
 }
 
 fn once(bench: &mut Bench) {

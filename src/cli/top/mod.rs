@@ -24,6 +24,8 @@ use data::Snapshot;
 use screen::{Screen, Wish};
 use sheet::{Sheet, View};
 
+/// Who is told to end and does not within that long is ended.
+const GRACE: Duration = Duration::from_secs(2);
 /// Keys are looked for that often.
 const KEYS: Duration = Duration::from_millis(100);
 /// Reading takes at most a fifth of the time, so that watching a large cluster does not burden it.
@@ -177,6 +179,10 @@ async fn until_told(ended: Arc<AtomicBool>) {
         _ = hup.recv() => {}
     }
     ended.store(true, Ordering::Relaxed);
+    // Where the terminal itself is gone, looking for keys may never return.
+    tokio::time::sleep(GRACE).await;
+    ratatui::restore();
+    std::process::exit(i32::from(super::exit::FAILED));
 }
 
 fn show(
