@@ -329,8 +329,8 @@ impl Screen {
 
     fn foot(&self) -> Line<'static> {
         let enter = match self.view {
-            View::Pools => "its queue",
-            View::Nodes => "its pool",
+            View::Pools => "queue",
+            View::Nodes => "pool",
             View::Queues => "why",
         };
         let keys: Vec<(&str, &str)> = if self.overlay.is_some() {

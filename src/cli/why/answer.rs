@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::api::Quantity;
+use crate::api::queue::EstimatedStart;
 use crate::api::workload::{PendingNodes, PlacementStatus};
 
 /// Why a workload is where it is.
@@ -92,6 +93,9 @@ pub struct Queue {
     /// How the pool orders its queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    /// When it will start, as far as the operator could tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimated_start: Option<EstimatedStart>,
     /// The first of those that are ahead.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ahead: Vec<Ahead>,

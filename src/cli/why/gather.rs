@@ -55,6 +55,7 @@ pub fn of_workload(workload: &PooledWorkload, now: Time) -> Answer {
         evictions: status.evictions.unwrap_or_default(),
         queue: status.queue.as_ref().map(|queue| Queue {
             position: usize::try_from(queue.position).unwrap_or_default(),
+            estimated_start: queue.estimated_start.clone(),
             ..Queue::default()
         }),
         nodes: status.pending.as_ref().and_then(|pending| pending.nodes.clone()),
@@ -216,8 +217,8 @@ pub fn set_queue(answer: &mut Answer, live: &Live, uid: &str) {
     answer.queue = Some(Queue {
         position: at + 1,
         length: Some(front.len()),
-        policy: answer.queue.take().and_then(|queue| queue.policy),
         ahead: ahead.collect(),
+        ..answer.queue.take().unwrap_or_default()
     });
 }
 

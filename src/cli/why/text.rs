@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::answer::{Answer, Help, Queue, Suggestion};
 use super::gather::{UNSEEN, laggards};
 use crate::api::Quantity;
@@ -126,11 +128,20 @@ fn members(answer: &Answer) -> Option<String> {
 }
 
 fn queue(answer: &Answer) -> Option<String> {
-    let Queue { position, length, policy, ahead } = answer.queue.as_ref()?;
+    let Queue { position, length, policy, estimated_start, ahead } = answer.queue.as_ref()?;
     let of = length.map(|length| format!(" of {length}")).unwrap_or_default();
     let by = policy.as_ref().map(|policy| format!(", by policy {policy}")).unwrap_or_default();
     let mut text = format!("Queue    it is {position}{of}{by}");
     text.push_str(if *position == 1 { "; nothing is ahead\n" } else { "\n" });
+    if let Some(start) = estimated_start {
+        let clock = |time: &Time| time.0.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
+        let _ = writeln!(
+            text,
+            "         likely to start at {}, at the earliest at {}",
+            clock(&start.likely),
+            clock(&start.earliest)
+        );
+    }
     for one in ahead {
         let asks = listed(&one.together);
         let _ = writeln!(
