@@ -65,7 +65,7 @@ fn world() -> World {
     world
 }
 
-/// Workloads of eight sizes, of three pools, from ten minutes to two hours, that arrive within two hours: more than fit at once.
+/// Workloads of eight sizes, of three pools, from ten minutes to two hours, that arrive within four hours: all fit.
 fn arrivals() -> Vec<(Time, Happening)> {
     let mut random = Random::new(1);
     (0..WORKLOADS)
@@ -83,7 +83,7 @@ fn arrivals() -> Vec<(Time, Happening)> {
                 shape: Ok(Arc::new(shape)),
                 ..WorkloadSpec::default()
             };
-            let at = Time(i64::try_from(random.next() % 7_200_000).unwrap_or(0));
+            let at = Time(i64::try_from(random.next() % 14_400_000).unwrap_or(0));
             (at, Happening::Arrive(Box::new(spec)))
         })
         .collect()
