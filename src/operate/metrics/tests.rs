@@ -65,6 +65,7 @@ fn full() -> Metrics {
     metrics.admitted("team", Some(Time(1000)), Time(21_000));
     metrics.evicted("team", "Reclaimed");
     metrics.ended("team", "Completed");
+    metrics.estimated("team", Time(20_000), Time(21_000));
     metrics.lacks("list_node", true);
     metrics.fields_missing("ResourcePool", 2);
     metrics
