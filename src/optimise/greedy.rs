@@ -24,7 +24,7 @@ pub fn balanced(problem: &Problem) -> Vec<Pick> {
             fits.min_by_key(|node| (bins.balance(class, *node), *node))
         };
         match gang(problem, &mut bins, class, choose) {
-            Some(places) => picks.push((class, places)),
+            Some((places, _)) => picks.push((class, places)),
             None => full[class] = true,
         }
     }
@@ -39,7 +39,7 @@ pub fn best_fit(problem: &Problem, order: &[usize]) -> Vec<Pick> {
     picks
 }
 
-/// Adds what still fits, class by class.
+/// Adds what still fits, class by class, and is worth the idle nodes that it needs.
 pub fn fill(problem: &Problem, bins: &mut Bins, order: &[usize], picks: &mut Vec<Pick>) {
     let nodes: Vec<usize> = (0..problem.nodes.len()).collect();
     let mut had = vec![0; problem.classes.len()];
@@ -52,26 +52,35 @@ pub fn fill(problem: &Problem, bins: &mut Bins, order: &[usize], picks: &mut Vec
         let Some(jobs) = problem.classes.get(*class).map(|class| class.jobs.len()) else { continue };
         for _ in had.get(*class).copied().unwrap_or(jobs)..jobs {
             let choose = |bins: &Bins| bins.tightest(*class, &nodes);
-            let Some(places) = gang(problem, bins, *class, choose) else { break };
+            let Some((places, opened)) = gang(problem, bins, *class, choose) else { break };
+            let worth = problem.classes.get(*class).map_or(0, |class| class.value);
+            if worth < problem.opening.saturating_mul(opened) {
+                for node in places {
+                    bins.take(*class, node);
+                }
+                break;
+            }
             picks.push((*class, places));
         }
     }
 }
 
-/// Places for all members of one workload, or none.
+/// Places for all members of one workload, and how many idle nodes they put to use; or none.
 fn gang(
     problem: &Problem,
     bins: &mut Bins,
     class: usize,
     choose: impl Fn(&Bins) -> Option<usize>,
-) -> Option<Vec<usize>> {
+) -> Option<(Vec<usize>, i64)> {
     let members = problem.classes.get(class)?.members;
     if !bins.within_quota(class, members) {
         return None;
     }
     let mut places = Vec::new();
+    let mut opened = 0;
     for _ in 0..members {
         if let Some(node) = choose(bins) {
+            opened += i64::from(bins.is_idle(node));
             bins.put(class, node);
             places.push(node);
         } else {
@@ -81,7 +90,7 @@ fn gang(
             return None;
         }
     }
-    Some(places)
+    Some((places, opened))
 }
 
 /// How large a member of a class is: its largest share of the largest node, in millionths.
