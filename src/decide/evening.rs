@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::strategy::Strategy as _;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::decide;
 use super::decision::Decision;
@@ -166,7 +166,8 @@ fn what_would_lose_its_work_or_may_not_move_is_left_alone() {
 
 #[test]
 fn evening_out_comes_to_rest_whatever_the_nodes_and_the_work() {
-    let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
+    let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let work = (1_i64..5, 0_u8..5, 0_u8..5).prop_map(|(cores, keeps, may)| (cores, keeps > 0, may > 0));
     let nodes = proptest::collection::vec(6_i64..40, 2..6);
     let strategy = (nodes, proptest::collection::vec((0_usize..6, work), 1..24), 1_u32..50);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::solve;
 use crate::model::batch::{Class, End, Node, Pick, Problem, WHOLE};
@@ -101,7 +102,7 @@ fn picks(problem: &Problem) -> (Vec<Pick>, super::Figures) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
     #[test]
     fn no_answer_is_better(problem in problems()) {
