@@ -152,7 +152,7 @@ start_operator() {
     await_end 20 "$pid" || kill -9 "$pid"
   fi
   # In a session of its own: interrupting this script does not end it. `make down` does.
-  setsid "$weir" run --namespace weir-system --http-addr 127.0.0.1:0 >"$log" 2>&1 </dev/null &
+  setsid "$weir" run --namespace weir-system --http-addr 127.0.0.1:0 --metrics-addr 127.0.0.1:0 >"$log" 2>&1 </dev/null &
   pid=$!
   record weir "$pid"
   until [ -n "$address" ] && curl -sf -o /dev/null "http://$address/readyz"; do
@@ -161,10 +161,10 @@ start_operator() {
       die "the operator ended; its log is $log"
     fi
     [ $SECONDS -lt $deadline ] || die "the operator is not ready after 60 s; its log is $log"
-    address=$(sed -E 's/\x1b\[[0-9;]*m//g' "$log" | sed -nE 's/.*serves health and metrics.*address=([0-9.:]+).*/\1/p' | head -n 1)
+    address=$(sed -E 's/\x1b\[[0-9;]*m//g' "$log" | sed -nE 's/.*serves health .*address=([0-9.:]+).*/\1/p' | head -n 1)
     sleep 0.1
   done
-  metrics=http://$address/metrics
+  metrics=http://$(sed -E 's/\x1b\[[0-9;]*m//g' "$log" | sed -nE 's/.*serves metrics on this machine.*address=([0-9.:]+).*/\1/p' | head -n 1)/metrics
   say "the operator runs (pid $pid); its log is ${log#"$PWD"/}"
 }
 
