@@ -144,13 +144,22 @@ install() {
   k create namespace weir-system --dry-run=client -o yaml | k apply -f - >/dev/null
 }
 
-start_operator() {
-  local pid deadline=$((SECONDS + 60)) address=''
-  if pid=$(recorded_pid weir); then
-    say "ending the operator of the last run ($pid)"
+# Ends what an earlier run has left.
+end_last() { # name of the record
+  local pid
+  if pid=$(recorded_pid "$1"); then
+    say "ending $1 of the last run ($pid)"
     kill "$pid"
     await_end 20 "$pid" || kill -9 "$pid"
   fi
+}
+
+# The address that the operator's log tells with these words.
+told_address() { sed -E 's/\x1b\[[0-9;]*m//g' "$log" | sed -nE "s/.*$1 .*address=([0-9.:]+).*/\1/p" | head -n 1; }
+
+start_operator() {
+  local pid deadline=$((SECONDS + 60)) address=''
+  end_last weir
   # In a session of its own: interrupting this script does not end it. `make down` does.
   setsid "$weir" run --namespace weir-system --http-addr 127.0.0.1:0 --metrics-addr 127.0.0.1:0 >"$log" 2>&1 </dev/null &
   pid=$!
@@ -161,20 +170,17 @@ start_operator() {
       die "the operator ended; its log is $log"
     fi
     [ $SECONDS -lt $deadline ] || die "the operator is not ready after 60 s; its log is $log"
-    address=$(sed -E 's/\x1b\[[0-9;]*m//g' "$log" | sed -nE 's/.*serves health .*address=([0-9.:]+).*/\1/p' | head -n 1)
+    address=$(told_address 'serves health')
     sleep 0.1
   done
-  metrics=http://$(sed -E 's/\x1b\[[0-9;]*m//g' "$log" | sed -nE 's/.*serves metrics on this machine.*address=([0-9.:]+).*/\1/p' | head -n 1)/metrics
+  metrics=http://$(told_address 'serves metrics on this machine')/metrics
   say "the operator runs (pid $pid); its log is ${log#"$PWD"/}"
 }
 
 # A stand-in does what KubeVirt's controllers would do: its containers cannot run on simulated nodes.
 start_kubevirt() {
   local pid deadline=$((SECONDS + 60)) said=$dir/kwok/clusters/weir/logs/kubevirt.log
-  if pid=$(recorded_pid kubevirt); then
-    kill "$pid"
-    await_end 20 "$pid" || kill -9 "$pid"
-  fi
+  end_last kubevirt
   setsid "$stand_in" >"$said" 2>&1 </dev/null &
   pid=$!
   record kubevirt "$pid"
@@ -410,7 +416,6 @@ up() {
 down() {
   [ -f "$dir/foreign" ] || return 0 # nothing of ours in somebody's cluster
   dir=$(cd "$dir" && pwd -P)
-  local pid
   if [ -f "$dir/kind-made" ]; then
     kind delete cluster --name $kind_name
   else
@@ -429,10 +434,7 @@ down() {
       say "node $node has its labels back"
     done <"$dir/foreign"
   fi
-  if pid=$(recorded_pid weir); then
-    kill "$pid"
-    await_end 20 "$pid" || kill -9 "$pid"
-  fi
+  end_last weir
   rm -f "$dir"/{foreign,kind-made,kind-kubeconfig,weir.log,said,pids/weir}
   rmdir "$dir/pids" "$dir" 2>/dev/null || true
   say "the demo is gone from your cluster"

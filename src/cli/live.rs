@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 use anyhow::anyhow;
 use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
-use kube::api::ListParams;
-use kube::core::Request;
 use kube::{Client, Resource};
 use serde_json::Value;
 
 use super::cluster;
+use super::list::each;
 use crate::api::kubevirt::{
     ClusterInstancetype, InstanceMigration, Instancetype, KubeVirt, VirtualMachine, VirtualMachineInstance,
 };
@@ -27,8 +26,6 @@ use crate::model::world::{Tuning, World};
 use crate::observe::catalog::Catalog;
 use crate::optimise::decide_and_solve;
 
-/// Objects a page of a list.
-const PAGE: u32 = 500;
 /// The resource that workloads are.
 pub const WORKLOADS: &str = "pooledworkloads";
 const MACHINES: &str = "virtualmachines";
@@ -136,32 +133,20 @@ impl Live {
 
 /// Reads all objects of a kind.
 async fn list<K: Resource<DynamicType = ()>>(client: &Client) -> Listed {
-    pages::<K>(client, ListParams::default()).await
+    listed::<K>(client, None).await
 }
 
 /// Reads those that are labelled for a pool.
 async fn labelled<K: Resource<DynamicType = ()>>(client: &Client) -> Listed {
-    pages::<K>(client, ListParams::default().labels(POOL)).await
+    listed::<K>(client, Some(POOL)).await
 }
 
-async fn pages<K: Resource<DynamicType = ()>>(client: &Client, params: ListParams) -> Listed {
-    let request = Request::new(K::url_path(&(), None));
-    let mut params = ListParams { limit: Some(PAGE), ..params };
+async fn listed<K: Resource<DynamicType = ()>>(client: &Client, labels: Option<&str>) -> Listed {
     let mut objects = Vec::new();
-    loop {
-        let asked = request.list(&params).map_err(kube::Error::BuildRequest)?;
-        let mut page: Value = match client.request(asked).await {
-            Ok(page) => page,
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
-            objects.extend(items);
-        }
-        let next = page.pointer("/metadata/continue").and_then(Value::as_str);
-        params.continue_token = next.filter(|next| !next.is_empty()).map(ToOwned::to_owned);
-        if params.continue_token.is_none() {
-            return Ok(Some(objects));
-        }
-    }
+    let take = |object| {
+        objects.push(object);
+        Ok(())
+    };
+    let is_there = each::<K, kube::Error>(client, labels, take).await?;
+    Ok(is_there.then_some(objects))
 }

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod complete;
 pub mod crds;
 pub mod exit;
+pub mod list;
 pub mod live;
 pub mod load;
 pub mod man;

@@ -13,12 +13,11 @@ use serde_json::{Value, json};
 use super::gitops::health;
 use super::{NAMESPACE, chart, good, helm, objects, template, text, tool};
 use crate::kubevirt::real as machines;
-use crate::real::api::{Api, Checks, NODES, POOLS, pods, workloads};
+use crate::real::api::{Api, CRDS, Checks, NODES, POOLS, pods, workloads};
 use crate::real::cluster::Cluster;
 use crate::real::operator::{Operator, write_kubeconfig};
 use crate::real::web::{Web, port_in_log};
 
-const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/weir-system/deployments/weir";
 pub const TEAM: &str = "team-a";
 /// The user that `KubeVirt`'s controller is.
@@ -123,14 +122,7 @@ impl Stage {
                 self.kubectl(&["apply", "--server-side", "-f", &file.display().to_string()], ""),
                 "monitoring",
             );
-            let established = |crd: &Value| {
-                let conditions = crd["status"]["conditions"].as_array();
-                conditions
-                    .into_iter()
-                    .flatten()
-                    .any(|one| one["type"] == "Established" && one["status"] == "True")
-            };
-            self.api.until(&format!("{CRDS}/{kind}.monitoring.coreos.com"), PATIENCE, established).await;
+            self.api.until_established(&format!("{kind}.monitoring.coreos.com"), PATIENCE).await;
         }
         let standard = json!({
             "pod-security.kubernetes.io/enforce": "restricted",

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 pub const POOLS: &str = "/apis/weir.dev/v1alpha1/resourcepools";
 pub const NODES: &str = "/api/v1/nodes";
+pub const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 pub const NAMESPACES: &str = "/api/v1/namespaces";
 
 /// Where workloads of a namespace are.
@@ -90,6 +91,53 @@ impl Api {
         self.post(NAMESPACES, json!({"metadata": {"name": name}})).await;
     }
 
+    /// Simulated nodes `node-0`, `node-1`, ... as [`small_node`] has them.
+    pub async fn small_nodes(&self, count: usize) {
+        for number in 0..count {
+            self.post(NODES, small_node(number)).await;
+        }
+    }
+
+    /// The same that can run virtual machines, by their label `kubevirt.io/schedulable`.
+    pub async fn machine_nodes(&self, count: usize) {
+        for number in 0..count {
+            let mut node = small_node(number);
+            node["metadata"]["labels"] = json!({"kubevirt.io/schedulable": "true"});
+            for offers in ["capacity", "allocatable"] {
+                node["status"][offers]["ephemeral-storage"] = json!("100Gi");
+                for device in ["kvm", "tun", "vhost-net"] {
+                    node["status"][offers][format!("devices.kubevirt.io/{device}")] = json!("100");
+                }
+            }
+            self.post(NODES, node).await;
+        }
+    }
+
+    /// Puts a definition in the place of the one that is there, if there is one, and waits until it is served.
+    pub async fn define(&self, mut crd: Value) {
+        let name = crd["metadata"]["name"].as_str().unwrap().to_owned();
+        let path = format!("{CRDS}/{name}");
+        if let Some(found) = self.get(&path).await {
+            crd["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"].clone();
+            self.put(&path, crd).await;
+        } else {
+            self.post(CRDS, crd).await;
+        }
+        self.until_established(&name, 30).await;
+    }
+
+    /// Waits until the definition of that name is served.
+    pub async fn until_established(&self, name: &str, seconds: u64) {
+        let established = |crd: &Value| {
+            let conditions = crd["status"]["conditions"].as_array();
+            conditions
+                .into_iter()
+                .flatten()
+                .any(|one| one["type"] == "Established" && one["status"] == "True")
+        };
+        self.until(&format!("{CRDS}/{name}"), seconds, established).await;
+    }
+
     /// Waits until the object is as it should be.
     pub async fn until(&self, path: &str, seconds: u64, good: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + Duration::from_secs(seconds);
@@ -134,6 +182,16 @@ fn short(found: Option<&Value>) -> String {
     found["metadata"]["managedFields"].take();
     let text = format!("{found:#}");
     text.chars().take(6000).collect()
+}
+
+/// A simulated node of four CPUs and 16Gi, with the label `kind: small`.
+pub fn small_node(number: usize) -> Value {
+    let offers = json!({"cpu": "4", "memory": "16Gi", "pods": "110"});
+    json!({
+        "metadata": {"name": format!("node-{number}"), "labels": {"kind": "small"},
+                     "annotations": {"kwok.x-k8s.io/node": "fake"}},
+        "status": {"capacity": offers, "allocatable": offers},
+    })
 }
 
 pub async fn pause(millis: u64) {

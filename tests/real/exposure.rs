@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use weir::operate::metrics::described;
 
-use super::api::{Api, Checks, NODES, POOLS, pause, pods, workloads};
+use super::api::{Api, Checks, POOLS, pause, pods, workloads};
 use super::cluster::Cluster;
 use super::operator::{Account, NAMESPACE, Operator};
 use super::web::{Told, Web, port_in_log};
@@ -123,12 +123,7 @@ impl Bench {
 
     /// One workload ends, one is evicted, one waits.
     async fn works(&mut self) {
-        let offers = json!({"cpu": "4", "memory": "16Gi", "pods": "110"});
-        let node = json!({
-            "metadata": {"name": "node-0", "labels": {"kind": "small"}, "annotations": {"kwok.x-k8s.io/node": "fake"}},
-            "status": {"capacity": offers, "allocatable": offers},
-        });
-        self.api.post(NODES, node).await;
+        self.api.small_nodes(1).await;
         let pool = json!({
             "apiVersion": "weir.dev/v1alpha1", "kind": "ResourcePool", "metadata": {"name": "lab"},
             "spec": {"nodes": {"selector": {"matchLabels": {"kind": "small"}}}, "access": {"namespaces": {}},

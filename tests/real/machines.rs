@@ -58,19 +58,7 @@ async fn machines_run_once_and_where_they_were_placed_whatever_becomes_of_the_op
 }
 
 async fn begin(api: &Api) {
-    let devices = ["kvm", "tun", "vhost-net"];
-    for number in 0..2 {
-        let mut offers = json!({"cpu": "4", "memory": "16Gi", "pods": "110", "ephemeral-storage": "100Gi"});
-        for device in devices {
-            offers[format!("devices.kubevirt.io/{device}")] = json!("100");
-        }
-        let node = json!({
-            "metadata": {"name": format!("node-{number}"), "labels": {"kubevirt.io/schedulable": "true"},
-                         "annotations": {"kwok.x-k8s.io/node": "fake"}},
-            "status": {"capacity": offers, "allocatable": offers},
-        });
-        api.post(NODES, node).await;
-    }
+    api.machine_nodes(2).await;
     let pool = json!({
         "apiVersion": "weir.dev/v1alpha1", "kind": "ResourcePool", "metadata": {"name": "all"},
         "spec": {"nodes": {"selector": {"matchLabels": {"kubevirt.io/schedulable": "true"}}},

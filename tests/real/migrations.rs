@@ -38,18 +38,7 @@ async fn begin() -> Bench {
     let mut checks = Checks::begin("migrations");
     let cluster = Cluster::up(&["--no-nodes", "--audit"]);
     let api = Api::new(&cluster.kubeconfig()).await;
-    for number in 0..3 {
-        let mut offers = json!({"cpu": "4", "memory": "16Gi", "pods": "110", "ephemeral-storage": "100Gi"});
-        for device in ["kvm", "tun", "vhost-net"] {
-            offers[format!("devices.kubevirt.io/{device}")] = json!("100");
-        }
-        let node = json!({
-            "metadata": {"name": format!("node-{number}"), "labels": {"kubevirt.io/schedulable": "true"},
-                         "annotations": {"kwok.x-k8s.io/node": "fake"}},
-            "status": {"capacity": offers, "allocatable": offers},
-        });
-        api.post(NODES, node).await;
-    }
+    api.machine_nodes(3).await;
     let pool = json!({
         "apiVersion": "weir.dev/v1alpha1", "kind": "ResourcePool", "metadata": {"name": "all"},
         "spec": {"nodes": {"selector": {"matchLabels": {"kubevirt.io/schedulable": "true"}}},

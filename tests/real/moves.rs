@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::api::{Api, Checks, NODES, POOLS, pause, pods, workloads};
+use super::api::{Api, Checks, NODES, POOLS, pause, pods, small_node, workloads};
 use super::cluster::Cluster;
 use super::operator::{Account, Operator};
 
@@ -33,13 +33,9 @@ async fn begin() -> Bench {
     let cluster = Cluster::up(&["--no-nodes"]);
     let api = Api::new(&cluster.kubeconfig()).await;
     for number in 0..3 {
-        let offers = json!({"cpu": "4", "memory": "16Gi", "pods": "110"});
-        let node = json!({
-            "metadata": {"name": format!("node-{number}"), "labels": {"kind": "small"},
-                         "annotations": {"kwok.x-k8s.io/node": "fake"}},
-            "spec": {"taints": [{"key": "weir.dev/pool", "value": "by-hand", "effect": "PreferNoSchedule"}]},
-            "status": {"capacity": offers, "allocatable": offers},
-        });
+        let mut node = small_node(number);
+        node["spec"] =
+            json!({"taints": [{"key": "weir.dev/pool", "value": "by-hand", "effect": "PreferNoSchedule"}]});
         api.post(NODES, node).await;
     }
     api.post(POOLS, pool("fixed", "small")).await;

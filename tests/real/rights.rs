@@ -6,14 +6,13 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::api::{Api, Checks, NODES, POOLS, pause, workloads};
+use super::api::{Api, Checks, POOLS, pause, workloads};
 use super::cluster::Cluster;
 use super::operator::{Account, NAMESPACE, Operator};
 use super::web::{Web, port_in_log};
 
 const WORK: &str = "work";
 const ROLE: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles/weir";
-const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/weir-system/events";
 
 struct Bench {
@@ -106,21 +105,7 @@ impl Bench {
         {
             let mut crd: Value = serde_yaml::from_str(text).unwrap();
             change(&mut crd);
-            let path = format!("{CRDS}/{}", crd["metadata"]["name"].as_str().unwrap());
-            if let Some(found) = self.api.get(&path).await {
-                crd["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"].clone();
-                self.api.put(&path, crd).await;
-            } else {
-                self.api.post(CRDS, crd).await;
-            }
-            let established = |crd: &Value| {
-                let conditions = crd["status"]["conditions"].as_array();
-                conditions
-                    .into_iter()
-                    .flatten()
-                    .any(|one| one["type"] == "Established" && one["status"] == "True")
-            };
-            self.api.until(&path, 30, established).await;
+            self.api.define(crd).await;
         }
     }
 
@@ -149,12 +134,7 @@ impl Bench {
 
     /// Priority classes and `KubeVirt`'s kinds may not be listed.
     async fn does_without_kinds(&mut self, account: &Account) {
-        let offers = json!({"cpu": "4", "memory": "16Gi", "pods": "110"});
-        let node = json!({
-            "metadata": {"name": "node-0", "labels": {"kind": "small"}, "annotations": {"kwok.x-k8s.io/node": "fake"}},
-            "status": {"capacity": offers, "allocatable": offers},
-        });
-        self.api.post(NODES, node).await;
+        self.api.small_nodes(1).await;
         self.api.namespace(WORK).await;
         self.api.post(POOLS, pool()).await;
         let class = json!({"metadata": {"name": "urgent"}, "value": 1000});

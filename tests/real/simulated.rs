@@ -69,18 +69,7 @@ async fn a_simulation_of_a_cluster_and_the_cluster_agree_on_order_and_places() {
     let mut checks = Checks::begin("simulated");
     let cluster = Cluster::up(&["--no-nodes"]);
     let api = Api::new(&cluster.kubeconfig()).await;
-    for number in 0..3 {
-        let offers = json!({"cpu": "4", "memory": "16Gi", "pods": "110"});
-        api.post(
-            NODES,
-            json!({
-                "metadata": {"name": format!("node-{number}"), "labels": {"kind": "small"},
-                             "annotations": {"kwok.x-k8s.io/node": "fake"}},
-                "status": {"capacity": offers, "allocatable": offers},
-            }),
-        )
-        .await;
-    }
+    api.small_nodes(3).await;
     api.post(POOLS, pool("all", None, "0", "Balanced")).await;
     api.post(POOLS, pool("left", Some("all"), "6", "BinPack")).await;
     api.post(POOLS, pool("right", Some("all"), "6", "Spread")).await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::api::{Api, Checks, NODES, POOLS, pause, workloads};
+use super::api::{Api, Checks, POOLS, pause, workloads};
 use super::auditor::Auditor;
 use super::cluster::Cluster;
 use super::operator::{Account, NAMESPACE, Operator};
@@ -73,15 +73,7 @@ async fn the_other_replica_takes_over_and_no_two_admit_at_once() {
 
 impl Bench {
     async fn furnish(&mut self) {
-        let offers = json!({"cpu": "4", "memory": "16Gi", "pods": "110"});
-        for number in 0..6 {
-            let node = json!({
-                "metadata": {"name": format!("node-{number}"), "labels": {"kind": "small"},
-                             "annotations": {"kwok.x-k8s.io/node": "fake"}},
-                "status": {"capacity": offers, "allocatable": offers},
-            });
-            self.api.post(NODES, node).await;
-        }
+        self.api.small_nodes(6).await;
         let pool = json!({
             "apiVersion": "weir.dev/v1alpha1", "kind": "ResourcePool", "metadata": {"name": "all"},
             "spec": {"nodes": {"selector": {"matchLabels": {"kind": "small"}}}, "access": {"namespaces": {}},

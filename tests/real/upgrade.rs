@@ -17,7 +17,6 @@ use super::operator::{Account, Operator};
 const WORK: &str = "work";
 const SERVICES: usize = 3;
 const JOBS: usize = 60;
-const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 fn earlier() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/upgrade.sh");
@@ -33,22 +32,7 @@ fn earlier() -> PathBuf {
 async fn define(api: &Api, folder: &Path) {
     for name in ["resourcepools.yaml", "pooledworkloads.yaml"] {
         let text = std::fs::read_to_string(folder.join(name)).unwrap();
-        let mut crd: Value = serde_yaml::from_str(&text).unwrap();
-        let path = format!("{CRDS}/{}", crd["metadata"]["name"].as_str().unwrap());
-        if let Some(found) = api.get(&path).await {
-            crd["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"].clone();
-            api.put(&path, crd).await;
-        } else {
-            api.post(CRDS, crd).await;
-        }
-        let established = |crd: &Value| {
-            let conditions = crd["status"]["conditions"].as_array();
-            conditions
-                .into_iter()
-                .flatten()
-                .any(|one| one["type"] == "Established" && one["status"] == "True")
-        };
-        api.until(&path, 30, established).await;
+        api.define(serde_yaml::from_str(&text).unwrap()).await;
     }
 }
 
@@ -143,15 +127,7 @@ async fn two_replicas_are_upgraded_one_after_the_other_with_work_running() {
 
 impl Bench {
     async fn furnish(&mut self) {
-        let offers = json!({"cpu": "4", "memory": "16Gi", "pods": "110"});
-        for number in 0..4 {
-            let node = json!({
-                "metadata": {"name": format!("node-{number}"), "labels": {"kind": "small"},
-                             "annotations": {"kwok.x-k8s.io/node": "fake"}},
-                "status": {"capacity": offers, "allocatable": offers},
-            });
-            self.api.post(NODES, node).await;
-        }
+        self.api.small_nodes(4).await;
         let pool = json!({
             "apiVersion": "weir.dev/v1alpha1", "kind": "ResourcePool", "metadata": {"name": "all"},
             "spec": {"nodes": {"selector": {"matchLabels": {"kind": "small"}}}, "access": {"namespaces": {}},

@@ -1,10 +1,7 @@
 //! What a cluster holds of the kinds that are watched, read once and never written.
 
-use anyhow::{Context as _, bail};
-use kube::api::ListParams;
-use kube::core::Request;
+use anyhow::{anyhow, ensure};
 use kube::{Client, Resource};
-use serde_json::Value;
 
 use super::Loaded;
 use crate::api::kubevirt::{
@@ -17,24 +14,20 @@ use crate::api::pruned::{
 };
 use crate::api::{PooledWorkload, ResourcePool};
 use crate::cli::cluster::Which;
-
-/// Objects a page.
-const PAGE: u32 = 500;
+use crate::cli::list::each;
 
 /// Reads all kinds.
 pub(super) async fn read(which: &Which, loaded: &mut Loaded) -> anyhow::Result<()> {
     let client = which.connect().await?.client;
-    let is_there = |found: Option<()>, kind: &str| {
-        found.with_context(|| {
-            format!(
-                "the cluster has no {kind}: install Weir's custom resource definitions first (`weir crds`)"
-            )
-        })
-    };
-    let found = list::<ResourcePool>(&client, loaded, "ResourcePool").await?;
-    is_there(found, "ResourcePool")?;
-    let found = list::<PooledWorkload>(&client, loaded, "PooledWorkload").await?;
-    is_there(found, "PooledWorkload")?;
+    for (kind, is_there) in [
+        ("ResourcePool", list::<ResourcePool>(&client, loaded, "ResourcePool").await?),
+        ("PooledWorkload", list::<PooledWorkload>(&client, loaded, "PooledWorkload").await?),
+    ] {
+        ensure!(
+            is_there,
+            "the cluster has no {kind}: install Weir's custom resource definitions first (`weir crds`)"
+        );
+    }
     list::<Namespace>(&client, loaded, "Namespace").await?;
     list::<PriorityClass>(&client, loaded, "PriorityClass").await?;
     list::<PersistentVolumeClaim>(&client, loaded, "PersistentVolumeClaim").await?;
@@ -55,12 +48,12 @@ pub(super) async fn read(which: &Which, loaded: &mut Loaded) -> anyhow::Result<(
     Ok(())
 }
 
-/// Reads all objects of one kind, page by page; none if the cluster does not have the kind.
+/// Reads all objects of one kind; whether the cluster has the kind.
 async fn list<K: Resource<DynamicType = ()>>(
     client: &Client,
     loaded: &mut Loaded,
     kind: &'static str,
-) -> anyhow::Result<Option<()>> {
+) -> anyhow::Result<bool> {
     list_by::<K>(client, loaded, kind, None).await
 }
 
@@ -69,7 +62,7 @@ async fn list_labelled<K: Resource<DynamicType = ()>>(
     client: &Client,
     loaded: &mut Loaded,
     kind: &'static str,
-) -> anyhow::Result<Option<()>> {
+) -> anyhow::Result<bool> {
     list_by::<K>(client, loaded, kind, Some(POOL)).await
 }
 
@@ -78,31 +71,14 @@ async fn list_by<K: Resource<DynamicType = ()>>(
     loaded: &mut Loaded,
     kind: &'static str,
     labels: Option<&str>,
-) -> anyhow::Result<Option<()>> {
-    let request = Request::new(K::url_path(&(), None));
-    let label_selector = labels.map(ToOwned::to_owned);
-    let mut params = ListParams { limit: Some(PAGE), label_selector, ..ListParams::default() };
-    loop {
-        let mut page: Value = match client.request(request.list(&params)?).await {
-            Ok(page) => page,
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
-            Err(kube::Error::Api(status)) if status.code == 403 => {
-                bail!(
-                    "{kind} may not be listed: {}. Reading needs get and list on it, as docs/rbac.yaml has them",
-                    status.message
-                )
-            }
-            Err(error) => return Err(error).with_context(|| format!("cannot list {kind}")),
-        };
-        if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
-            for item in items {
-                loaded.object(kind, item)?;
-            }
-        }
-        let next = page["metadata"]["continue"].as_str().filter(|next| !next.is_empty());
-        params.continue_token = next.map(ToOwned::to_owned);
-        if params.continue_token.is_none() {
-            return Ok(Some(()));
-        }
-    }
+) -> anyhow::Result<bool> {
+    let listed = each::<K, anyhow::Error>(client, labels, |object| loaded.object(kind, object)).await;
+    listed.map_err(|error| match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) if status.code == 403 => anyhow!(
+            "{kind} may not be listed: {}. Reading needs get and list on it, as docs/rbac.yaml has them",
+            status.message
+        ),
+        Some(_) => error.context(format!("cannot list {kind}")),
+        None => error,
+    })
 }

@@ -160,7 +160,7 @@ fn pools(variant: &Variant) -> Table {
             .iter()
             .map(|one| format!("{} {} ({})", one.resource, say::percent(one.mean), say::percent(one.peak)))
             .collect();
-        let wait = |seconds: f64| if pool.wait_seconds.started == 0 { "-".to_owned() } else { time(seconds) };
+        let wait = |seconds| wait(pool, seconds);
         table.row(vec![
             pool.name.clone(),
             pool.completed.to_string(),
@@ -240,8 +240,7 @@ fn side_by_side(report: &Report, text: &mut String) {
                 .iter()
                 .map(|one| format!("{} {}", one.resource, say::percent(one.mean)))
                 .collect();
-            let wait =
-                |seconds: f64| if pool.wait_seconds.started == 0 { "-".to_owned() } else { time(seconds) };
+            let wait = |seconds| wait(pool, seconds);
             table.row(vec![
                 variant.name.clone(),
                 pool.name.clone(),
@@ -281,4 +280,9 @@ fn side_by_side(report: &Report, text: &mut String) {
     if !by_pool.is_empty() {
         text.push_str(&by_pool.text());
     }
+}
+
+/// A waiting time of a pool; none where nothing started.
+fn wait(pool: &Pool, seconds: f64) -> String {
+    if pool.wait_seconds.started == 0 { "-".to_owned() } else { time(seconds) }
 }
