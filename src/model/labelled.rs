@@ -88,7 +88,10 @@ impl World {
             self.forget_maker(maker);
             return;
         }
-        made.pool = pool;
+        if let Some(before) = std::mem::replace(&mut made.pool, pool.clone()) {
+            self.labelled.remove(&(before, Arc::clone(maker)));
+        }
+        self.labelled.extend(pool.map(|pool| (pool, Arc::clone(maker))));
         self.reckon_made(maker);
         self.forget_maker(maker);
         self.grow();
@@ -233,12 +236,8 @@ impl World {
 
     /// The same for all objects that `which` chooses and that are labelled.
     pub(crate) fn reckon_labelled(&mut self, which: impl Fn(&Maker, &Arc<str>) -> bool) {
-        let makers: Vec<Arc<Maker>> = self
-            .makers
-            .iter()
-            .filter(|(maker, made)| made.pool.as_ref().is_some_and(|pool| which(maker, pool)))
-            .map(|(maker, _)| Arc::clone(maker))
-            .collect();
+        let labelled = self.labelled.iter().filter(|(pool, maker)| which(maker, pool));
+        let makers: Vec<Arc<Maker>> = labelled.map(|(_, maker)| Arc::clone(maker)).collect();
         for maker in &makers {
             self.reckon_made(maker);
         }
@@ -246,10 +245,11 @@ impl World {
 
     /// The objects that are labelled for a pool and heeded, by namespace, kind and name.
     pub(crate) fn labelled_in(&self, pool: &str) -> Vec<Labelled> {
-        let labelled = self
-            .makers
-            .iter()
-            .filter(|(maker, made)| made.pool.as_deref() == Some(pool) && self.heeded(maker, pool).is_ok());
+        let of_pool = self.labelled.iter().filter(|(of, _)| **of == *pool);
+        let labelled = of_pool.filter_map(|(_, maker)| {
+            self.heeded(maker, pool).ok()?;
+            Some((maker, self.makers.get(maker)?))
+        });
         labelled
             .map(|(maker, made)| {
                 let mut one =
@@ -270,7 +270,8 @@ impl World {
     /// What labelled objects are charged, of a pool and those below it.
     pub(crate) fn charged_to_labelled(&self, pool: PoolId) -> Amounts {
         let mut sum = Amounts::new();
-        let charged = self.makers.values().filter(|made| made.pool.is_some()).flat_map(|made| &made.pods);
+        let made = self.labelled.iter().filter_map(|(_, maker)| self.makers.get(maker));
+        let charged = made.flat_map(|made| &made.pods);
         for pod in charged.filter_map(|uid| self.pods.get(uid)) {
             let above = pod.charged_to.and_then(|id| self.pool(id)).map(|own| &own.path);
             if above.is_some_and(|path| path.contains(&pool)) {

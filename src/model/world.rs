@@ -101,6 +101,8 @@ pub struct World {
     pub(crate) pods: BTreeMap<Arc<str>, Pod>,
     /// What makes pods of others, and which.
     pub(crate) makers: BTreeMap<Arc<Maker>, Made>,
+    /// Those of them that are labelled for a pool, by its name: few, where all that makes pods may be many.
+    pub(crate) labelled: BTreeSet<(Arc<str>, Arc<Maker>)>,
     pub(crate) peers: Peers,
     pub(crate) moved: Moved,
     pub(crate) claims: BTreeMap<Arc<str>, Arc<[NodeTerm]>>,
