@@ -27,6 +27,19 @@ pub struct Known {
     told: Option<Result<(), Unheeded>>,
 }
 
+/// What is to be told of a labelled object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// Of which.
+    pub known: Known,
+    /// Whether its label is heeded, and why not.
+    pub standing: Result<(), Unheeded>,
+    /// In one word.
+    pub reason: Reason,
+    /// In a sentence.
+    pub message: String,
+}
+
 /// The API version of a kind.
 pub const fn api_version(kind: MakerKind) -> &'static str {
     match kind {
@@ -85,26 +98,14 @@ impl Catalog {
 
     /// What is to be told of a labelled object, if that is news: `standing` says whether its label is heeded.
     pub fn news_of_label(
-        &mut self,
+        &self,
         maker: &Maker,
         standing: impl FnOnce(&str) -> Option<Unheeded>,
-    ) -> Option<(Known, Reason, String)> {
-        let known = self.labelled.get_mut(maker)?;
-        let unheeded = standing(&known.pool);
-        let standing = unheeded.map_or(Ok(()), Err);
-        let before = known.told.replace(standing);
-        let known = known.clone();
-        let Known { pool, .. } = &known;
-        let shown = || {
-            let adopted = self.pools.get(pool).into_iter().flat_map(|pool| &pool.status.adopted);
-            adopted.into_iter().any(|one| {
-                one.kind == maker.kind.as_str()
-                    && *one.namespace == *maker.namespace
-                    && *one.name == *maker.name
-            })
-        };
-        // After a start, what the pool shows already was told.
-        if before == Some(standing) || before.is_none() && standing.is_ok() && shown() {
+    ) -> Option<News> {
+        let known = self.labelled.get(maker)?;
+        let standing = standing(&known.pool).map_or(Ok(()), Err);
+        let Known { pool, told, .. } = known;
+        if *told == Some(standing) {
             return None;
         }
         let Maker { namespace, .. } = maker;
@@ -133,7 +134,28 @@ impl Catalog {
                 ),
             ),
         };
-        Some((known, reason, message))
+        Some(News { known: known.clone(), standing, reason, message })
+    }
+
+    /// After a start: what the statuses of pools show was told before.
+    pub fn labels_shown(&mut self) {
+        let Self { labelled, pools, .. } = self;
+        for (maker, known) in labelled.iter_mut().filter(|(_, known)| known.told.is_none()) {
+            let adopted = pools.get(&known.pool).into_iter().flat_map(|pool| &pool.status.adopted);
+            let mut same = adopted.filter(|one| {
+                one.kind == maker.kind.as_str()
+                    && *one.namespace == *maker.namespace
+                    && *one.name == *maker.name
+            });
+            known.told = same.next().map(|_| Ok(()));
+        }
+    }
+
+    /// It was told.
+    pub fn label_told(&mut self, maker: &Maker, standing: Result<(), Unheeded>) {
+        if let Some(known) = self.labelled.get_mut(maker) {
+            known.told = Some(standing);
+        }
     }
 }
 
@@ -188,7 +210,9 @@ mod tests {
         assert_eq!(told(&mut catalog, json!({"weir.dev/pool": "b"})), 1);
         let maker = named(MakerKind::Deployment, Some("team"), Some("web"));
         let news = |catalog: &mut Catalog, standing| {
-            catalog.news_of_label(&maker, |_| standing).map(|(_, reason, message)| (reason, message))
+            let News { standing, reason, message, .. } = catalog.news_of_label(&maker, |_| standing)?;
+            catalog.label_told(&maker, standing);
+            Some((reason, message))
         };
         let (reason, message) = news(&mut catalog, Some(Unheeded::NoPool)).unwrap();
         assert!(
@@ -199,5 +223,28 @@ mod tests {
         assert_eq!(news(&mut catalog, None).unwrap().0, Reason::Adopted);
         assert_eq!(told(&mut catalog, json!({})), 1);
         assert_eq!(news(&mut catalog, None), None);
+    }
+
+    #[test]
+    fn after_a_start_nothing_is_told_that_the_pool_shows() {
+        let mut catalog = Catalog::default();
+        let labelled = |name| {
+            serde_json::from_value::<ObjectMeta>(
+                json!({"name": name, "namespace": "team", "uid": name, "labels": {"weir.dev/pool": "a"}}),
+            )
+        };
+        for name in ["web", "new"] {
+            assert_eq!(catalog.labelled(MakerKind::Deployment, &labelled(name).unwrap()).len(), 1);
+        }
+        let pool = json!({"apiVersion": "weir.dev/v1alpha1", "kind": "ResourcePool",
+            "metadata": {"name": "a", "uid": "a"}, "spec": {},
+            "status": {"adopted": [{"kind": "Deployment", "namespace": "team", "name": "web"}]}});
+        assert!(!catalog.pool(&Ok(serde_json::from_value(pool).unwrap())).is_empty());
+        catalog.labels_shown();
+        let news = |name| {
+            let maker = named(MakerKind::Deployment, Some("team"), Some(name));
+            catalog.news_of_label(&maker, |_| None).map(|news| news.reason)
+        };
+        assert_eq!((news("web"), news("new")), (None, Some(Reason::Adopted)));
     }
 }

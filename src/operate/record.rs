@@ -19,6 +19,7 @@ use crate::model::labelled::Maker;
 use crate::model::report::PoolReport;
 use crate::model::time::Time;
 use crate::observe::catalog::Catalog;
+use crate::observe::labelled::News;
 use crate::plan::workload_status::{InQueue, Urgency};
 use crate::plan::write::{Script, Write};
 use crate::plan::{StatusWrite, event, taint};
@@ -44,6 +45,10 @@ const NODE: &str = "node/";
 const AT_ONCE: usize = 256;
 /// Events of changed statuses: one of an object within that long, and so many at once, refilled each second.
 const EVENT_PAUSE: Duration = Duration::from_secs(30);
+/// Objects of others have no status that would say it later, so what comes of their labels is never left out. It is told
+/// once pools and namespaces that come along with them are there, and again after a pause.
+const LABEL_SETTLES: Duration = Duration::from_secs(1);
+const LABEL_PAUSE: Duration = Duration::from_secs(5);
 const EVENTS_AT_ONCE: f64 = 100.0;
 const EVENTS_A_SECOND: f64 = 10.0;
 
@@ -54,9 +59,9 @@ pub struct Records {
     pools: BTreeMap<Arc<str>, Instant>,
     /// Nodes whose taint is to be written.
     nodes: BTreeMap<Arc<str>, Instant>,
-    /// Changed since, where the write may wait.
     /// Objects of others whose labels may be heeded now, or no longer.
-    labels: BTreeSet<Arc<Maker>>,
+    labels: BTreeMap<Arc<Maker>, Instant>,
+    /// Changed since, where the write may wait.
     waiting_since: HashMap<Arc<str>, Instant>,
     pool_written: HashMap<Arc<str>, Instant>,
     events: Events,
@@ -79,7 +84,7 @@ impl Records {
         let positions = self.positions_at.map(|at| at + POSITIONS_EVERY);
         let due = |records: &BTreeMap<Arc<str>, Instant>| records.values().min().copied();
         // What is in flight is looked at again when it is answered.
-        let others = [positions, self.trends_at];
+        let others = [positions, self.trends_at, self.labels.values().min().copied()];
         [due(&self.workloads), due(&self.pools), due(&self.nodes)].into_iter().chain(others).flatten().min()
     }
 
@@ -117,13 +122,13 @@ struct Events {
 }
 
 impl Events {
-    /// Whether one more may be told of this object.
-    fn allow(&mut self, object: &Arc<str>, at: Instant) -> bool {
+    /// Whether one more may be told of this object, which was told nothing for so long.
+    fn allow(&mut self, object: &Arc<str>, pause: Duration, at: Instant) -> bool {
         let since =
             self.filled_at.replace(at).map(|filled| at.saturating_duration_since(filled).as_secs_f64());
         self.tokens = since.map_or(EVENTS_AT_ONCE, |since| self.tokens + since * EVENTS_A_SECOND);
         self.tokens = self.tokens.min(EVENTS_AT_ONCE);
-        if self.tokens < 1.0 || self.told.get(object).is_some_and(|told| at < *told + EVENT_PAUSE) {
+        if self.tokens < 1.0 || self.told.get(object).is_some_and(|told| at < *told + pause) {
             return false;
         }
         self.tokens -= 1.0;
@@ -214,7 +219,9 @@ impl Term {
             // It may have been put off for longer, until somebody has waited for too long.
             *due = at.min(*due);
         }
-        self.records.labels.extend(changed.labels);
+        for maker in changed.labels {
+            self.records.labels.entry(maker).or_insert(at + LABEL_SETTLES);
+        }
         for name in changed.nodes {
             self.records.nodes.entry(name).or_insert(at);
         }
@@ -222,16 +229,30 @@ impl Term {
 
     /// Tells objects of others what comes of their labels.
     fn tell_labels(&mut self, at: Instant, now: Time) {
-        for maker in std::mem::take(&mut self.records.labels) {
+        let due: Vec<Arc<Maker>> = self
+            .records
+            .labels
+            .iter()
+            .filter(|(_, due)| **due <= at)
+            .map(|(maker, _)| maker.clone())
+            .collect();
+        for maker in due {
             let world = &self.world;
             let news = self.catalog.news_of_label(&maker, |pool| world.unheeded(&maker, pool));
-            let Some((known, reason, message)) = news else { continue };
-            info!(?maker, reason = reason.as_str(), "a label for a pool");
-            if self.records.events.allow(&known.uid, at) {
-                let event = event::of_label(&maker, &known, reason, &message, &self.instance, now);
-                let steps = vec![vec![Write::Event(Box::new(event))]];
-                self.submit(Script { object: known.uid, steps }, None);
+            let Some(News { known, standing, reason, message }) = news else {
+                self.records.labels.remove(&maker);
+                continue;
+            };
+            if !self.records.events.allow(&known.uid, LABEL_PAUSE, at) {
+                self.records.labels.insert(maker, at + LABEL_SETTLES);
+                continue;
             }
+            self.records.labels.remove(&maker);
+            info!(?maker, reason = reason.as_str(), "a label for a pool");
+            let event = event::of_label(&maker, &known, reason, &message, &self.instance, now);
+            self.catalog.label_told(&maker, standing);
+            let steps = vec![vec![Write::Event(Box::new(event))]];
+            self.submit(Script { object: known.uid, steps }, None);
         }
     }
 
@@ -337,7 +358,7 @@ impl Term {
     ) {
         let mut steps = vec![vec![write]];
         if let Some(event) = event
-            && self.records.events.allow(object, at)
+            && self.records.events.allow(object, EVENT_PAUSE, at)
         {
             steps.push(vec![Write::Event(event)]);
         }
@@ -364,12 +385,13 @@ mod tests {
     fn events_are_bounded_for_one_object_and_for_all() {
         let at = Instant::now();
         let mut events = Events::default();
-        assert!(events.allow(&"a".into(), at));
-        assert!(!events.allow(&"a".into(), at + EVENT_PAUSE / 2));
-        assert!(events.allow(&"a".into(), at + EVENT_PAUSE));
-        let told =
-            (0..500).filter(|index| events.allow(&format!("w{index}").into(), at + EVENT_PAUSE)).count();
+        assert!(events.allow(&"a".into(), EVENT_PAUSE, at));
+        assert!(!events.allow(&"a".into(), EVENT_PAUSE, at + EVENT_PAUSE / 2));
+        assert!(events.allow(&"a".into(), EVENT_PAUSE, at + EVENT_PAUSE));
+        let told = (0..500)
+            .filter(|index| events.allow(&format!("w{index}").into(), EVENT_PAUSE, at + EVENT_PAUSE))
+            .count();
         assert_eq!(told, 99);
-        assert!(events.allow(&"late".into(), at + EVENT_PAUSE + Duration::from_secs(1)));
+        assert!(events.allow(&"late".into(), EVENT_PAUSE, at + EVENT_PAUSE + Duration::from_secs(1)));
     }
 }

@@ -361,6 +361,7 @@ impl Term {
             }
         }
         self.stirred = true;
+        self.catalog.labels_shown();
         self.records.all(&self.catalog);
         info!(
             pools = self.catalog.pools().count(),

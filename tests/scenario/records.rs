@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weir::model::labelled::Maker;
 use weir::model::time::{Span, Time};
 use weir::plan::workload_status::Urgency;
 
@@ -15,7 +16,11 @@ pub const AGAIN: Span = Span(250);
 pub const POSITIONS_EVERY: Span = Span::seconds(60);
 /// Positions that are written.
 pub const POSITIONS: usize = 20;
-const EVENT_PAUSE: Span = Span::seconds(30);
+/// Between two events of one object.
+pub const EVENT_PAUSE: Span = Span::seconds(30);
+/// What comes of labels of others' objects is told after that long, and again after that pause.
+pub const LABEL_SETTLES: Span = Span::seconds(1);
+pub const LABEL_PAUSE: Span = Span::seconds(5);
 
 /// What is to be written when.
 #[derive(Default)]
@@ -26,6 +31,8 @@ pub struct Records {
     pub pools: BTreeMap<Arc<str>, Time>,
     /// By name, where a taint is to be written.
     pub nodes: BTreeMap<Arc<str>, Time>,
+    /// Objects of others whose labels may be heeded now, or no longer.
+    pub labels: BTreeMap<Arc<Maker>, Time>,
     waiting_since: BTreeMap<Arc<str>, Time>,
     pool_written: BTreeMap<Arc<str>, Time>,
     told: BTreeMap<Arc<str>, Time>,
@@ -41,14 +48,15 @@ impl Records {
     /// When the next one is due.
     pub fn next(&self) -> Option<Time> {
         let positions = self.positions_at.map(|at| at + POSITIONS_EVERY);
-        let others = positions.into_iter().chain(self.trends_at);
+        let labels = self.labels.values().min().copied();
+        let others = positions.into_iter().chain(self.trends_at).chain(labels);
         let objects = self.workloads.values().chain(self.pools.values()).chain(self.nodes.values());
         objects.copied().chain(others).min()
     }
 
     /// Those that are due, which are then not waited for any more.
-    pub fn take_due(records: &mut BTreeMap<Arc<str>, Time>, now: Time) -> Vec<Arc<str>> {
-        let due: Vec<Arc<str>> =
+    pub fn take_due<K: Ord + ?Sized>(records: &mut BTreeMap<Arc<K>, Time>, now: Time) -> Vec<Arc<K>> {
+        let due: Vec<Arc<K>> =
             records.iter().filter(|(_, at)| **at <= now).map(|(name, _)| Arc::clone(name)).collect();
         for name in &due {
             records.remove(name);
@@ -90,9 +98,9 @@ impl Records {
         self.pool_written.insert(Arc::clone(name), now);
     }
 
-    /// Whether one more event of a changed status may be told of this object.
-    pub fn may_tell(&mut self, object: &Arc<str>, now: Time) -> bool {
-        if self.told.get(object).is_some_and(|told| now < *told + EVENT_PAUSE) {
+    /// Whether one more event may be told of this object, which was told nothing for so long.
+    pub fn may_tell(&mut self, object: &Arc<str>, pause: Span, now: Time) -> bool {
+        if self.told.get(object).is_some_and(|told| now < *told + pause) {
             return false;
         }
         self.told.insert(Arc::clone(object), now);
