@@ -267,7 +267,13 @@ impl Cluster {
 
     /// Whoever keeps others off, or is kept off, is alone of that name on its node.
     fn check_apart(&self, who: &Neighbour, node: &Arc<str>) {
-        let beside = self.pods.values().filter(|pod| pod.node.as_ref() == Some(node) && !pod.phase.ended());
+        // A pod whose create was under way when its workload was deleted comes late and goes at once; a place that was
+        // reserved before it came is not given up for it.
+        let lasts = |pod: &&PodSpec| {
+            pod.member.as_ref().is_none_or(|member| self.workloads.contains_key(&member.workload))
+        };
+        let there = |pod: &&PodSpec| pod.node.as_ref() == Some(node) && !pod.phase.ended();
+        let beside = self.pods.values().filter(there).filter(lasts);
         let called = |one: &Neighbour| one.labels.contains_key("app");
         for other in beside.map(|pod| &pod.neighbour).filter(|other| called(other) && called(who)) {
             assert!(

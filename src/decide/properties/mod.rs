@@ -26,7 +26,7 @@ fn hold<T: Random>(cases: u32, strategy: &T, property: impl Fn(T::Value)) {
     let config = Config {
         cases: many.unwrap_or(cases),
         failure_persistence: None,
-        max_shrink_iters: 300,
+        max_shrink_iters: if many.is_some() { 20_000 } else { 300 },
         ..Config::default()
     };
     let mut runner = match many {

@@ -416,7 +416,12 @@ impl Cluster {
             })
             .collect();
         for member in missing {
-            self.ledger.remove(&(Arc::clone(&member.workload), member.index));
+            // What the ledger holds of another attempt may be under way still.
+            let key = (Arc::clone(&member.workload), member.index);
+            let entry = self.ledger.get(&key).and_then(|entry| entry.placements.get(&member.index));
+            if entry.is_some_and(|(attempt, _)| *attempt == member.attempt) {
+                self.ledger.remove(&key);
+            }
             self.tell(Delta::MemberVanished(member));
         }
     }
