@@ -24,7 +24,7 @@ demo: ## from nothing to a company of pools at work (VMS=1: with virtual machine
 test: cargo ## all tests: core alone, generated files, the control plane itself, scenarios on it
 	CARGO_PROFILE_TEST_OPT_LEVEL=1 cargo test --no-default-features --lib
 	@FETCH=$(FETCH) tests/controlplane/control-plane.sh >/dev/null
-	@for tool in helm glua actionlint tmux promtool chromium monitoring-crds; do tests/controlplane/tools.sh $$tool >/dev/null || exit 1; done
+	@for tool in helm glua actionlint tmux promtool chromium mdbook monitoring-crds; do tests/controlplane/tools.sh $$tool >/dev/null || exit 1; done
 	tests/controlplane/selftest.sh $(if $(filter 0,$(shell id -u)),--real)
 	cargo test -- --skip decide:: --skip model::
 
@@ -56,9 +56,8 @@ lint: cargo ## format and lints, warnings are errors
 bench: cargo ## measures it beside a bare client, half an hour (NODES=1000 ARGS="--rounds 1 --variant place")
 	@FETCH=$(FETCH) tests/bench/bench.sh $(ARGS)
 
-book: ## builds the documentation as a book, with mdbook, into target/book
-	@command -v mdbook >/dev/null || { echo "error: mdbook is missing; cargo install mdbook (some minutes)" >&2; exit 1; }
-	mdbook build
+book: cargo ## builds the documentation as a book into target/book
+	@"$$(tests/controlplane/tools.sh mdbook)" build
 
 bench-packing: cargo ## how well strategies pack the tasks of a trace (TRACE=folder; else one that is made up)
 	cargo bench --no-default-features --features solver --bench packing -- --trace '$(TRACE)'

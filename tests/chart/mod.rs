@@ -31,7 +31,7 @@ fn chart() -> PathBuf {
 }
 
 /// One of the tools that `tools.sh` provides: they are built once and then cached.
-fn tool(name: &str) -> PathBuf {
+pub fn tool(name: &str) -> PathBuf {
     let output = Command::new(root().join("tests/controlplane/tools.sh")).arg(name).output().unwrap();
     assert!(output.status.success(), "{name} cannot be had: {}", String::from_utf8_lossy(&output.stderr));
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())

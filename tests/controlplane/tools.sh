@@ -6,12 +6,14 @@
 #   tools.sh promtool          Prometheus' own checker of rules and runner of their tests, built from its Go module
 #   tools.sh chromium          a browser: that of WEIR_CHROMIUM, one that is there, or (as root, on Debian) its package
 #   tools.sh tmux              a terminal for tests; as root on Debian it is installed
+#   tools.sh mdbook            what makes a book of docs/, built from its crate
 #   tools.sh monitoring-crds   a folder with the definitions of Prometheus' operator, from its Go module
 # What is built is kept in the cache, by the hash of its modules.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 helm_version=v4.3.1
+mdbook_version=0.5.4
 
 provide() { # module's folder, name, flags, package, tags
   local module=$1 name=$2 flags=$3 package=$4 tags=${5:-} hash folder
@@ -83,6 +85,22 @@ tmux)
   fi
   command -v tmux
   ;;
+mdbook)
+  folder=${WEIR_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/weir}/mdbook/$mdbook_version
+  if [ ! -x "$folder/bin/mdbook" ]; then
+    need flock
+    mkdir -p "$folder"
+    exec 9>"$folder/.lock"
+    flock 9
+  fi
+  if [ ! -x "$folder/bin/mdbook" ]; then
+    say "building mdbook into $folder (about 2 minutes on two cores, once)"
+    # Neither its web server nor its watching of files; not optimised, since it takes a second either way.
+    env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug --no-default-features --features search --root "$folder" \
+      mdbook@$mdbook_version >&2 || die "building mdbook failed; the messages above are cargo's"
+  fi
+  echo "$folder/bin/mdbook"
+  ;;
 monitoring-crds)
   command -v go >/dev/null || die "Go is missing: it fetches the definitions of Prometheus' operator"
   module=github.com/prometheus-operator/prometheus-operator
@@ -90,5 +108,5 @@ monitoring-crds)
     die "cannot fetch $module: $answer"
   sed -n 's/^\t"Dir": "\(.*\)",$/\1\/example\/prometheus-operator-crd/p' <<<"$answer"
   ;;
-*) die "tools.sh takes one of: helm, glua, actionlint, promtool, chromium, monitoring-crds, tmux" ;;
+*) die "tools.sh takes one of: helm, glua, actionlint, promtool, chromium, mdbook, monitoring-crds, tmux" ;;
 esac

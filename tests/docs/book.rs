@@ -1,8 +1,11 @@
 //! The pages as a book: none is left out, and links to headings meet one.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use super::{pages, root};
+use super::{files_below, pages, root};
+use crate::chart::tool;
 
 /// A heading as links name it, as GitHub and mdbook do.
 fn anchor(heading: &str) -> String {
@@ -67,6 +70,64 @@ fn links_to_headings_meet_one() {
     }
     assert!(seen > 10, "only {seen} links to headings were found");
     assert!(wrong.is_empty(), "these meet no heading:\n{}", wrong.join("\n"));
+}
+
+/// Values of an attribute in a page that mdbook made: all are in double quotes.
+fn values<'a>(page: &'a str, attribute: &str) -> impl Iterator<Item = &'a str> {
+    let begins = format!(" {attribute}=\"");
+    page.match_indices(&begins)
+        .map(|(at, begins)| &page[at + begins.len()..])
+        .filter_map(|rest| rest.split('"').next())
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// What is wrong with a link of a page, if anything is.
+fn amiss(book: &Path, page: &Path, link: &str) -> Option<String> {
+    if link.contains("://") || link.starts_with("mailto:") {
+        return None;
+    }
+    let (target, heading) = link.split_once('#').unwrap_or((link, ""));
+    let path: PathBuf = match target {
+        "" => page.to_owned(),
+        _ => page.parent()?.join(target),
+    };
+    let Some(path) = path.canonicalize().ok().filter(|path| path.starts_with(book) && path.is_file()) else {
+        return Some(format!("{}: {link} is not in the book", page.display()));
+    };
+    let html = path.extension().is_some_and(|ending| ending == "html");
+    if heading.is_empty() || !html {
+        return None;
+    }
+    let there = std::fs::read_to_string(&path).unwrap();
+    let met = values(&there, "id").any(|id| id == heading);
+    (!met).then(|| format!("{}: {link} meets no heading", page.display()))
+}
+
+#[test]
+fn the_book_is_made_and_each_of_its_links_leads_somewhere_in_it() {
+    let book = Path::new(env!("CARGO_TARGET_TMPDIR")).join("book");
+    let _ = std::fs::remove_dir_all(&book);
+    let made = Command::new(tool("mdbook")).arg("build").arg("-d").arg(&book).arg(root()).output().unwrap();
+    let book = book.canonicalize().unwrap();
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(made.status.success() && !said.contains("WARN") && !said.contains("ERROR"), "{said}");
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for page in files_below(&book, "html") {
+        // What is shown for a page that is not there may be anywhere; the page for printing repeats all others.
+        if page.file_name().is_some_and(|name| name == "404.html" || name == "print.html") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&page).unwrap();
+        let loaded = values(&text, "src").collect::<Vec<_>>();
+        assert!(loaded.iter().all(|from| !from.contains("//")), "{}: loads {loaded:?}", page.display());
+        for link in values(&text, "href").chain(loaded) {
+            seen += 1;
+            wrong.extend(amiss(&book, &page, link));
+        }
+    }
+    assert!(seen > 500, "only {seen} links were found");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
