@@ -16,6 +16,8 @@ pub mod apply;
 #[cfg(feature = "controller")]
 pub mod cli;
 #[cfg(feature = "controller")]
+pub mod dump;
+#[cfg(feature = "controller")]
 pub mod observe;
 #[cfg(feature = "controller")]
 pub mod operate;

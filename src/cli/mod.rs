@@ -13,6 +13,7 @@ pub mod migrate;
 pub mod output;
 pub mod plan;
 pub mod release;
+pub mod replay;
 pub mod run;
 pub mod say;
 pub mod simulate;
@@ -58,6 +59,8 @@ pub enum Command {
     Plan(plan::Args),
     /// End the operators' work and take Weir's finalizers off all pools, before it is uninstalled
     Release(release::Args),
+    /// Say what the operator decides of the world of a dump, decision by decision, and why the others wait
+    Replay(replay::Args),
     /// Run the operator
     Run(Box<run::Args>),
     /// Say what will happen: the same deciding under a virtual clock, on manifests or on a cluster that is only read
@@ -85,6 +88,7 @@ impl Command {
             Self::Migrate(args) => migrate::run(&args),
             Self::Plan(args) => plan::run(&args),
             Self::Release(args) => release::run(&args),
+            Self::Replay(args) => replay::run(&args),
             Self::Run(args) => run::run(&args),
             Self::Simulate(args) => simulate::run(&args),
             Self::Top(args) => top::run(&args),

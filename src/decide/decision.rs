@@ -9,6 +9,7 @@ use crate::model::time::Time;
 
 /// A node for one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Placement {
     /// Index of the member.
     pub index: u32,
@@ -20,6 +21,7 @@ pub struct Placement {
 
 /// Why one pod is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum DropReason {
     /// The kubelet refused it, and its member is placed again.
     Refused,
@@ -37,6 +39,7 @@ pub enum DropReason {
 
 /// From where to where a member moves, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Way {
     /// Name of the node that it is on.
     pub from: Arc<str>,
@@ -50,6 +53,7 @@ pub struct Way {
 
 /// Why a move is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Obstacle {
     /// The target was not ready in time.
     NotReady,
@@ -59,6 +63,7 @@ pub enum Obstacle {
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Decision {
     /// Give a workload quota in its pool and places for its members.
     Admit {
@@ -201,6 +206,46 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// What it is, in a word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Admit { .. } => "admit",
+            Self::Place { .. } => "place",
+            Self::Move { .. } => "move",
+            Self::Migrate { .. } => "migrate",
+            Self::BindTarget { .. } => "bind_target",
+            Self::Arrive { .. } => "arrive",
+            Self::Leave { .. } => "leave",
+            Self::GiveUpMove { .. } => "give_up_move",
+            Self::Stop { .. } => "stop",
+            Self::Shrink { .. } => "shrink",
+            Self::Bind { .. } => "bind",
+            Self::Drop { .. } => "drop",
+            Self::Finish { .. } => "finish",
+            Self::Expire { .. } => "expire",
+        }
+    }
+
+    /// UID of the workload that it is about.
+    pub fn workload(&self) -> &Arc<str> {
+        match self {
+            Self::Admit { workload, .. }
+            | Self::Place { workload, .. }
+            | Self::Move { workload, .. }
+            | Self::Stop { workload, .. }
+            | Self::Shrink { workload, .. }
+            | Self::Finish { workload, .. }
+            | Self::Expire { workload } => workload,
+            Self::Bind { member, .. }
+            | Self::Drop { member, .. }
+            | Self::Migrate { member, .. }
+            | Self::BindTarget { member, .. }
+            | Self::Arrive { member, .. }
+            | Self::Leave { member, .. }
+            | Self::GiveUpMove { member, .. } => &member.workload,
+        }
+    }
+
     /// Whether it must be planned again if it was not carried out whole. Members that were not created come back as
     /// deltas, ends are written as any status is, and a workload that is to be deleted comes up again by itself.
     pub fn is_repeated(&self) -> bool {

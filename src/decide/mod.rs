@@ -33,9 +33,9 @@ mod eviction;
 #[cfg(test)]
 mod making_room;
 #[cfg(test)]
-mod properties;
+pub(crate) mod properties;
 #[cfg(test)]
-mod runs;
+pub(crate) mod runs;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -554,6 +554,25 @@ fn holds(steps: Vec<Step>) -> BTreeMap<&'static str, u32> {
     cluster.travelled
 }
 
+/// Shows worlds of machines as they are before each decision.
+#[cfg(feature = "controller")]
+pub(crate) fn shown(cases: u32, look: impl Fn(&World, Time)) {
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let result = runner.run(&prop::collection::vec(moving_step(), 20..100), |steps| {
+        let mut cluster = Cluster::new();
+        for (number, step) in steps.into_iter().enumerate() {
+            cluster.take(number, step);
+            look(&cluster.world, cluster.now);
+            cluster.decide();
+        }
+        Ok(())
+    });
+    if let Err(problem) = result {
+        panic!("{problem}");
+    }
+}
+
 /// Machines move while they run, and everything else happens: none is stopped that may not be, none is moved twice at a
 /// time, and the room of each is there when it comes.
 #[test]

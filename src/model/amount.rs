@@ -9,6 +9,7 @@ use std::ops::{Add, AddAssign, Sub, SubAssign};
 
 /// An amount of one resource, in that resource's unit (cpu: millicores; others: bytes or pieces).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Amount(i64);
 
 impl Amount {
@@ -85,6 +86,7 @@ impl fmt::Display for Amount {
 
 /// The most that may be used of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Limit {
     /// Up to this amount.
     At(Amount),

@@ -16,6 +16,7 @@ pub const MOST_ASKED: usize = 100;
 
 /// What an annotation of a workload asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct MoveRequest {
     /// The annotation, word for word: another one is another request.
     pub text: Arc<str>,
@@ -25,6 +26,7 @@ pub struct MoveRequest {
 
 /// Which member shall move, and where to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Wanted {
     /// Its index; none: all members.
     pub index: Option<u32>,
@@ -34,6 +36,7 @@ pub struct Wanted {
 
 /// How far a request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum AskedState {
     /// Members move.
     Moving,
@@ -47,6 +50,7 @@ pub enum AskedState {
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Asked {
     /// The annotation, word for word.
     pub request: Arc<str>,
@@ -62,6 +66,7 @@ pub struct Asked {
 
 /// One move that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct AskedMove {
     /// UID of the workload.
     pub workload: Arc<str>,
@@ -75,6 +80,7 @@ pub struct AskedMove {
 
 /// Why a member does not move although somebody asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum NotMoved {
     /// The annotation cannot be read: what is wrong, and what to write.
     Unreadable(Arc<str>),

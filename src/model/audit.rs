@@ -1,6 +1,6 @@
 //! The world held against itself: every sum reckoned anew from what it is a sum of.
 //!
-//! Used by tests after every step, and by `/debug/audit`. It shares no code with what keeps the sums.
+//! Used by tests after every step, and by `weir replay`. It shares no code with what keeps the sums.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use super::time::{Span, Time};
 
 /// Whether uneven use of a pool's nodes is evened out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rebalancing {
     /// Whether the moves are made, or only proposed.
     pub automatic: bool,
@@ -22,6 +23,7 @@ pub struct Rebalancing {
 
 /// A move that would even out the use of nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Recommendation {
     /// The same for as long as it stands, and another for the next one.
     pub id: Arc<str>,
@@ -49,6 +51,7 @@ pub struct Recommendation {
 
 /// How far evening out has come.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Balance {
     /// When it was reckoned last, at which count of changes to nodes, by which rules.
     pub reckoned: Option<(Time, u64, Rebalancing)>,

@@ -16,6 +16,7 @@ pub const WHOLE: i64 = 1_000_000_000;
 
 /// How much each term of the objective counts: whole numbers from 0, relative to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Weights {
     /// Share of what the nodes offer that is put to use, in the mean over resources.
     pub utilization: u32,
@@ -35,6 +36,7 @@ impl Default for Weights {
 
 /// What strategy `Optimal` is told by its pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Tuned {
     /// Of the objective.
     pub weights: Weights,
@@ -102,6 +104,7 @@ pub type Pick = (usize, Vec<usize>);
 
 /// How a search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum End {
     /// Nothing is better.
     Proven,
@@ -115,6 +118,7 @@ pub enum End {
 
 /// What came of a batch, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Figures {
     /// Workloads in the batch.
     pub considered: u32,
@@ -154,6 +158,7 @@ pub struct Answer {
 
 /// How the batches of one pool stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Planning {
     /// Of the last question.
     pub number: u64,

@@ -15,6 +15,7 @@ pub const TAINT: &str = "weir.dev/pool";
 
 /// Whether pods of others may run on a root pool's nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum PoolKind {
     /// They may.
     #[default]

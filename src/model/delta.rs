@@ -101,6 +101,7 @@ pub enum Delta {
 
 /// One admission, or one placing of members anew, as the ledger records it before any pod is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct InFlight {
     /// UID of the workload.
     pub workload: Arc<str>,

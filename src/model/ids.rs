@@ -4,6 +4,7 @@ macro_rules! id {
     ($(#[$doc:meta] $name:ident),+ $(,)?) => {$(
         #[$doc]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
         pub struct $name(pub u32);
 
         impl $name {
@@ -32,6 +33,7 @@ id! {
 
 /// An array whose places are given out, taken back and given again.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Slab<T> {
     slots: Vec<Option<T>>,
     free: Vec<u32>,

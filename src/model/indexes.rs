@@ -4,6 +4,7 @@ use std::fmt;
 
 /// A set of indexes; intervals that are sorted, disjoint and not adjacent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct IndexSet(Vec<(u32, u32)>);
 
 impl IndexSet {

@@ -15,6 +15,7 @@ use super::world::World;
 
 /// Kinds of objects that may be labelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum MakerKind {
     /// `apps/v1` Deployment.
     Deployment,
@@ -40,6 +41,7 @@ impl MakerKind {
 
 /// An object that makes pods.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Maker {
     /// Its namespace.
     pub namespace: Arc<str>,
@@ -51,6 +53,7 @@ pub struct Maker {
 
 /// What one object has made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Made {
     /// The pool that it is labelled for.
     pub pool: Option<Arc<str>>,

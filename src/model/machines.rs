@@ -17,6 +17,7 @@ use super::world::World;
 
 /// What the members of a workload are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Runtime {
     /// Pods.
     #[default]
@@ -32,6 +33,7 @@ impl Runtime {
 
 /// What is known of a run of a virtual machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Run {
     /// It can be moved to another node while it runs.
     pub live_migratable: bool,
@@ -45,6 +47,7 @@ pub struct Run {
 
 /// A migration of what runs of a machine to another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Passage {
     /// Its UID.
     pub uid: Arc<str>,
@@ -63,6 +66,7 @@ pub struct Passage {
 
 /// How far a migration has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum PassageState {
     /// It is under way.
     UnderWay {

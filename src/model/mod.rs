@@ -22,6 +22,9 @@ pub mod link;
 pub mod machines;
 pub mod moves;
 pub mod nodes;
+pub mod pace;
+#[cfg(feature = "controller")]
+mod pairs;
 mod passages;
 pub mod peers;
 pub mod pods;

@@ -16,6 +16,7 @@ use super::world::World;
 
 /// Whether members are moved to other nodes while their workload runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Migration {
     /// They are, by starting them again elsewhere.
     #[default]
@@ -28,6 +29,7 @@ pub enum Migration {
 
 /// How a member gets to another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum How {
     /// Its next pod starts there, and the one that it has leaves once that is ready.
     MakeBeforeBreak,
@@ -39,6 +41,7 @@ pub enum How {
 
 /// Why a member moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Why {
     /// Its node is drained.
     Drain,
@@ -54,6 +57,7 @@ pub enum Why {
 
 /// How far a move has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Stage {
     /// The target was not seen yet. It loads its node nevertheless.
     Assumed,
@@ -67,6 +71,7 @@ pub enum Stage {
 
 /// A move of one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Move {
     /// How.
     pub how: How,
@@ -104,6 +109,7 @@ impl Move {
 
 /// A member that moved, or tried to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rest {
     /// When its last move ended.
     pub at: Time,
@@ -115,6 +121,7 @@ pub struct Rest {
 
 /// A member that others move, and that waits for a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Guest {
     /// The growth at which no node took it.
     pub tried_at: Option<u64>,
@@ -131,6 +138,7 @@ impl Rest {
 
 /// Why a member stays on a node that is drained.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Stay {
     /// No other node takes it.
     NoPlace(Refusal),

@@ -11,6 +11,7 @@ use super::spec::{HostPort, NodeSpec};
 
 /// What a node adds to the sets it is in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Contribution {
     /// What it offers, if it is ready.
     pub capacity: Amounts,
@@ -26,6 +27,7 @@ pub struct Contribution {
 
 /// A node, or the name of one that pods speak of and that was not seen.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Node {
     /// Its name.
     pub name: Arc<str>,
@@ -144,6 +146,7 @@ impl Node {
 
 /// The nodes of a pool that has a selector.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct NodeSet {
     /// By name.
     pub nodes: Vec<(Arc<str>, NodeId)>,

@@ -14,6 +14,7 @@ use super::world::World;
 
 /// How many alike are on one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Here {
     /// All that have not ended.
     pub all: u32,
@@ -50,6 +51,7 @@ pub type On = BTreeMap<NodeId, Here>;
 
 /// Pods that are alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Peer {
     /// As others see them.
     pub who: Arc<Neighbour>,
@@ -60,12 +62,15 @@ pub struct Peer {
 
 /// All pods that are on nodes.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Peers {
     all: Slab<Peer>,
+    #[cfg_attr(feature = "controller", serde(with = "super::pairs"))]
     ids: BTreeMap<Arc<Neighbour>, PeerId>,
     by_namespace: BTreeMap<Arc<str>, BTreeSet<PeerId>>,
     /// Required anti-affinity of pods that are there, by the namespaces that it names; under the empty name what
     /// selects namespaces.
+    #[cfg_attr(feature = "controller", serde(with = "super::pairs::within"))]
     guards: BTreeMap<Arc<str>, BTreeMap<Arc<PodTerm>, On>>,
     /// Guards that came or went since this was last heeded.
     pub(crate) turned: BTreeSet<Arc<PodTerm>>,

@@ -17,6 +17,7 @@ use super::world::{World, remove_ports};
 /// A pod that was seen.
 #[allow(clippy::struct_excessive_bools, reason = "each is one fact of the object, and they are independent")]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Pod {
     /// Its node, where it has one.
     pub node: Option<NodeId>,

@@ -10,6 +10,7 @@ use super::time::Time;
 
 /// Which member a pod is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct MemberRef {
     /// UID of the workload, from the owner reference.
     pub workload: Arc<str>,
@@ -21,6 +22,7 @@ pub struct MemberRef {
 
 /// Where a pod is in its life.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum PodPhase {
     /// Not running yet.
     Pending,

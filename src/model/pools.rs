@@ -17,6 +17,7 @@ use super::trend::Trend;
 
 /// What is added up along the path from a pool to its root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Use {
     /// Charges of members that live, and of those that are about to.
     pub used: Amounts,
@@ -62,6 +63,7 @@ impl Use {
 
 /// How much harm it does to evict an admitted workload, least first: lowest priority, most recently admitted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Harm {
     /// Its priority.
     pub priority: i32,
@@ -75,6 +77,7 @@ pub struct Harm {
 
 /// A pool.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Pool {
     /// As it was seen.
     pub spec: PoolSpec,

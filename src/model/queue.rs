@@ -16,6 +16,7 @@ use super::time::{Span, Time};
 
 /// Workloads that are decided alike in one pool.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Class {
     /// What a member asks for.
     pub shape: ShapeId,
@@ -41,6 +42,7 @@ pub struct Class {
 
 /// Place in the order of a queue; it ends in the UID and so is total.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rank {
     /// Negated priority; 0 where the policy does not look at priority.
     pub urgency: i64,
@@ -58,6 +60,7 @@ type Waiter = (Rank, WorkloadId);
 
 /// The workloads of one class that wait.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 struct Members {
     all: BTreeSet<Waiter>,
     /// Those that say how long they will run, by that.
@@ -69,10 +72,12 @@ struct Members {
     /// The one that is among those that wait for room.
     waits: Option<Waiter>,
     /// The kind of reason that was told last, and of whom: numbers change all the time, reasons seldom.
+    #[cfg_attr(feature = "controller", serde(skip))]
     told: Option<Told>,
 }
 
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 struct Parked {
     refusal: Refusal,
     /// Only those that run for so long, or do not say, are set aside.
@@ -122,7 +127,9 @@ impl Members {
 
 /// The workloads of one pool that wait.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Queue {
+    #[cfg_attr(feature = "controller", serde(with = "super::pairs"))]
     classes: BTreeMap<Class, Members>,
     heads: BTreeSet<Head>,
     /// The same by namespace, for classes that know theirs.

@@ -10,6 +10,7 @@ use super::time::Time;
 
 /// Why a node does not take a member. Ordered as the filters run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum NodeRejection {
     /// Its Ready condition is not true.
     NotReady,
@@ -62,10 +63,12 @@ impl NodeRejection {
 
 /// How many nodes there were and why they were refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct NodeTally {
     /// Nodes of the pool.
     pub total: u32,
     /// How many were refused, by reason: the first that each node gave.
+    #[cfg_attr(feature = "controller", serde(with = "super::pairs"))]
     pub rejected: BTreeMap<NodeRejection, u32>,
     /// Members that found a place before one did not.
     pub placed: u32,
@@ -75,6 +78,7 @@ pub struct NodeTally {
 
 /// One resource that there is too little of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Shortage {
     /// Which.
     pub resource: ResourceId,
@@ -90,6 +94,7 @@ pub struct Shortage {
 
 /// What bounds what a pool may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Bound {
     /// Its declared limit.
     Limit,
@@ -105,6 +110,7 @@ pub enum Bound {
 
 /// Why a workload is not admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Refusal {
     /// Never looked at yet.
     NotTried,

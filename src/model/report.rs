@@ -47,6 +47,7 @@ pub struct PoolResource {
 
 /// More of a resource is promised to the children of a pool than there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Overcommitted {
     /// Of what.
     pub resource: ResourceId,

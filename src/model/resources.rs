@@ -7,6 +7,7 @@ use super::amount::Amount;
 
 /// A resource, as an index into every [`Amounts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct ResourceId(pub u16);
 
 impl ResourceId {
@@ -32,6 +33,7 @@ pub const DERIVED_NAMES: [&str; 3] =
 
 /// The resource names met so far. Ids are given in order of first sight and never taken back.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct ResourceTable {
     names: Vec<Arc<str>>,
     ids: BTreeMap<Arc<str>, ResourceId>,
@@ -88,6 +90,7 @@ impl ResourceTable {
 
 /// One amount a resource; what is not there is nothing.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Amounts(Vec<Amount>);
 
 impl Amounts {

@@ -8,6 +8,7 @@ pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 /// How a requirement compares a label's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Operator {
     /// The value is one of those listed.
     In,
@@ -25,6 +26,7 @@ pub enum Operator {
 
 /// One condition on one label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Requirement {
     /// The label's key.
     pub key: Arc<str>,
@@ -61,6 +63,7 @@ impl Requirement {
 
 /// All requirements at once; an empty one selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct LabelSelector {
     /// The requirements; `matchLabels` are [`Operator::In`] with one value.
     pub requirements: Vec<Requirement>,
@@ -75,6 +78,7 @@ impl LabelSelector {
 
 /// One term of a required node affinity: labels and the node's name (`matchFields: metadata.name`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct NodeTerm {
     /// Requirements on labels.
     pub labels: Vec<Requirement>,
@@ -93,6 +97,7 @@ impl NodeTerm {
 
 /// What a taint does to pods that do not tolerate it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum TaintEffect {
     /// No new pods.
     NoSchedule,
@@ -104,6 +109,7 @@ pub enum TaintEffect {
 
 /// A taint of a node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Taint {
     /// Its key.
     pub key: Arc<str>,
@@ -115,6 +121,7 @@ pub struct Taint {
 
 /// A toleration of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Toleration {
     /// The taint's key; none: every key (with `exists`).
     pub key: Option<Arc<str>>,

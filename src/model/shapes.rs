@@ -10,6 +10,7 @@ use super::terms::PodTerms;
 
 /// An interned shape.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Shape {
     /// As it was given.
     pub spec: Arc<ShapeSpec>,
@@ -27,8 +28,10 @@ impl Shape {
 
 /// All shapes in use.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Shapes {
     all: Slab<Shape>,
+    #[cfg_attr(feature = "controller", serde(with = "super::pairs"))]
     ids: BTreeMap<Arc<ShapeSpec>, ShapeId>,
     /// Those that may come to fit when pods come that they want near, or that are counted.
     social: BTreeSet<ShapeId>,

@@ -13,6 +13,7 @@ pub use super::dedicated::PoolKind;
 use super::indexes::IndexSet;
 pub use super::machines::{Run, Runtime};
 pub use super::moves::Migration;
+pub use super::pace::{Aging, Rate};
 pub use super::podspec::{MemberRef, PodPhase, PodSpec};
 use super::selector::{LabelSelector, Labels, NodeTerm, Requirement, Taint, Toleration};
 use super::terms::PodTerms;
@@ -23,6 +24,7 @@ pub type NamedAmounts = BTreeMap<Arc<str>, Amount>;
 
 /// How a pool orders its queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Policy {
     /// By creation.
     FirstComeFirstServed,
@@ -47,6 +49,7 @@ impl Policy {
 
 /// Whether a blocked head holds those behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Queueing {
     /// It does.
     Strict,
@@ -57,45 +60,9 @@ pub enum Queueing {
     Backfill,
 }
 
-/// Priority that is gained by waiting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Aging {
-    /// A step is gained each time that this has passed; more than nothing.
-    pub every: Span,
-    /// Priority gained each time.
-    pub step: i32,
-    /// Most that is gained.
-    pub most: i32,
-}
-
-impl Aging {
-    /// What is gained after waiting for so long.
-    pub fn gained(&self, waited: Span) -> i64 {
-        let steps = waited.0.max(0) / self.every.0.max(1);
-        steps.saturating_mul(i64::from(self.step)).clamp(0, i64::from(self.most.max(0)))
-    }
-
-    /// How long to wait for the next step; none once no more is gained.
-    pub fn next(&self, waited: Span) -> Option<Span> {
-        let every = self.every.0.max(1);
-        let more = self.step > 0 && self.gained(waited) < i64::from(self.most);
-        more.then(|| Span((waited.0.max(0) / every).saturating_add(1).saturating_mul(every)))
-    }
-}
-
-/// A bound on how fast workloads are admitted: a token bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// Tokens that come in a period; at least 1.
-    pub count: u32,
-    /// The period; more than nothing.
-    pub period: Span,
-    /// Most tokens that are kept; at least 1.
-    pub burst: u32,
-}
-
 /// Which lower priorities give way to a workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum WithinPool {
     /// None.
     Never,
@@ -106,6 +73,7 @@ pub enum WithinPool {
 
 /// What a pool below its reservation takes back from borrowers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Reclaim {
     /// Nothing: it waits until they end.
     Never,
@@ -118,6 +86,7 @@ pub enum Reclaim {
 
 /// How a node is chosen among those that fit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Strategy {
     /// The fullest.
     BinPack,
@@ -134,6 +103,7 @@ pub enum Strategy {
 
 /// Whether a pool admits, and keeps what runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum StopPolicy {
     /// Goes on.
     #[default]
@@ -146,6 +116,7 @@ pub enum StopPolicy {
 
 /// When a workload is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Completion {
     /// When its members have succeeded.
     #[default]
@@ -156,6 +127,7 @@ pub enum Completion {
 
 /// What a member's failure does to the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum OnMemberFailure {
     /// Nothing: the member alone is started again.
     #[default]
@@ -166,6 +138,7 @@ pub enum OnMemberFailure {
 
 /// What a pool tells of by itself; nothing where all is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Alerts {
     /// That much of a limit is allocated, in percent.
     pub utilization_percent: Option<i32>,
@@ -177,6 +150,7 @@ pub struct Alerts {
 
 /// What a pool is promised and bounded to, of one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Entitlement {
     /// The resource's name.
     pub resource: Arc<str>,
@@ -192,6 +166,7 @@ pub struct Entitlement {
 
 /// A `ResourcePool`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct PoolSpec {
     /// `metadata.name`, unique in the cluster.
     pub name: Arc<str>,
@@ -313,6 +288,7 @@ impl Default for PoolSpec {
 
 /// A node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct NodeSpec {
     /// `metadata.name`.
     pub name: Arc<str>,
@@ -334,6 +310,7 @@ pub struct NodeSpec {
 
 /// A port that a pod takes on its node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct HostPort {
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: Arc<str>,
@@ -355,6 +332,7 @@ impl HostPort {
 
 /// What one member asks of its node and its pool. Equal shapes are decided alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct ShapeSpec {
     /// Effective requests (containers, init and sidecar containers, pod level), with `pods: 1`.
     pub requests: NamedAmounts,
@@ -376,6 +354,7 @@ pub struct ShapeSpec {
 
 /// How a finished workload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum FinishReason {
     /// All its members succeeded.
     Completed,
@@ -396,6 +375,7 @@ impl FinishReason {
 
 /// Why the members of an admitted workload are stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum StopReason {
     /// A pool takes back its reservation. Evicted, queued again.
     Reclaimed,
@@ -433,6 +413,7 @@ impl StopReason {
 
 /// What a workload's status recorded, read once when it is first seen: the memory that survives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct WorkloadRecord {
     /// Admitted at that time, with that many members.
     pub admitted: Option<(Time, u32)>,
@@ -461,6 +442,7 @@ pub struct WorkloadRecord {
 /// A `PooledWorkload`.
 #[allow(clippy::struct_excessive_bools, reason = "each is one fact of the object, and they are independent")]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct WorkloadSpec {
     /// `metadata.uid`.
     pub uid: Arc<str>,
@@ -574,20 +556,5 @@ impl Default for WorkloadSpec {
             migrate: None,
             record: WorkloadRecord::default(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn aging_beyond_all_bounds_stops_at_the_most() {
-        let aging = Aging { every: Span(1), step: i32::MAX, most: 1_000_000_000 };
-        assert_eq!(aging.gained(Span(i64::MAX)), 1_000_000_000);
-        assert_eq!(aging.next(Span(i64::MAX)), None, "no more is gained");
-        let slow = Aging { every: Span(i64::MAX), step: 1, most: i32::MAX };
-        assert_eq!((slow.gained(Span(i64::MAX - 1)), slow.gained(Span(i64::MAX))), (0, 1));
-        assert_eq!(slow.next(Span(i64::MAX)), Some(Span(i64::MAX)));
     }
 }

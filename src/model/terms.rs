@@ -8,6 +8,7 @@ use super::selector::{LabelSelector, Labels};
 
 /// A pod as others see it who want to be near it or apart from it. Equal ones are stored once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Neighbour {
     /// Its namespace.
     pub namespace: Arc<str>,
@@ -29,6 +30,7 @@ pub type Namespaces = BTreeMap<Arc<str>, Labels>;
 
 /// Which pods are meant, and in which domain of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct PodTerm {
     /// The node label whose values are the domains.
     pub topology: Arc<str>,
@@ -58,6 +60,7 @@ impl PodTerm {
 
 /// A preferred term of affinity (weight above 0) or anti-affinity (below).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Preference {
     /// From -100 to 100.
     pub weight: i64,
@@ -73,6 +76,7 @@ pub struct Preference {
     reason = "each is one word of the constraint, and they are independent"
 )]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct SpreadTerm {
     /// The node label whose values are the domains.
     pub topology: Arc<str>,
@@ -94,6 +98,7 @@ pub struct SpreadTerm {
 
 /// All that a pod wants of the pods around it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct PodTerms {
     /// Its namespace, where it matters.
     pub namespace: Arc<str>,

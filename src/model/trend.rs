@@ -27,6 +27,7 @@ const WHOLE: i128 = 1_000_000;
 
 /// What a pool and all below it were charged at some times, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Trend(VecDeque<(Time, Amounts)>);
 
 impl Trend {

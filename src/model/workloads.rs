@@ -16,6 +16,7 @@ use super::time::{Span, Time};
 
 /// Where a member is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Slot {
     /// Needs a place. Not charged.
     Unplaced,
@@ -43,6 +44,7 @@ impl Slot {
 
 /// A member of an admitted workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Member {
     /// Where it is.
     pub slot: Slot,
@@ -118,6 +120,7 @@ impl Member {
 
 /// Where a workload is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Phase {
     /// Waits.
     Queued {
@@ -153,6 +156,7 @@ pub enum Phase {
 
 /// Its place in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Place {
     /// Whose queue.
     pub pool: PoolId,
@@ -168,6 +172,7 @@ pub struct Place {
 
 /// The disks of the machines of a workload. They outlive its runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Disks {
     /// In bytes, by index.
     pub bytes: BTreeMap<u32, Amount>,
@@ -178,6 +183,7 @@ pub struct Disks {
 /// A workload.
 #[allow(clippy::struct_excessive_bools, reason = "each is one fact of the object, and they are independent")]
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Workload {
     /// As it was seen; its record is read at first sight and then dropped.
     pub spec: WorkloadSpec,

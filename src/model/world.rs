@@ -21,6 +21,7 @@ use super::workloads::{Phase, Workload};
 
 /// Bounds in time that are the operator's and not a pool's.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Tuning {
     /// Members on a node that was not ready for that long are placed elsewhere.
     pub lost_after: Span,
@@ -64,6 +65,7 @@ impl Default for Tuning {
 
 /// What changed since it was last asked, for those who write statuses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Changed {
     /// Names of pools.
     pub pools: BTreeSet<Arc<str>>,
@@ -77,6 +79,7 @@ pub struct Changed {
 
 /// Everything that is decided on.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct World {
     /// Bounds in time.
     pub tuning: Tuning,
@@ -100,10 +103,12 @@ pub struct World {
     pub(crate) by_namespace: BTreeMap<Arc<str>, BTreeSet<WorkloadId>>,
     pub(crate) pods: BTreeMap<Arc<str>, Pod>,
     /// What makes pods of others, and which.
+    #[cfg_attr(feature = "controller", serde(with = "super::pairs"))]
     pub(crate) makers: BTreeMap<Arc<Maker>, Made>,
     /// Those of them that are labelled for a pool, by its name: few, where all that makes pods may be many.
     pub(crate) labelled: BTreeSet<(Arc<str>, Arc<Maker>)>,
     pub(crate) peers: Peers,
+    #[cfg_attr(feature = "controller", serde(with = "super::pairs"))]
     pub(crate) moved: Moved,
     pub(crate) claims: BTreeMap<Arc<str>, Arc<[NodeTerm]>>,
     pub(crate) strays: BTreeSet<Arc<str>>,
@@ -114,6 +119,7 @@ pub struct World {
     /// Disks of machines whose workload was not seen yet.
     pub(crate) early_disks: BTreeMap<Arc<str>, BTreeMap<u32, Amount>>,
     /// Runs of machines by workload and index: a machine runs once at a time.
+    #[cfg_attr(feature = "controller", serde(with = "super::pairs"))]
     pub(crate) runs: BTreeMap<(Arc<str>, u32), BTreeSet<Arc<str>>>,
     /// Runs whose pods want to be bound.
     pub(crate) to_bind: BTreeSet<Arc<str>>,
@@ -135,10 +141,13 @@ pub struct World {
     /// Members that move.
     pub(crate) moving: BTreeSet<MemberId>,
     /// Members that moved, or tried to.
+    #[cfg_attr(feature = "controller", serde(with = "super::pairs"))]
     pub(crate) rests: BTreeMap<MemberId, Rest>,
     /// Members that others move, and that wait for a node.
+    #[cfg_attr(feature = "controller", serde(with = "super::pairs"))]
     pub(crate) guests: BTreeMap<MemberId, Guest>,
     /// Members that stay on nodes that are drained: the node, and why.
+    #[cfg_attr(feature = "controller", serde(with = "super::pairs"))]
     pub(crate) staying: BTreeMap<MemberId, (NodeId, Stay)>,
     /// Nodes that are drained, and the growth at which that was last tried.
     pub(crate) drains: BTreeMap<NodeId, Option<u64>>,

@@ -19,32 +19,13 @@ use crate::plan::write::{Script, Write};
 /// shown what stood in its way.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// The workload that a decision is about.
-pub(super) fn workload_of(decision: &Decision) -> &Arc<str> {
-    match decision {
-        Decision::Admit { workload, .. }
-        | Decision::Place { workload, .. }
-        | Decision::Move { workload, .. }
-        | Decision::Stop { workload, .. }
-        | Decision::Shrink { workload, .. }
-        | Decision::Finish { workload, .. }
-        | Decision::Expire { workload } => workload,
-        Decision::Bind { member, .. }
-        | Decision::Drop { member, .. }
-        | Decision::Migrate { member, .. }
-        | Decision::BindTarget { member, .. }
-        | Decision::Arrive { member, .. }
-        | Decision::Leave { member, .. }
-        | Decision::GiveUpMove { member, .. } => &member.workload,
-    }
-}
-
 impl Term {
     /// Carries out decisions. Those that place members are reserved.
     pub(super) fn carry_out(&mut self, decisions: Vec<Decision>, now: Time) {
         for decision in &decisions {
             self.tell(decision, now);
             self.learn(decision, now);
+            self.remember(decision, now);
         }
         self.plan_all(decisions, now);
     }
@@ -112,7 +93,7 @@ impl Term {
         self.again = later;
         let due: Vec<(Instant, Decision)> = due;
         let due = due.into_iter().map(|(_, decision)| decision);
-        let due: Vec<Decision> = due.filter(|one| self.catalog.get(workload_of(one)).is_some()).collect();
+        let due: Vec<Decision> = due.filter(|one| self.catalog.get(one.workload()).is_some()).collect();
         self.plan_all(due, now());
     }
 
@@ -121,10 +102,10 @@ impl Term {
     pub(super) fn forget(&mut self, workload: &str, now: Time) {
         self.records.forget(workload);
         self.estimates.forget(workload);
-        self.again.retain(|(_, decision)| **workload_of(decision) != *workload);
+        self.again.retain(|(_, decision)| **decision.workload() != *workload);
         let (dropped, held) = std::mem::take(&mut self.held)
             .into_iter()
-            .partition(|decision| **workload_of(decision) == *workload);
+            .partition(|decision| **decision.workload() == *workload);
         self.held = held;
         let dropped: Vec<Decision> = dropped;
         for decision in dropped {

@@ -26,6 +26,7 @@ use tracing::info;
 
 use self::certificate::Certificate;
 use self::guard::Guard;
+use super::debug::{self, Worlds};
 use super::health::Health;
 use super::metrics::Metrics;
 
@@ -36,6 +37,8 @@ pub struct Told {
     pub metrics: Arc<Metrics>,
     /// Whether this process does its work: it leads and has read all lists, or it stands by and sees the Lease.
     pub health: Health,
+    /// Where whoever leads is asked for its world.
+    pub worlds: Worlds,
 }
 
 /// Where it is told.
@@ -98,7 +101,7 @@ fn probes() -> Router<Told> {
 
 /// What is not for everybody.
 fn insight() -> Router<Told> {
-    Router::new().route("/metrics", get(metrics))
+    Router::new().route("/metrics", get(metrics)).route("/debug/world", get(debug::world))
 }
 
 async fn ready(State(told): State<Told>) -> Response {

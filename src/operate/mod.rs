@@ -3,6 +3,7 @@
 pub mod carry;
 pub mod config;
 pub mod confirm;
+mod debug;
 pub mod definitions;
 pub mod election;
 pub mod estimate;

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use tracing::debug;
 
-use super::carry::workload_of;
 use super::term::Term;
 use crate::decide::decision::{Decision, Placement, Way};
 use crate::model::time::Time;
@@ -13,30 +12,11 @@ use crate::plan::reason::{of_finish, of_stop};
 /// Where the lines are found: `RUST_LOG=info,weir::decision=debug`.
 const DECISION: &str = "weir::decision";
 
-fn word(decision: &Decision) -> &'static str {
-    match decision {
-        Decision::Admit { .. } => "admit",
-        Decision::Place { .. } => "place",
-        Decision::Move { .. } => "move",
-        Decision::Migrate { .. } => "migrate",
-        Decision::BindTarget { .. } => "bind_target",
-        Decision::Arrive { .. } => "arrive",
-        Decision::Leave { .. } => "leave",
-        Decision::GiveUpMove { .. } => "give_up_move",
-        Decision::Stop { .. } => "stop",
-        Decision::Shrink { .. } => "shrink",
-        Decision::Bind { .. } => "bind",
-        Decision::Drop { .. } => "drop",
-        Decision::Finish { .. } => "finish",
-        Decision::Expire { .. } => "expire",
-    }
-}
-
 impl Term {
     /// Counts a decision and logs it.
     pub(super) fn tell(&self, decision: &Decision, now: Time) {
-        self.metrics.decided(word(decision));
-        let uid = workload_of(decision);
+        self.metrics.decided(decision.word());
+        let uid = decision.workload();
         // The pods of a workload that is gone go with it, and need nothing from us.
         let Some(known) = self.catalog.get(uid) else { return };
         let pool = &known.spec.pool;
@@ -56,7 +36,7 @@ impl Term {
 macro_rules! line {
     ($decision:expr, $namespace:expr, $name:expr, $pool:expr, $($field:tt)*) => {
         debug!(
-            target: DECISION, decision = word($decision), namespace = %$namespace, name = %$name, pool = %$pool,
+            target: DECISION, decision = $decision.word(), namespace = %$namespace, name = %$name, pool = %$pool,
             $($field)*
         )
     };

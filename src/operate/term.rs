@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::config::{Args, Clients};
 use super::confirm::Assumptions;
+use super::debug::Asked;
 use super::definitions;
 use super::estimate::Estimates;
 use super::health;
@@ -26,6 +27,7 @@ use super::reserve::pause;
 use crate::apply::{Answer, Writer};
 use crate::decide::decide;
 use crate::decide::decision::Decision;
+use crate::dump::Lately;
 use crate::model::batch::{self, Problem};
 use crate::model::delta::{Delta, InFlight};
 use crate::model::time::Time;
@@ -95,6 +97,11 @@ pub struct Term {
     answers: mpsc::UnboundedReceiver<Answer>,
     solved: mpsc::UnboundedReceiver<batch::Answer>,
     solver: mpsc::UnboundedSender<batch::Answer>,
+    /// Who wants to see the world.
+    worlds: mpsc::Receiver<Asked>,
+    pub(super) asked: Vec<Asked>,
+    /// The last decisions, for those.
+    pub(super) lately: Lately,
     came: Vec<Seen>,
     solutions: Vec<batch::Answer>,
     came_back: Vec<Answer>,
@@ -163,6 +170,9 @@ impl Term {
             answers,
             solved,
             solver,
+            worlds: told.worlds.lead(),
+            asked: Vec::new(),
+            lately: Lately::default(),
             came: Vec::new(),
             solutions: Vec::new(),
             came_back: Vec::new(),
@@ -205,6 +215,7 @@ impl Term {
             count = self.seen.recv_many(&mut self.came, WAITING) => count > 0,
             count = self.answers.recv_many(&mut self.came_back, WAITING) => count > 0,
             count = self.solved.recv_many(&mut self.solutions, WAITING) => count > 0,
+            count = self.worlds.recv_many(&mut self.asked, WAITING) => count > 0,
             () = sleep_until(due) => true,
         }
     }
@@ -259,6 +270,7 @@ impl Term {
         self.take_all()?;
         self.look_at_ages();
         self.settle();
+        self.show_world(now());
         let mut deciding = Duration::ZERO;
         let due = self.wake_at.is_some_and(|at| at <= now());
         let wanted = self.stirred || due || !self.held.is_empty();

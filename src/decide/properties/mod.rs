@@ -89,6 +89,25 @@ fn run(rules: &[Rules; 4], steps: Vec<Step>) -> Seen {
     seen
 }
 
+/// Shows worlds of random streams as they are before each decision.
+#[cfg(feature = "controller")]
+pub(crate) fn shown(cases: u32, look: impl Fn(&crate::model::world::World, crate::model::time::Time)) {
+    let steps = proptest::prop_oneof![
+        proptest::collection::vec(step(), 20..120),
+        proptest::collection::vec(moving_step(), 20..120)
+    ];
+    hold(cases, &(proptest::array::uniform4(rules()), steps), |(rules, steps)| {
+        let mut cluster = Cluster::start();
+        cluster.entitlements_change = true;
+        cluster.populate(&rules);
+        for (count, step) in steps.into_iter().enumerate() {
+            cluster.take(&step, count);
+            look(&cluster.world, cluster.now);
+            cluster.cycle();
+        }
+    });
+}
+
 #[test]
 fn no_stream_of_events_passes_a_limit_loses_a_sum_or_starves_a_workload() {
     let total = std::cell::RefCell::new(Seen::default());
