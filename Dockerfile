@@ -11,6 +11,8 @@ RUN mkdir -p src tests/bench tests/kubevirt \
     && cargo build --release --locked --bin weir \
     && rm -r src tests
 COPY src src
+# Dumps say which build wrote them.
+ARG WEIR_COMMIT
 # The manifest names them; they are not built.
 COPY tests/bench tests/bench
 RUN mkdir -p tests/kubevirt && touch tests/main.rs tests/kubevirt/program.rs src/main.rs src/lib.rs \

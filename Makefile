@@ -69,6 +69,7 @@ generate: cargo ## writes generated files anew: crds/, docs/reasons.md, docs/ref
 	cargo run --quiet -- crds --dir crds
 	WEIR_GENERATE=1 cargo test --quiet --test main docs::
 	WEIR_GENERATE=1 cargo test --quiet --test main chart::render::generated
+	WEIR_GENERATE=1 cargo test --quiet --test main foresight::replay::a_dump
 
 cargo:
 	@command -v cargo >/dev/null || { echo "error: cargo is missing; install Rust from https://rustup.rs" >&2; exit 1; }

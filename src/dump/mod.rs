@@ -57,8 +57,18 @@ pub struct Decided {
     pub at: Time,
     /// The workload that it is about (`namespace/name`), where it was still known.
     pub title: Option<Arc<str>>,
+    /// How long it had waited when it was admitted.
+    pub waited: Option<Span>,
     /// What was decided.
     pub decision: Decision,
+}
+
+/// How long a workload has waited that is admitted.
+pub fn waited(decision: &Decision, world: &World, at: Time) -> Option<Span> {
+    match decision {
+        Decision::Admit { workload, .. } => world.waited_since(workload).map(|since| at - since),
+        _ => None,
+    }
 }
 
 /// The last decisions of a term: older ones are forgotten.
@@ -66,12 +76,13 @@ pub struct Decided {
 pub struct Lately(VecDeque<Decided>);
 
 impl Lately {
-    /// Remembers a decision.
-    pub fn note(&mut self, at: Time, title: Option<Arc<str>>, decision: &Decision) {
+    /// Remembers a decision that was made of a world.
+    pub fn note(&mut self, at: Time, title: Option<Arc<str>>, decision: &Decision, world: &World) {
         if self.0.len() >= MOST_DECIDED {
             self.0.pop_front();
         }
-        self.0.push_back(Decided { at, title, decision: decision.clone() });
+        let waited = waited(decision, world, at);
+        self.0.push_back(Decided { at, title, waited, decision: decision.clone() });
     }
 
     /// Those that are remembered, oldest first.

@@ -128,7 +128,7 @@ fn no_name_is_left_and_what_is_no_name_is() {
     world.apply(Delta::Node(Box::new(spec)), Time(1500));
     let mut lately = Lately::default();
     for decision in decide(&mut world.clone(), Time(1600)).decisions {
-        lately.note(Time(1600), Some(Arc::from(format!("{NAMESPACE}/secret-work"))), &decision);
+        lately.note(Time(1600), Some(Arc::from(format!("{NAMESPACE}/secret-work"))), &decision, &world);
     }
     let state = State { decided: lately.all(), ..state(&world) };
     let (veiled, names) =
@@ -154,7 +154,7 @@ fn no_name_is_left_and_what_is_no_name_is() {
 fn only_the_last_decisions_are_remembered() {
     let mut lately = Lately::default();
     for at in 0..1000 {
-        lately.note(Time(at), None, &Decision::Expire { workload: "w".into() });
+        lately.note(Time(at), None, &Decision::Expire { workload: "w".into() }, &World::default());
     }
     let all = lately.all();
     assert_eq!((all.len(), all.last().map(|one| one.at)), (256, Some(Time(999))));

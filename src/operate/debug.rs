@@ -70,7 +70,7 @@ impl Term {
     pub(super) fn remember(&mut self, decision: &Decision, now: Time) {
         let known = self.catalog.get(decision.workload());
         let title = known.map(|known| format!("{}/{}", known.spec.namespace, known.spec.name).into());
-        self.lately.note(now, title, decision);
+        self.lately.note(now, title, decision, &self.world);
     }
 }
 

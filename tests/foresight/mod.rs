@@ -1,5 +1,7 @@
 //! What `weir simulate` and `weir what-if` say: the program itself, on manifests; and the page, in a real browser.
 
+mod replay;
+
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 

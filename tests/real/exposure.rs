@@ -14,6 +14,8 @@ use super::operator::{Account, NAMESPACE, Operator};
 use super::web::{Told, Web, port_in_log};
 
 const WORK: &str = "work";
+/// It is in templates, and nowhere else.
+const CANARY: &str = "hunter2-canary";
 const TLS: &str = "serves metrics by TLS";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 /// Told only after hours, or where something is wrong.
@@ -38,6 +40,7 @@ async fn metrics_are_told_to_whom_the_api_server_lets() {
     bench.asks_who_asks().await;
     bench.works().await;
     bench.tells_everything().await;
+    bench.tells_its_world().await;
     bench.logs_each_decision().await;
     bench.shows_the_certificate_that_it_is_given().await;
     bench.tells_nothing_when_nobody_can_be_asked().await;
@@ -96,7 +99,7 @@ impl Bench {
             assert!(told.code == 200 && told.text.ends_with("# EOF\n"), "{told:?}");
         }
         // What is not there is not told of to whom may not look, and one right is not the other.
-        for path in ["/debug/world", "/debug/nothing", "/elsewhere"] {
+        for path in ["/debug/world", "/debug/world?anonymise=true", "/debug/nothing", "/elsewhere"] {
             assert_eq!(web.get(path, None).await.code, 401, "{path}");
             assert_eq!(web.get(path, Some(&prometheus)).await.code, 403, "{path}");
         }
@@ -143,7 +146,8 @@ impl Bench {
                 "spec": {"pool": "lab", "template": {"pod": {
                     "metadata": {"annotations": annotations},
                     "spec": {"containers": [{"name": "main", "image": "x", "resources": {
-                        "requests": {"cpu": cpus, "memory": "64Mi"}}}]}}}},
+                        "requests": {"cpu": cpus, "memory": "64Mi"}},
+                        "args": [CANARY], "env": [{"name": "PASSWORD", "value": CANARY}]}]}}}},
             });
             self.api.post(&place, made).await;
             let phase = if run_for.is_some() { "Succeeded" } else { "Running" };
@@ -207,6 +211,67 @@ impl Bench {
         self.checks.ok("every documented metric and every one that alerts and dashboards name is told, in numbers that are right");
     }
 
+    /// Whoever may read it gets a dump; what is replayed of it is what the operator has told by statuses.
+    async fn tells_its_world(&mut self) {
+        let token = reader(&self.api, "reporter", Some("/debug/*")).await;
+        let web = Web::tls(self.port);
+        let told = web.get("/debug/world", Some(&token)).await;
+        assert!(told.code == 200 && told.text.contains("secret-name-steady"), "{told:?}");
+        assert!(!told.text.contains(CANARY), "what templates hold is in a dump");
+        let odd = web.get("/debug/world?names=none", Some(&token)).await;
+        assert!(odd.code == 400 && odd.text.contains("?anonymise=true"), "{odd:?}");
+        let veiled = web.get("/debug/world?anonymise=true", Some(&token)).await;
+        assert!(veiled.code == 200 && !veiled.text.contains("secret-name"), "{veiled:?}");
+        assert!(!veiled.text.contains("node-0") && !veiled.text.contains("\"lab\""), "{veiled:?}");
+        let (plain, veiled) = (self.replayed("world", &told.text), self.replayed("veiled", &veiled.text));
+        assert_eq!(plain["decisions"], json!([]), "all that could be decided was decided");
+        // As the statuses say, and in that order.
+        let mut queued = 0;
+        for workload in self.api.list(&workloads(WORK)).await {
+            let name = workload["metadata"]["name"].as_str().unwrap();
+            let said = plain["waiting"].as_array().unwrap().iter();
+            let said = said.filter(|one| one["workload"] == format!("{WORK}/{name}")).collect::<Vec<_>>();
+            if workload["status"]["phase"] != "Queued" {
+                assert!(said.is_empty(), "{workload}");
+                continue;
+            }
+            queued += 1;
+            let pending = &workload["status"]["queue"]["pending"];
+            let pending = if pending.is_null() { &workload["status"]["pending"] } else { pending };
+            for field in ["reason", "message"] {
+                assert!(pending[field].is_string(), "{workload}");
+                assert_eq!(pending[field], said[0][field], "{workload}");
+            }
+        }
+        assert_eq!(queued, 2);
+        let all = |answer: &Value, part: &str, field: &str| -> Vec<Value> {
+            answer[part].as_array().unwrap().iter().map(|one| one[field].clone()).collect()
+        };
+        let before = all(&plain, "before", "decision");
+        for decision in ["admit", "finish", "stop"] {
+            assert!(before.contains(&json!(decision)), "{decision} is not in {plain}");
+        }
+        let evicted =
+            plain["before"].as_array().unwrap().iter().find(|one| one["decision"] == "stop").unwrap();
+        assert_eq!(evicted["workload"], "work/secret-name-steady");
+        assert!(evicted["text"].as_str().unwrap().contains("evicted: Drained"), "{evicted}");
+        assert_eq!(before, all(&veiled, "before", "decision"));
+        assert_eq!(all(&plain, "waiting", "reason"), all(&veiled, "waiting", "reason"));
+        assert_eq!(plain["dump"]["workloads"], json!({"Finished": 1, "Queued": 2}));
+        self.checks.ok("its world is told to whoever may read it, without what templates hold, and is replayed to what statuses say");
+    }
+
+    fn replayed(&self, name: &str, dump: &str) -> Value {
+        let path = self.cluster.dir.join(format!("{name}.json"));
+        std::fs::write(&path, dump).unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["replay", &path.display().to_string(), "-o", "json"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     async fn logs_each_decision(&mut self) {
         let token = reader(&self.api, "counter", Some("/metrics")).await;
         let text = Web::tls(self.port).get("/metrics", Some(&token)).await.text;
@@ -250,6 +315,9 @@ impl Bench {
         let port = port_in_log(&standby.path(), TLS).await;
         let trusts = |issuer: &[u8]| Web::trusting(port, issuer.to_vec(), name);
         assert_eq!(trusts(&first).get("/metrics", None).await.code, 401);
+        let token = reader(&self.api, "other-reporter", Some("/debug/*")).await;
+        let told = trusts(&first).get("/debug/world", Some(&token)).await;
+        assert!(told.code == 503 && told.text.contains("does not lead"), "{told:?}");
         let other = Web::trusting(port, first.clone(), "another.name");
         assert!(other.try_ask("GET", "/metrics", None).await.is_err(), "the certificate has that name only");
         let key = std::fs::read(folder.join("tls.key")).unwrap();

@@ -7,6 +7,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::sentence::sentence;
+use super::tally::Tally;
 use crate::cli::load::stamp;
 use crate::cli::output::title;
 use crate::cli::simulate::report::{Report, Variant};
@@ -180,9 +181,12 @@ pub fn of(dump: Dump, why: Option<&str>, goes_on: Option<GoesOn>) -> anyhow::Res
     let before: Vec<(Arc<str>, Said)> = before
         .iter()
         .map(|one| {
-            (Arc::clone(one.decision.workload()), said(&one.decision, one.title.as_deref(), &world, one.at))
+            let dump::Decided { at, title, waited, decision } = one;
+            let text = sentence(decision, &world, *waited);
+            (Arc::clone(decision.workload()), said(decision, title.as_deref(), &world, *at, text))
         })
         .collect();
+    let mut tally = Tally::of(&mut world);
     let mut made = Vec::new();
     let mut again_at = None;
     for round in 0..=MOST_ROUNDS {
@@ -190,9 +194,10 @@ pub fn of(dump: Dump, why: Option<&str>, goes_on: Option<GoesOn>) -> anyhow::Res
         let known = world.clone();
         let decided = decide_and_solve(&mut world, now);
         again_at = decided.wake_at;
-        made.extend(
-            decided.decisions.iter().map(|one| (Arc::clone(one.workload()), said(one, None, &known, now))),
-        );
+        made.extend(decided.decisions.iter().map(|one| {
+            let text = sentence(one, &known, dump::waited(one, &known, now)) + &tally.count(one, &known);
+            (Arc::clone(one.workload()), said(one, None, &known, now, text))
+        }));
         if decided.decisions.is_empty() {
             break;
         }
@@ -303,7 +308,7 @@ fn phase_of(phase: &Phase) -> &'static str {
     }
 }
 
-fn said(decision: &Decision, known_as: Option<&str>, world: &World, at: Time) -> Said {
+fn said(decision: &Decision, known_as: Option<&str>, world: &World, at: Time, text: String) -> Said {
     let uid = decision.workload();
     let known = world.workload_ids.get(uid).and_then(|id| world.workload(*id));
     let workload = known_as.map(ToOwned::to_owned).or_else(|| Some(known?.title().to_string()));
@@ -311,7 +316,7 @@ fn said(decision: &Decision, known_as: Option<&str>, world: &World, at: Time) ->
         at: stamp(at),
         decision: decision.word(),
         workload: workload.unwrap_or_else(|| uid.to_string()),
-        text: sentence(decision, world, at),
+        text,
     }
 }
 

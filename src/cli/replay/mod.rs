@@ -5,6 +5,7 @@
 
 mod answer;
 mod sentence;
+mod tally;
 mod text;
 
 use std::io::{Read as _, Write as _};

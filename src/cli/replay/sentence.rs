@@ -6,7 +6,7 @@ use crate::cli::say::{self, counted};
 use crate::decide::decision::{Decision, DropReason, Obstacle, Placement, Way};
 use crate::model::moves::Why;
 use crate::model::spec::{StopReason, Strategy};
-use crate::model::time::Time;
+use crate::model::time::Span;
 use crate::model::workloads::Workload;
 use crate::model::world::World;
 use crate::plan::reason::{of_finish, of_stop};
@@ -14,16 +14,13 @@ use crate::plan::reason::{of_finish, of_stop};
 /// So many nodes are named.
 const MOST_NODES: usize = 8;
 
-/// What is done and why, of a workload that may not be known any more.
-pub fn sentence(decision: &Decision, world: &World, now: Time) -> String {
+/// What is done and why; `waited` is how long a workload that is admitted had waited.
+pub fn sentence(decision: &Decision, world: &World, waited: Option<Span>) -> String {
     match decision {
         Decision::Admit { pool, placements, workload, .. } => {
             let known = world.workload_ids.get(workload).and_then(|id| world.workload(*id));
-            format!(
-                "{} in pool {pool}{}",
-                placed(placements),
-                known.map_or(String::new(), |one| turn(one, world, now))
-            )
+            let turn = known.map_or(String::new(), |one| turn(one, world, waited));
+            format!("{} in pool {pool}{turn}", placed(placements))
         }
         Decision::Place { placements, .. } => {
             format!("{}, since they have no place (any more)", placed(placements))
@@ -86,11 +83,9 @@ fn placed(placements: &[Placement]) -> String {
 }
 
 /// Why it was its turn, and why there.
-fn turn(workload: &Workload, world: &World, now: Time) -> String {
+fn turn(workload: &Workload, world: &World, waited: Option<Span>) -> String {
     let Some(pool) = workload.pool.and_then(|pool| world.pool(pool)) else { return String::new() };
-    let waited = world
-        .waited_since(&workload.spec.uid)
-        .map_or(String::new(), |since| format!(", waited {}", say::span(now - since)));
+    let waited = waited.map_or(String::new(), |waited| format!(", waited {}", say::span(waited)));
     let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
     let strategy = match strategy {
         Strategy::BinPack => "BinPack",
