@@ -32,10 +32,15 @@ fn instructions() -> Vec<(String, String)> {
 #[test]
 fn the_image_holds_one_program_that_runs_as_nobody() {
     let all = instructions();
-    let known = ["FROM", "RUN", "WORKDIR", "COPY", "USER", "EXPOSE", "ENTRYPOINT", "CMD"];
+    let known = ["FROM", "ARG", "RUN", "WORKDIR", "COPY", "USER", "EXPOSE", "ENTRYPOINT", "CMD"];
     let odd: Vec<&String> =
         all.iter().map(|(word, _)| word).filter(|word| !known.contains(&word.as_str())).collect();
     assert!(odd.is_empty(), "what is that for? {odd:?}");
+    // Dumps say which commit wrote them.
+    let told: Vec<&str> =
+        all.iter().filter(|(word, _)| word == "ARG").map(|(_, rest)| rest.as_str()).collect();
+    assert_eq!(told, ["WEIR_COMMIT"]);
+    assert!(read(".github/workflows/release.yml").contains("build-args: WEIR_COMMIT=${{ github.sha }}"));
     let froms: Vec<usize> = (0..all.len()).filter(|at| all[*at].0 == "FROM").collect();
     assert_eq!(froms.len(), 2, "one stage builds, one ships");
     let (build, ship) = (&all[froms[0]..froms[1]], &all[froms[1]..]);
