@@ -7,6 +7,7 @@
 pub mod decide;
 pub mod model;
 pub mod optimise;
+pub mod report;
 pub mod simulate;
 
 #[cfg(feature = "controller")]

@@ -26,7 +26,11 @@ impl Waits {
     /// Of all that started meanwhile.
     pub fn of<'a>(records: impl Iterator<Item = &'a Record>) -> Self {
         let started = records.filter(|record| !record.began_before).filter_map(Record::wait);
-        let mut waits: Vec<Span> = started.collect();
+        Self::of_spans(started.collect())
+    }
+
+    /// Of spans in any order.
+    pub fn of_spans(mut waits: Vec<Span>) -> Self {
         waits.sort();
         let Some(longest) = waits.last().copied() else { return Self::default() };
         let sum = waits.iter().fold(0_i128, |sum, wait| sum + i128::from(wait.0));
