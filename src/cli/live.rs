@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::anyhow;
 use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
+use kube::api::{Api, ListParams};
 use kube::{Client, Resource};
 use serde_json::Value;
 
@@ -51,11 +52,21 @@ pub fn now() -> Time {
 /// All objects of a kind; nothing where the cluster does not have it.
 type Listed = Result<Option<Vec<Value>>, kube::Error>;
 
-/// Reads all that decisions depend on.
+/// Reads all that decisions depend on, and decides once.
 ///
 /// # Errors
 /// Where the cluster cannot be reached at all.
 pub async fn read(client: &Client) -> anyhow::Result<Live> {
+    let mut live = look(client).await?;
+    decide_and_solve(&mut live.world, live.now);
+    Ok(live)
+}
+
+/// Reads all that decisions depend on; what stands there is as it is, and nothing is decided.
+///
+/// # Errors
+/// Where the cluster cannot be reached at all.
+pub async fn look(client: &Client) -> anyhow::Result<Live> {
     client
         .apiserver_version()
         .await
@@ -119,11 +130,31 @@ pub async fn read(client: &Client) -> anyhow::Result<Live> {
         }
     }
     live.apply(vec![Delta::Settled]);
-    decide_and_solve(&mut live.world, now);
     Ok(live)
 }
 
 impl Live {
+    /// Where the workloads of the cluster may not be listed, lists those of one namespace: they are in the catalog then, and
+    /// not in the world.
+    pub async fn list_own(&mut self, client: &Client, namespace: &str) {
+        if !self.missing.contains_key(WORKLOADS) {
+            return;
+        }
+        let api: Api<PooledWorkload> = Api::namespaced(client.clone(), namespace);
+        let said = match api.list(&ListParams::default()).await {
+            Ok(list) => {
+                for item in list.items {
+                    self.catalog.workload(&Ok(item));
+                }
+                format!("only workloads of namespace {namespace:?} are shown: you may not list others")
+            }
+            Err(error) => {
+                cluster::in_words(&error, &format!("list pooledworkloads in namespace {namespace:?}"))
+            }
+        };
+        self.missing.insert(WORKLOADS, said);
+    }
+
     fn apply(&mut self, deltas: Vec<Delta>) {
         for delta in deltas {
             self.world.apply(delta, self.now);

@@ -11,13 +11,16 @@ pub mod load;
 pub mod man;
 pub mod migrate;
 pub mod output;
+pub mod page;
 pub mod plan;
 pub mod release;
 pub mod replay;
+pub mod report;
 pub mod run;
 pub mod say;
 pub mod simulate;
 pub mod top;
+pub mod tree;
 pub mod what_if;
 pub mod why;
 
@@ -61,6 +64,8 @@ pub enum Command {
     Release(release::Args),
     /// Say what the operator decides of the world of a dump, decision by decision, and why the others wait
     Replay(replay::Args),
+    /// Report what pools use, borrow and leave idle, how long work waits, and what needs attention
+    Report(Box<report::Args>),
     /// Run the operator
     Run(Box<run::Args>),
     /// Say what will happen: the same deciding under a virtual clock, on manifests or on a cluster that is only read
@@ -89,6 +94,7 @@ impl Command {
             Self::Plan(args) => plan::run(&args),
             Self::Release(args) => release::run(&args),
             Self::Replay(args) => replay::run(&args),
+            Self::Report(args) => report::run(&args),
             Self::Run(args) => run::run(&args),
             Self::Simulate(args) => simulate::run(&args),
             Self::Top(args) => top::run(&args),

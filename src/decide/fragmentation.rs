@@ -167,17 +167,21 @@ mod tests {
     fn what_no_member_can_use_is_stranded() {
         let gpu = ResourceTable::default().intern("nvidia.com/gpu");
         // Three of eight are free: members of one use all, members of two leave one, members of four leave three.
-        let of = |sizes: &[(i64, i128)]| Mix(sizes.iter().map(|(count, users)| (gpus(gpu, *count), *users)).collect());
+        let of = |sizes: &[(i64, i128)]| {
+            Mix(sizes.iter().map(|(count, users)| (gpus(gpu, *count), *users)).collect())
+        };
         let node = gpu_node(gpu, 5);
         assert_eq!(of(&[(1, 1)]).stranded(&node, gpu), Amount::ZERO);
         assert_eq!(of(&[(2, 1)]).stranded(&node, gpu), Amount::new(1));
         assert_eq!(of(&[(1, 1), (4, 2)]).stranded(&node, gpu), Amount::new(2));
         assert_eq!(Mix::default().stranded(&node, gpu), Amount::ZERO, "nobody asks for it");
         // The node's CPUs are used up: no GPU of it is of use to who needs a CPU.
-        let with_cpu: Amounts = [(gpu, Amount::new(1)), (ResourceId::CPU, Amount::new(1))].into_iter().collect();
+        let with_cpu: Amounts =
+            [(gpu, Amount::new(1)), (ResourceId::CPU, Amount::new(1))].into_iter().collect();
         assert_eq!(Mix(vec![(with_cpu, 1)]).stranded(&node, gpu), Amount::new(3));
         // No pod more fits on it.
-        let with_pod: Amounts = [(gpu, Amount::new(1)), (ResourceId::PODS, Amount::new(1))].into_iter().collect();
+        let with_pod: Amounts =
+            [(gpu, Amount::new(1)), (ResourceId::PODS, Amount::new(1))].into_iter().collect();
         assert_eq!(Mix(vec![(with_pod, 1)]).stranded(&node, gpu), Amount::new(3));
     }
 

@@ -27,6 +27,8 @@ pub struct Level {
     pub unreserved: Amount,
     /// What the parent's own workloads use beyond what no child reserves.
     pub own: Amount,
+    /// The parent has no parent: it borrows nothing.
+    pub is_root: bool,
 }
 
 /// Who lends.
@@ -62,7 +64,7 @@ pub struct Flow {
 
 /// All that is borrowed at one level; borrowers in their order, and for each of them those that lend, in theirs.
 pub fn flows(level: &Level) -> Vec<Flow> {
-    let Level { children, unreserved, own } = level;
+    let Level { children, unreserved, own, is_root } = level;
     let own = (Borrower::Own, *own);
     let pools = children.iter().map(|child| (Borrower::Pool(Arc::clone(&child.name)), child.borrowed));
     let borrowers: Vec<(Borrower, Amount)> =
@@ -76,7 +78,17 @@ pub fn flows(level: &Level) -> Vec<Flow> {
         left = left.less(gives);
         sources.push((lender, gives));
     }
-    sources.push((Lender::Above, left));
+    if *is_root {
+        // What lenders give was rounded down; or more is used than there is, and then nobody lends it.
+        let rounded = i64::try_from(children.len()).unwrap_or(i64::MAX);
+        if let Some((_, gives)) =
+            sources.iter_mut().rev().find(|(_, gives)| !gives.is_zero() && left.units() <= rounded)
+        {
+            *gives += left;
+        }
+    } else {
+        sources.push((Lender::Above, left));
+    }
     let mut amounts: Vec<Vec<i64>> = borrowers
         .iter()
         .map(|(_, borrowed)| {
@@ -144,7 +156,7 @@ mod tests {
         let level = Level {
             children: vec![sibling("a", 6, 0), sibling("b", 0, 3), sibling("c", 0, 1)],
             unreserved: Amount::new(2),
-            own: Amount::ZERO,
+            ..Level::default()
         };
         assert_eq!(told(&level), ["a 2 unreserved", "a 3 b", "a 1 c"]);
     }
@@ -155,6 +167,7 @@ mod tests {
             children: vec![sibling("a", 1, 0), sibling("b", 2, 0), sibling("c", 0, 5)],
             unreserved: Amount::ZERO,
             own: Amount::new(4),
+            is_root: false,
         };
         // Seven are borrowed, c lends five and above two. Rounded down: a 0 and 0, b 1 and 0, own 2 and 1; the rest in order.
         assert_eq!(told(&level), ["a 1 c", "b 2 c", "own 2 c", "own 2 above"]);
@@ -163,8 +176,23 @@ mod tests {
     }
 
     #[test]
+    fn a_root_borrows_nothing() {
+        let mut level = Level {
+            children: vec![sibling("a", 9, 0), sibling("b", 0, 4), sibling("c", 0, 4)],
+            is_root: true,
+            ..Level::default()
+        };
+        // What b and c lend was rounded down.
+        assert_eq!(told(&level), ["a 4 b", "a 5 c"]);
+        // A node is gone: what a has, nobody has any more.
+        level.children[0].borrowed = Amount::new(20);
+        assert_eq!(told(&level), ["a 4 b", "a 4 c"]);
+    }
+
+    #[test]
     fn nobody_borrows_and_nothing_flows() {
-        let level = Level { children: vec![sibling("a", 0, 0)], unreserved: Amount::new(9), own: Amount::ZERO };
+        let level =
+            Level { children: vec![sibling("a", 0, 0)], unreserved: Amount::new(9), ..Level::default() };
         assert_eq!(flows(&level), []);
     }
 
@@ -174,7 +202,7 @@ mod tests {
         let level = Level {
             children: vec![sibling("a", most, 0), sibling("b", most, 0), sibling("c", 0, most)],
             unreserved: Amount::new(most),
-            own: Amount::ZERO,
+            ..Level::default()
         };
         let sum: Amount = flows(&level).iter().map(|one| one.amount).sum();
         assert_eq!(sum, Amount::new(most) + Amount::new(most));

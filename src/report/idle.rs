@@ -54,8 +54,10 @@ mod tests {
             ("full", reserved(8, 9, 0, 16)),
             ("memory", reserved(500, 0, 0, 1000)),
         ];
-        let told: Vec<_> =
-            dearest_first(all).into_iter().map(|(name, one)| (name, one.unused().units(), one.cost())).collect();
+        let told: Vec<_> = dearest_first(all)
+            .into_iter()
+            .map(|(name, one)| (name, one.unused().units(), one.cost()))
+            .collect();
         // 4 of 16 are a quarter, 80 of 1000 are 8 percent, 500 of 1000 a half.
         assert_eq!(told, [("memory", 500, 500_000), ("gpu", 4, 250_000), ("cpu", 80, 80_000)]);
     }

@@ -28,8 +28,7 @@ impl Measured {
     /// Whether the request fits. Of memory the peak counts: who passes its request is evicted first.
     pub fn verdict(&self, is_memory: bool) -> Verdict {
         let Self { requested, used, peak } = *self;
-        let counts = if is_memory { peak.max(used) } else { used };
-        if counts > requested {
+        if self.counts(is_memory) > requested {
             Verdict::Under
         } else if peak.max(used).times(2) < requested {
             Verdict::Over
@@ -38,12 +37,15 @@ impl Measured {
         }
     }
 
+    /// What a request must hold.
+    fn counts(&self, is_memory: bool) -> Amount {
+        if is_memory { self.peak.max(self.used) } else { self.used }
+    }
+
     /// How far the request is from the use.
-    pub fn apart(&self) -> Amount {
-        match self.used > self.requested {
-            true => self.used.less(self.requested),
-            false => self.requested.less(self.peak.max(self.used)),
-        }
+    pub fn apart(&self, is_memory: bool) -> Amount {
+        let more = self.counts(is_memory).less(self.requested);
+        if more.is_zero() { self.requested.less(self.peak.max(self.used)) } else { more }
     }
 
     /// The use in percent of the request; none where nothing is requested.
@@ -83,8 +85,9 @@ mod tests {
         ] {
             assert_eq!(one.verdict(is_memory), verdict, "{one:?}");
         }
-        assert_eq!(measured(1000, 100, 300).apart(), Amount::new(700));
-        assert_eq!(measured(1000, 1500, 2000).apart(), Amount::new(500));
+        assert_eq!(measured(1000, 100, 300).apart(false), Amount::new(700));
+        assert_eq!(measured(1000, 1500, 2000).apart(false), Amount::new(500));
+        assert_eq!(measured(1000, 900, 1200).apart(true), Amount::new(200));
         assert_eq!((measured(400, 100, 100).percent(), measured(0, 1, 1).percent()), (Some(25), None));
     }
 }

@@ -16,7 +16,7 @@ use super::{chart, find, good, root, tool};
 const SCRAPED: [&str; 2] = ["instance", "job"];
 
 /// A file of this run.
-fn scratch(name: &str, text: &str) -> PathBuf {
+pub fn scratch(name: &str, text: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("observing");
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join(name);
@@ -24,7 +24,7 @@ fn scratch(name: &str, text: &str) -> PathBuf {
     path
 }
 
-fn promtool(arguments: &[&str], file: &PathBuf) -> String {
+pub fn promtool(arguments: &[&str], file: &PathBuf) -> String {
     good(Command::new(tool("promtool")).args(arguments).arg(file).output().unwrap(), "promtool")
 }
 
@@ -92,7 +92,7 @@ pub fn metrics_of(expression: &str) -> Vec<(String, Vec<String>)> {
 }
 
 /// Names as Prometheus stores them, with their labels.
-fn known() -> BTreeMap<String, BTreeSet<&'static str>> {
+pub fn known() -> BTreeMap<String, BTreeSet<&'static str>> {
     let mut known = BTreeMap::new();
     for one in described::ALL.iter().flat_map(|(_, all)| *all) {
         let labels: BTreeSet<&str> = one.labels.iter().copied().chain(SCRAPED).collect();

@@ -3,4 +3,5 @@
 mod krew;
 mod live;
 mod program;
+mod report;
 mod screen;

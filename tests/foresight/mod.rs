@@ -1,8 +1,10 @@
-//! What `weir simulate` and `weir what-if` say: the program itself, on manifests; and the page, in a real browser.
+//! What `weir simulate`, `weir what-if` and `weir report` say: the program itself, on manifests; and pages, in a real browser.
 
 mod replay;
+mod report;
+mod web;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -222,15 +224,9 @@ fn chromium() -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }
 
-#[test]
-fn the_page_is_drawn_in_a_real_browser_without_a_network() {
-    let folder = std::env::temp_dir().join(format!("weir-page-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let args =
-        ["simulate", "-f", "lab.yaml", "--arrivals", "arrivals.list", "--compare", "declared,fairshare"];
-    let page = said(&weir(&[&args[..], &["-o", "html"]].concat()));
-    let report = json(&[&args[..], &["-o", "json"]].concat());
-    std::fs::write(folder.join("page.html"), page).unwrap();
+/// What a real browser makes of a page, without a network; its console says nothing.
+fn browsed(page: &Path) -> String {
+    let profile = page.with_extension("profile");
     let output = Command::new(chromium())
         .args([
             "--headless",
@@ -241,8 +237,8 @@ fn the_page_is_drawn_in_a_real_browser_without_a_network() {
         ])
         // Whatever it might fetch, it could not.
         .args(["--proxy-server=127.0.0.1:9", "--virtual-time-budget=5000", "--dump-dom"])
-        .arg(format!("--user-data-dir={}", folder.join("profile").display()))
-        .arg(format!("file://{}", folder.join("page.html").display()))
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg(format!("file://{}", page.display()))
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -250,6 +246,19 @@ fn the_page_is_drawn_in_a_real_browser_without_a_network() {
     let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
     assert_eq!(console, [""; 0], "the page's console says something");
     assert!(dom.contains("data-drawn=\"yes\""), "the page is not drawn to its end:\n{dom}\n{log}");
+    dom.into_owned()
+}
+
+#[test]
+fn the_page_is_drawn_in_a_real_browser_without_a_network() {
+    let folder = std::env::temp_dir().join(format!("weir-page-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let args =
+        ["simulate", "-f", "lab.yaml", "--arrivals", "arrivals.list", "--compare", "declared,fairshare"];
+    let page = said(&weir(&[&args[..], &["-o", "html"]].concat()));
+    let report = json(&[&args[..], &["-o", "json"]].concat());
+    std::fs::write(folder.join("page.html"), page).unwrap();
+    let dom = browsed(&folder.join("page.html"));
     let runs = report["variants"][0]["runs"].as_array().unwrap().len();
     assert!(
         runs > 10 && dom.matches("class=\"run\"").count() == runs,

@@ -6,7 +6,7 @@
 mod namespaces;
 mod pools;
 pub mod read;
-mod schema;
+pub mod schema;
 mod workloads;
 
 use std::collections::BTreeMap;

@@ -371,7 +371,7 @@ fn named(wanted: &str) -> &'static str {
 }
 
 /// A known name that is at most two edits away.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if name.chars().count() > 40 {
         return None;
     }

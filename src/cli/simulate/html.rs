@@ -2,6 +2,7 @@
 
 use super::report::Report;
 use super::table;
+use crate::cli::page;
 
 const PAGE: &str = include_str!("page.html");
 /// Members on nodes that a page draws at most: a browser has an end.
@@ -34,24 +35,5 @@ pub fn page(report: &Report) -> anyhow::Result<String> {
     let mut value = serde_json::to_value(&shown)?;
     value["endings"] = serde_json::to_value(endings)?;
     value["mostWorkloads"] = MOST_WORKLOADS.into();
-    Ok(PAGE.replace("\"%DATA%\"", &embedded(&serde_json::to_string(&value)?)))
-}
-
-/// JSON that cannot end the script that it stands in.
-pub fn embedded(json: &str) -> String {
-    json.replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_cannot_end_the_script() {
-        assert_eq!(embedded("[\"</script><b>\"]"), "[\"\\u003c/script>\\u003cb>\"]");
-        assert!(PAGE.contains("\"%DATA%\""));
-        for outside in ["http://", "https://", "src=", "@import", "url("] {
-            assert!(!PAGE.replace("http://www.w3.org/2000/svg", "").contains(outside), "{outside}");
-        }
-    }
+    Ok(page::page(PAGE, &serde_json::to_string(&value)?))
 }

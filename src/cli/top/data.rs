@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kube::api::{Api, ListParams};
 use serde::Serialize;
 
 use crate::api::pool_status::ResourceStatus;
 use crate::api::quantity::{counted, shown_amount};
 use crate::api::workload::{Phase, PooledWorkloadStatus};
-use crate::api::{PooledWorkload, Quantity, ResourcePoolStatus, conditions};
-use crate::cli::cluster::{Cluster, in_words};
-use crate::cli::live::{self, Live, WORKLOADS};
+use crate::api::{Quantity, ResourcePoolStatus, conditions};
+use crate::cli::cluster::Cluster;
+use crate::cli::live::{self, Live};
 use crate::cli::output::title;
+use crate::cli::tree::tree;
 use crate::model::nodes::Node;
 use crate::model::resources::ResourceId;
 use crate::model::world::World;
@@ -128,25 +128,7 @@ pub struct WorkloadRow {
 /// Where the cluster cannot be reached.
 pub async fn read(cluster: &Cluster, namespace: Option<&str>) -> anyhow::Result<Snapshot> {
     let mut live = live::read(&cluster.client).await?;
-    if live.missing.contains_key(WORKLOADS) {
-        let own = namespace.unwrap_or(&cluster.namespace);
-        let api: Api<PooledWorkload> = Api::namespaced(cluster.client.clone(), own);
-        match api.list(&ListParams::default()).await {
-            Ok(list) => {
-                for item in list.items {
-                    live.catalog.workload(&Ok(item));
-                }
-                live.missing.insert(
-                    WORKLOADS,
-                    format!("only workloads of namespace {own:?} are shown: you may not list others"),
-                );
-            }
-            Err(error) => {
-                let what = format!("list pooledworkloads in namespace {own:?}");
-                live.missing.insert(WORKLOADS, in_words(&error, &what));
-            }
-        }
-    }
+    live.list_own(&cluster.client, namespace.unwrap_or(&cluster.namespace)).await;
     Ok(Snapshot {
         pools: pools(&live),
         nodes: nodes(&live.world),
@@ -161,23 +143,7 @@ fn percent(used: i64, of: i64) -> Option<i64> {
 
 /// All pools, each after the one above it.
 fn pools(live: &Live) -> Vec<PoolRow> {
-    let mut below: BTreeMap<Option<Arc<str>>, Vec<&Pool>> = BTreeMap::new();
-    for (_, pool) in live.catalog.pools() {
-        // A pool whose parent is not there stands at the top.
-        let parent = pool.spec.parent.clone().filter(|parent| live.catalog.get_pool(parent).is_some());
-        below.entry(parent).or_default().push(pool);
-    }
-    let mut rows = Vec::new();
-    let mut open: Vec<(&Pool, usize)> =
-        below.remove(&None).into_iter().flatten().rev().map(|pool| (pool, 0)).collect();
-    while let Some((pool, depth)) = open.pop() {
-        let children = below.remove(&Some(Arc::clone(&pool.spec.name))).into_iter().flatten();
-        open.extend(children.rev().map(|child| (child, depth + 1)));
-        rows.push(pool_row(pool, depth));
-    }
-    // What forms a circle is below nothing.
-    rows.extend(below.into_values().flatten().map(|pool| pool_row(pool, 0)));
-    rows
+    tree(&live.catalog).into_iter().map(|(pool, depth)| pool_row(pool, depth)).collect()
 }
 
 fn pool_row(pool: &Pool, depth: usize) -> PoolRow {
