@@ -214,6 +214,7 @@ fn what_is_wrong_with_the_question_is_told() {
 fn a_pool_without_status_is_reckoned_and_nobody_is_said_to_look_at_it() {
     let found = read(&["report", "-f", "full.yaml", "-o", "json"]);
     assert_eq!(rows(&found["pools"][0]["resources"], &["name", "capacity", "allocated"]), ["cpu 4 0"]);
+    assert_eq!(rows(&found["attention"], &["pool", "kind"])[0], "one NotLookedAt", "worse comes first");
     assert!(
         texts(&found["notes"])
             .iter()

@@ -314,7 +314,8 @@ fn attention(into: &mut Vec<Attention>, pool: &Pool, status: &ResourcePoolStatus
             action: action(&one.reason),
         });
     }
-    if status.observed_generation.is_none() {
+    // The status of a new pool says -1.
+    if pool.status.observed_generation.is_none_or(|generation| generation < 0) {
         into.push(Attention {
             pool: pool.spec.name.to_string(),
             kind: NOT_LOOKED_AT.to_owned(),

@@ -355,9 +355,9 @@ fn used(text: &mut String, usage: &Usage, most: usize) {
             say(resource, used),
             may_say(resource, peak.as_ref()),
             percent(*of),
-            match *verdict {
-                "Over" => "asks for more than twice what it uses".to_owned(),
-                "Under" => "uses more than it asks for".to_owned(),
+            match verdict {
+                Some("Over") => "asks for more than twice what it uses".to_owned(),
+                Some("Under") => "uses more than it asks for".to_owned(),
                 _ => String::new(),
             },
         ]
@@ -366,7 +366,7 @@ fn used(text: &mut String, usage: &Usage, most: usize) {
         |what: &'static str| [what, "RESOURCE", "PODS", "REQUESTED", "USED", "PEAK", "OF REQUEST", ""];
     let title = format!("REQUESTS AND USE, BY POOL ({source}; {})", so_many(*pods, "pod"));
     table(text, &title, &heading("POOL"), pools.iter().map(row).collect(), usize::MAX);
-    let wrong = workloads.iter().filter(|one| one.verdict != "Fits");
+    let wrong = workloads.iter().filter(|one| one.verdict != Some("Fits"));
     let title = "REQUESTS THAT DO NOT FIT, worst first";
     table(text, title, &heading("WORKLOAD"), wrong.map(row).collect(), most);
 }

@@ -222,7 +222,7 @@ pub fn add(report: &mut Report, seen: &Seen, scope: &Scope, readings: &Readings)
     workloads.sort_by_cached_key(|(of, row)| {
         let total = totals.get(row.resource).copied().unwrap_or(1);
         (
-            row.verdict == "Fits",
+            row.verdict == Some("Fits"),
             Reverse(i128::from(of.apart(row.resource == "memory").units()) * 1_000_000 / total),
             row.name.clone(),
         )
