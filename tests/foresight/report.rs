@@ -275,7 +275,7 @@ fn prometheus(path: &str, query: &str) -> (u16, String) {
         return if has("(avg_over_time(weir_pool_allocated[1200s])") {
             matrix(&[(of("company", "cpu"), &|at| 3.0 + at / 4.0), (of("ops", "cpu"), &|_| 3.0)])
         } else if has("max_over_time(weir_pool_allocated") {
-            let peak = |at: f64| if at == 50.0 { 25.0 } else { 1.0 };
+            let peak = |at: f64| if (at - 50.0).abs() < 0.5 { 25.0 } else { 1.0 };
             matrix(&[
                 (of("company", "cpu"), &peak),
                 (of("ops", "cpu"), &|_| 5.0),

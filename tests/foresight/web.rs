@@ -8,18 +8,19 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+type Asked = Arc<Mutex<Vec<String>>>;
 /// Code and body for the path and the query of an address, which is decoded.
 type Answer = dyn Fn(&str, &str) -> (u16, String) + Send + Sync;
 
 /// A server that runs as long as the test does.
 pub struct Server {
     pub url: String,
-    asked: Arc<Mutex<Vec<String>>>,
+    asked: Asked,
 }
 
 impl Server {
     pub async fn new(answer: impl Fn(&str, &str) -> (u16, String) + Send + Sync + 'static) -> Self {
-        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let asked: Asked = Arc::default();
         let answer: Arc<Answer> = Arc::new(answer);
         let router = Router::new().fallback(serve).with_state((answer, Arc::clone(&asked)));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -35,7 +36,7 @@ impl Server {
 }
 
 async fn serve(
-    State((answer, asked)): State<(Arc<Answer>, Arc<Mutex<Vec<String>>>)>,
+    State((answer, asked)): State<(Arc<Answer>, Asked)>,
     request: Request,
 ) -> (StatusCode, String) {
     let path = request.uri().path().to_owned();
@@ -81,14 +82,12 @@ pub async fn api_server(
                 "buildDate": "", "goVersion": "", "compiler": "", "platform": ""});
             return (200, version.to_string());
         }
-        match lists.get(path) {
-            Some(items) => (200, json!({"kind": "List", "metadata": {}, "items": items}).to_string()),
-            None => {
-                let status = json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound",
-                    "message": "the server could not find the requested resource"});
-                (404, status.to_string())
-            }
+        if let Some(items) = lists.get(path) {
+            return (200, json!({"kind": "List", "metadata": {}, "items": items}).to_string());
         }
+        let status = json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound",
+            "message": "the server could not find the requested resource"});
+        (404, status.to_string())
     })
     .await
 }

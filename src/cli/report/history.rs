@@ -19,6 +19,9 @@ use crate::simulate::statistics::percentile;
 /// By pool and resource, or by pool and an empty text.
 type Lines = BTreeMap<(String, String), Vec<(i64, f64)>>;
 
+/// What a number of a pod means.
+type Set = fn(&mut Reading, f64);
+
 /// What Prometheus has told of pools.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
@@ -130,7 +133,7 @@ impl Asking<'_> {
     async fn pods(&mut self, queries: &Queries) -> Readings {
         let mut readings = Readings { source: "Prometheus, over the time looked at", ..Readings::default() };
         let cpu = self.at(&queries.cpu, false).await;
-        let parts: [(Vec<Sample>, fn(&mut Reading, f64)); 4] = [
+        let parts: [(Vec<Sample>, Set); 4] = [
             (cpu, |reading, seconds| reading.cpu_time = Some(seconds * 1000.0)),
             (self.at(&queries.cpu_peak, true).await, |reading, cores| reading.peak[0] = Some(cores * 1000.0)),
             (self.at(&queries.memory, false).await, |reading, bytes| reading.used[1] = Some(bytes)),

@@ -164,7 +164,8 @@ fn check_pools(seen: &Seen, all: &[String], pool: Option<&str>) -> anyhow::Resul
         None if all.len() <= MOST_NAMES => format!("write one of {}", all.join(", ")),
         None => format!("{} are there, among them {}", all.len(), all[..MOST_NAMES].join(", ")),
     };
-    let unknown = seen.unknown.iter().map(|why| format!("; {why}")).collect::<String>();
+    let unknown =
+        if seen.unknown.is_empty() { String::new() } else { format!("; {}", seen.unknown.join("; ")) };
     bail!("there is no pool {pool:?}: {hint}{unknown}")
 }
 

@@ -1,6 +1,7 @@
 //! Asks a Prometheus over HTTP, with the client that is there for the API server.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ const SHOWN: usize = 200;
 #[command(next_help_heading = "Prometheus")]
 #[group(id = "which-prometheus")]
 pub struct Args {
-    /// Address of a Prometheus that scrapes this cluster, such as http://localhost:9090: use over time is read there
+    /// Address of a Prometheus that scrapes this cluster, such as `http://localhost:9090`: use over time is read there
     #[arg(long, value_name = "URL")]
     prometheus: Option<String>,
 
@@ -92,7 +93,6 @@ impl Prometheus {
                 "--prometheus: names and passwords in the address are not used: give a token with --prometheus-token"
             );
         }
-        // What certificates are checked with must be chosen once for the process.
         let mut config = Config::new(uri);
         config.connect_timeout = Some(CONNECT);
         config.default_retry = false;
@@ -207,7 +207,7 @@ fn encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded
