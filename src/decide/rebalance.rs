@@ -193,6 +193,27 @@ fn id_of(world: &World, member: MemberId, from: &str, to: &str) -> Arc<str> {
     format!("{hash:016x}").into()
 }
 
+/// Reckons the ids of recommendations anew, for worlds in which everything has got another name; whoever asks for one, or
+/// has asked, means the same as before.
+pub fn identify_anew(world: &mut World) {
+    let pools: Vec<PoolId> = world.pools.iter().map(|(id, _)| PoolId(id)).collect();
+    for id in pools {
+        let recommended = world.pool(id).map(|pool| pool.balance.recommendations.clone()).unwrap_or_default();
+        for (at, one) in recommended.into_iter().enumerate() {
+            let new = id_of(world, one.member, &one.from, &one.to);
+            let Some(pool) = world.pools.get_mut(id.0) else { continue };
+            let asked = [pool.balance.asked.as_deref_mut(), pool.spec.asked.as_deref_mut()];
+            let asked = asked.into_iter().flatten().map(|asked| &mut asked.request);
+            for known in asked.chain(pool.spec.apply.as_mut()).filter(|known| **known == one.id) {
+                *known = Arc::clone(&new);
+            }
+            if let Some(kept) = pool.balance.recommendations.get_mut(at) {
+                kept.id = new;
+            }
+        }
+    }
+}
+
 /// The largest share of a balanced resource that is in use, in thousandths of what the node offers.
 fn used(node: &Node, load: &Amounts, balanced: &[ResourceId]) -> i64 {
     let share = |resource: &ResourceId| {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::decide::decision::Decision;
+use crate::decide::rebalance;
 use crate::model::time::{Span, Time};
 use crate::model::world::World;
 
@@ -282,7 +283,8 @@ impl Dump {
     /// Where something cannot be written as JSON, which nothing of a world is.
     pub fn anonymised(&self) -> serde_json::Result<(Self, Pseudonyms)> {
         let names = Pseudonyms::of(&self.state)?;
-        let state = serde_json::from_slice(&names.applied(&self.state)?)?;
+        let mut state: State = serde_json::from_slice(&names.applied(&self.state)?)?;
+        rebalance::identify_anew(&mut state.world);
         let head = Head { operator: None, anonymised: true, ..self.head.clone() };
         Ok((Self { head, state }, names))
     }

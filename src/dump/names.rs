@@ -12,6 +12,7 @@ use serde::Serialize as _;
 
 use super::State;
 use super::veil::{Place, Veil, Words};
+use crate::decide::decision::Decision;
 
 /// What a name is the name of, the most telling first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -178,6 +179,14 @@ impl Pseudonyms {
         let mut bytes = Vec::new();
         value.serialize(Veil::new(&mut serde_json::Serializer::new(&mut bytes), self))?;
         Ok(bytes)
+    }
+
+    /// Decisions as they are with pseudonyms.
+    ///
+    /// # Errors
+    /// Where something cannot be written as JSON, which nothing of a decision is.
+    pub fn renamed(&self, decisions: &[Decision]) -> serde_json::Result<Vec<Decision>> {
+        serde_json::from_slice(&self.applied(&decisions)?)
     }
 
     /// What stands for a name.

@@ -5,7 +5,6 @@
 //! those that run as long as the one that was refused, or longer, are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 
 use super::ids::{ShapeId, WorkloadId};
@@ -72,7 +71,6 @@ struct Members {
     /// The one that is among those that wait for room.
     waits: Option<Waiter>,
     /// The kind of reason that was told last, and of whom: numbers change all the time, reasons seldom.
-    #[cfg_attr(feature = "controller", serde(skip))]
     told: Option<Told>,
 }
 
@@ -84,13 +82,13 @@ struct Parked {
     from: Option<Span>,
 }
 
-type Told = (Discriminant<Refusal>, Option<Span>);
+type Told = (u8, Option<Span>);
 
 impl Members {
     /// Those of whom another kind of reason is to be told than the last time.
     fn take_news(&mut self) -> Vec<WorkloadId> {
         let Some(Parked { refusal, from }) = &self.parked else { return Vec::new() };
-        let now = (discriminant(refusal), *from);
+        let now = (refusal.kind(), *from);
         let before = self.told.replace(now);
         let all = |waiters: &BTreeSet<Waiter>| waiters.iter().map(|(_, id)| *id).collect::<Vec<_>>();
         match (before, now) {

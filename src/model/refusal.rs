@@ -220,6 +220,35 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Which of its kinds it is, whatever its numbers are.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::NotTried => 0,
+            Self::PoolNotFound => 1,
+            Self::PoolStalled(_) => 2,
+            Self::PoolDeleting(_) => 3,
+            Self::PoolHeld(_) => 4,
+            Self::NamespaceNotAllowed => 5,
+            Self::PriorityNotAllowed(..) => 6,
+            Self::RuntimeNotAllowed(_) => 7,
+            Self::KubeVirtNotInstalled => 8,
+            Self::InvalidTemplate(_) => 9,
+            Self::RequestMissing(_) => 10,
+            Self::ExceedsLimit { .. } => 11,
+            Self::QueueFull { .. } => 12,
+            Self::TooManyRunning { .. } => 13,
+            Self::WaitingForQuota { .. } => 14,
+            Self::RateLimited { .. } => 15,
+            Self::WouldDelay { .. } => 16,
+            Self::NoFittingNode(_) => 17,
+            Self::Fragmented { .. } => 18,
+            Self::WaitingForPreempted(_) => 19,
+            Self::WaitingForMoves { .. } => 20,
+            Self::QueuedBehind(_) => 21,
+            Self::CreateRefused { .. } => 22,
+        }
+    }
+
     /// Whether it can never be admitted as things are declared: the workload is stalled.
     pub fn is_impossible(&self) -> bool {
         match self {

@@ -175,6 +175,41 @@ fn one_ends(workloads: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// What a dump costs: the copy that the cycle makes, and what is written and read beside it.
+#[cfg(feature = "controller")]
+fn dumped(workloads: usize) -> Result<(), String> {
+    use weir::dump::{Dump, State};
+    let millis = |began: Instant| began.elapsed().as_secs_f64() * 1000.0;
+    let mut world = world(workloads, 16);
+    decide(&mut world, NOW);
+    let mut took: [Vec<f64>; 4] = Default::default();
+    let mut bytes = 0;
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        let copy = black_box(world.clone());
+        took[0].push(millis(began));
+        let state = State { decided: Vec::new(), durations: Default::default(), world: copy };
+        let dump = Dump::new(state, NOW, None);
+        let began = Instant::now();
+        let text = dump.text().map_err(|error| error.to_string())?;
+        took[1].push(millis(began));
+        bytes = text.len();
+        let began = Instant::now();
+        let read = Dump::read(&text, false).map_err(|error| error.to_string())?;
+        took[2].push(millis(began));
+        let began = Instant::now();
+        black_box(read.anonymised().map_err(|error| error.to_string())?);
+        took[3].push(millis(began));
+    }
+    let [copied, written, read, veiled] = took.map(|values| spread(values, 0));
+    println!(
+        "a dump of {workloads} workloads on {NODES} nodes: copied in {copied} ms, written in {written} ms ({} MB), read in {read} ms, \
+         given pseudonyms in {veiled} ms",
+        bytes / 1_000_000
+    );
+    Ok(())
+}
+
 /// Least, median and greatest.
 fn spread(mut values: Vec<f64>, digits: usize) -> String {
     values.sort_by(f64::total_cmp);
@@ -191,6 +226,8 @@ fn main() -> ExitCode {
     }
     println!("least / median / greatest:");
     let all = [10_000, 100_000].into_iter().try_for_each(drain).and_then(|()| one_ends(100_000));
+    #[cfg(feature = "controller")]
+    let all = all.and_then(|()| [10_000, 100_000].into_iter().try_for_each(dumped));
     match all {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {

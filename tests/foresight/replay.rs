@@ -59,6 +59,34 @@ fn piped(args: &[&str], text: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
+/// Whatever becomes of a file, it is read as it was written or refused.
+#[test]
+fn a_damaged_dump_is_never_taken_for_a_sound_one() {
+    let good = std::fs::read(cases().join("world.json")).unwrap();
+    let sum = Dump::read(std::str::from_utf8(&good).unwrap(), true).unwrap().head.sum;
+    let mut random = 7_u64;
+    let mut next = |most: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).unwrap() % most
+    };
+    let mut refused = 0;
+    for _ in 0..300 {
+        let mut bytes = good.clone();
+        let at = next(bytes.len());
+        match next(4) {
+            0 => bytes.truncate(at),
+            1 => bytes[at] = b"0123456789abcz\"{}[],:-"[next(22)],
+            2 => drop(bytes.drain(at..(at + 1 + next(40)).min(good.len()))),
+            _ => bytes.extend_from_within(at..),
+        }
+        match Dump::read(&String::from_utf8(bytes).unwrap(), true) {
+            Ok(read) => assert_eq!(read.head.sum, sum),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 200, "{refused} of 300 were refused");
+}
+
 /// The dump beside this test is one of this format. Whoever changes what a world is sees it here.
 #[test]
 fn a_dump_of_this_format_is_still_read() {
@@ -145,7 +173,9 @@ fn what_was_decided_before_is_told_and_is_not_decided_again() {
     }
     let waits = said(&weir(&["replay", &path, "--why", "research/train"]));
     assert!(
-        waits.contains("Queued\n  WaitingForQuota: ") && waits.contains("DECIDED OF IT: 0 decisions"),
+        waits.contains("Queued\n  WaitingForQuota: ")
+            && waits.contains("it waits for 0s, is 1 of 1 in its queue")
+            && waits.contains("DECIDED OF IT: 0 decisions"),
         "{waits}"
     );
     let nobody = refused(&["replay", &path, "--why", "ops/nobody"], 1);

@@ -76,6 +76,22 @@ fn a_scenario_is_decided_alike_each_time() {
 }
 
 #[test]
+fn every_scenario_is_decided_alike_by_what_is_read_of_a_dump() {
+    let mut decisions = 0;
+    let mut failed = Vec::new();
+    for path in files() {
+        let scenario = read(&path);
+        let (wrong, count) = pure::replay(&scenario);
+        decisions += count;
+        if !wrong.is_empty() {
+            failed.push(format!("{}\n  {}", scenario.name, wrong.join("\n  ")));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    assert!(decisions >= 500 || std::env::var_os("SCENARIO").is_some(), "only {decisions} decisions");
+}
+
+#[test]
 fn every_scenario_holds_on_a_real_control_plane() {
     let all: Vec<Scenario> = files().iter().map(|path| read(path)).collect();
     let (only_virtual, real): (Vec<Scenario>, Vec<Scenario>) =

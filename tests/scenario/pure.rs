@@ -19,6 +19,7 @@ use weir::plan::write::{Script, Write};
 use weir::simulate::estimate::Estimate;
 
 mod recording;
+mod replayed;
 
 use super::controllers;
 use super::expand::{Key, with_first_recommendation};
@@ -43,7 +44,16 @@ pub fn run(scenario: &Scenario) -> Vec<String> {
 
 /// Runs one scenario; what was wrong, and all that was decided.
 pub fn trace(scenario: &Scenario) -> (Vec<String>, Vec<String>) {
-    let mut pure = Pure::new(scenario);
+    run_through(Pure::new(scenario), scenario)
+}
+
+/// Runs one scenario, and decides everything again of dumps; what was decided otherwise, and how many dumps there were.
+pub fn replay(scenario: &Scenario) -> (Vec<String>, usize) {
+    let (wrong, decided) = run_through(Pure { replays: true, ..Pure::new(scenario) }, scenario);
+    (wrong, decided.len())
+}
+
+fn run_through(mut pure: Pure, scenario: &Scenario) -> (Vec<String>, Vec<String>) {
     for object in &scenario.setup {
         pure.apply(object);
     }
@@ -90,6 +100,8 @@ pub(super) struct Pure {
     pub(super) names: BTreeMap<Key, Arc<str>>,
     /// Writes of taints, by node.
     taints: BTreeMap<String, u32>,
+    /// Whether all that is decided is decided again of a dump.
+    replays: bool,
     wrong: Vec<String>,
 }
 
@@ -119,6 +131,7 @@ impl Pure {
             counts: BTreeMap::new(),
             names: BTreeMap::new(),
             taints: BTreeMap::new(),
+            replays: false,
             wrong: Vec::new(),
         }
     }
@@ -222,8 +235,12 @@ impl Pure {
         self.stirred = false;
         let now = self.now();
         let before = self.world.excesses();
+        let world = self.replays.then(|| self.world.clone());
         let decided = decide_and_solve(&mut self.world, now);
         self.wake_at = decided.wake_at;
+        if let Some(world) = world.filter(|_| !decided.decisions.is_empty()) {
+            self.wrong.extend(replayed::differs(&world, now, &decided));
+        }
         if self.wake_at.is_some_and(|at| at <= now) {
             self.wrong(format!("decide asks to be woken at {:?}, which is past", self.wake_at));
         }

@@ -10,6 +10,7 @@ use super::sentence::sentence;
 use super::tally::Tally;
 use crate::cli::load::stamp;
 use crate::cli::output::title;
+use crate::cli::say;
 use crate::cli::simulate::report::{Report, Variant};
 use crate::decide::decision::Decision;
 use crate::dump::{self, Dump, Head};
@@ -129,6 +130,8 @@ pub struct Looked {
     pub phase: &'static str,
     /// In words and numbers.
     pub text: String,
+    /// What else is remembered of it: its place in the queue, evictions, failures.
+    pub remembered: Vec<String>,
     /// What each member asks for.
     pub asks: BTreeMap<String, String>,
     /// Members wanted.
@@ -207,7 +210,7 @@ pub fn of(dump: Dump, why: Option<&str>, goes_on: Option<GoesOn>) -> anyhow::Res
             ));
         }
     }
-    let workload = asked.and_then(|uid| looked(&mut world, &uid, &before, &made));
+    let workload = asked.and_then(|uid| looked(&mut world, &uid, &before, &made, now));
     let simulation = begin.map(|(world, goes_on)| later(world, now, goes_on, durations));
     Ok(Answer {
         format: "weir.dev/replay/v1",
@@ -406,6 +409,7 @@ fn looked(
     uid: &Arc<str>,
     before: &[(Arc<str>, Said)],
     made: &[(Arc<str>, Said)],
+    now: Time,
 ) -> Option<Looked> {
     let report = world.workload_report(uid)?;
     let pools = rooms(world, &report.pool);
@@ -433,8 +437,10 @@ fn looked(
         let goes = one.moves.as_ref().map_or(String::new(), |moves| format!(", moves to {}", moves.to));
         format!("member {}, attempt {}, {state}{node}{goes}", one.index, one.attempt)
     };
+    let remembered = remembered(world, workload, &report, now);
     Some(Looked {
         workload: titled(&workload.spec),
+        remembered,
         uid: uid.to_string(),
         pool: report.pool.to_string(),
         phase: phase_of(&workload.phase),
@@ -450,6 +456,45 @@ fn looked(
             .map(|(_, said)| said.clone())
             .collect(),
     })
+}
+
+/// What is known of a workload beside its phase, in sentences.
+fn remembered(world: &World, workload: &Workload, report: &WorkloadReport, now: Time) -> Vec<String> {
+    let mut told = Vec::new();
+    if let WorkloadPhase::Queued { since, .. } = report.phase {
+        let count = world.queue_len(&report.pool);
+        let front = world.queue_front(&report.pool, count);
+        let place = front.iter().find(|(uid, _)| *uid == workload.spec.uid);
+        let place = place.map_or("in no queue".to_owned(), |(_, at)| format!("{at} of {count} in its queue"));
+        told.push(format!(
+            "it waits for {}, is {place}, and has priority {}",
+            say::span(now - since),
+            report.priority
+        ));
+    }
+    if let Some((why, whom, at)) = &report.evicted {
+        let whom = whom.as_ref().map_or(String::new(), |whom| format!(", for {whom}"));
+        told.push(format!("it was evicted at {}: {}{whom}", stamp(*at), of_stop(*why).as_str()));
+    }
+    if let Some(due) = report.due {
+        told.push(format!("by declared durations it starts at {} at the latest", stamp(due)));
+    }
+    if let Some(said) = &report.last_failure {
+        let failures: u32 = report.failures.iter().map(|(_, count)| count).sum();
+        told.push(format!("its members have failed {failures} times, the last time: {said}"));
+    }
+    if let Some(whom) = &report.shrinks_for {
+        told.push(format!("it shrinks for {whom}"));
+    }
+    if !workload.nominated.is_empty() {
+        let nodes =
+            workload.nominated.iter().filter_map(|id| world.node(*id).map(|node| node.name.to_string()));
+        told.push(format!("places are kept for it on {}", nodes.collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(at) = workload.retry_at.filter(|at| *at > now) {
+        told.push(format!("it is not tried before {}", stamp(at)));
+    }
+    told
 }
 
 /// What a pool and those above it have.

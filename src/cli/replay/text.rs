@@ -83,10 +83,24 @@ fn list(decisions: &[Said], first: usize, text: &mut String) {
 }
 
 fn one(looked: &Looked, text: &mut String) {
-    let Looked { workload, uid, pool, phase, text: words, asks, members_wanted, members, pools, decisions } =
-        looked;
+    let Looked {
+        workload,
+        uid,
+        pool,
+        phase,
+        text: words,
+        remembered,
+        asks,
+        members_wanted,
+        members,
+        pools,
+        decisions,
+    } = looked;
     let asks: Vec<String> = asks.iter().map(|(name, amount)| format!("{name} {amount}")).collect();
     let _ = writeln!(text, "\n{workload} ({uid}) in pool {pool}: {phase}\n  {words}");
+    for words in remembered {
+        let _ = writeln!(text, "  {words}");
+    }
     let _ = writeln!(
         text,
         "  wants {}, each with {}",
