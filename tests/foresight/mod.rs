@@ -167,6 +167,26 @@ fn ways_are_put_side_by_side() {
 }
 
 #[test]
+fn the_solver_is_put_beside_other_ways() {
+    let report = json(&["simulate", "-f", "batch.yaml", "--compare", "declared,optimal", "-o", "json"]);
+    // By hand, at 0 and at ten minutes: six and then both of five; or both of five and then six.
+    let starts = |variant: usize| {
+        ["team/six", "team/five", "team/other"].map(|name| {
+            let start = &workload(&report["variants"][variant], name)["start"];
+            start.as_f64().unwrap()
+        })
+    };
+    assert_eq!(starts(0), [0.0, 600.0, 600.0]);
+    assert_eq!(starts(1), [600.0, 0.0, 0.0]);
+    assert!(
+        report["notes"].to_string().contains("optimal: pool one: queueing is taken to be BestEffort"),
+        "{report}"
+    );
+    let error = refused(&["simulate", "-f", "batch.yaml", "--policy", "optimal+backfill"], 1);
+    assert!(error.contains("join optimal with fcfs, priority or besteffort"), "{error}");
+}
+
+#[test]
 fn what_if_says_who_would_be_disturbed_and_exits_with_2_if_somebody_is_evicted() {
     let args = ["what-if", "-f", "full.yaml", "--with", "urgent.yaml"];
     let output = weir(&args);

@@ -32,7 +32,7 @@ pub struct Args {
     pub how: How,
 
     /// Run all pools that way: fcfs, priority, fairshare, roundrobin; strict, besteffort, backfill; binpack, spread, balanced,
-    /// leastfragmentation; or several joined by +
+    /// leastfragmentation, optimal; or several joined by +
     #[arg(long, value_name = "WAY")]
     policy: Option<Variant>,
 
