@@ -376,7 +376,7 @@ async fn a_prometheus_adds_what_it_has_seen() {
         said(&weir(&[&["report"], &FILES[..], &["--since", "24h", "--prometheus", &server.url]].concat()));
     for words in [
         "company     cpu             32        -         30     21         70%   39%   65%  81%",
-        "research  40        100s  60s     5m",
+        "research  40        100s  60s     5m   Preempted 3  Completed 12",
         "team/train  cpu       2     16         3     5      18%         asks for more than twice what it uses",
     ] {
         assert!(table.contains(words), "{words:?} is not in\n{table}");

@@ -54,10 +54,37 @@ impl Scope {
         }
         Self { pools, since, workloads }
     }
+}
 
+/// A workload in short: its status is read once, though it counts for all pools above it.
+struct Short {
+    title: String,
+    phase: Option<Phase>,
+    waits_for: String,
+    life: Life,
+}
+
+type Shorts = BTreeMap<Arc<str>, Short>;
+
+fn shorts(seen: &Seen) -> Shorts {
+    let short = |(uid, known): (&Arc<str>, &Workload)| {
+        let status = known.status();
+        let pending = status.pending.as_ref().map(|pending| pending.reason.clone());
+        let short = Short {
+            title: title(&known.spec.namespace, &known.spec.name),
+            phase: status.phase,
+            waits_for: pending.unwrap_or_else(|| "not looked at".to_owned()),
+            life: life(known, &status),
+        };
+        (Arc::clone(uid), short)
+    };
+    seen.catalog.workloads().map(short).collect()
+}
+
+impl Scope {
     /// The workloads of a pool and of those below it.
-    pub fn of_pool<'a>(&'a self, seen: &'a Seen, pool: &str) -> impl Iterator<Item = &'a Workload> + Clone {
-        self.workloads.get(pool).into_iter().flatten().filter_map(|uid| seen.catalog.get(uid))
+    fn of_pool<'a>(&'a self, shorts: &'a Shorts, pool: &str) -> impl Iterator<Item = &'a Short> + Clone {
+        self.workloads.get(pool).into_iter().flatten().filter_map(|uid| shorts.get(uid))
     }
 }
 
@@ -94,9 +121,10 @@ pub fn report(seen: &mut Seen, scope: &Scope) -> Report {
         free.extend(scope.pools.iter().map(|name| (name.clone(), free_rows(seen, name))));
     }
     let seen = &*seen;
+    let shorts = shorts(seen);
     let mut times = BTreeMap::new();
     for name in &scope.pools {
-        times.insert(name.as_str(), times_of(seen, scope, name));
+        times.insert(name.as_str(), times_of(seen, &shorts, scope, name));
     }
     for (pool, depth) in
         tree(&seen.catalog).into_iter().filter(|(pool, _)| scope.pools.contains(&*pool.spec.name))
@@ -104,14 +132,14 @@ pub fn report(seen: &mut Seen, scope: &Scope) -> Report {
         let name = &*pool.spec.name;
         let status = statuses.get(name).cloned().unwrap_or_default();
         let mut row = pool_row(pool, depth, &status);
-        row.workloads = workloads_row(seen, scope, name, times.get(name));
+        row.workloads = workloads_row(&shorts, scope, name, times.get(name));
         row.free = free.remove(name).unwrap_or_default();
         report.pools.push(row);
         attention(&mut report.attention, pool, &status);
     }
     // Pools that may not be read, or are not there, and have workloads.
     for name in scope.pools.iter().filter(|name| seen.catalog.get_pool(name).is_none()) {
-        let workloads = workloads_row(seen, scope, name, times.get(name.as_str()));
+        let workloads = workloads_row(&shorts, scope, name, times.get(name.as_str()));
         report.pools.push(PoolRow { name: name.clone(), workloads, ..PoolRow::default() });
     }
     impossible(&mut report.attention, seen, scope);
@@ -215,13 +243,13 @@ fn life(known: &Workload, status: &PooledWorkloadStatus) -> Life {
     }
 }
 
-fn times_of(seen: &Seen, scope: &Scope, pool: &str) -> Times {
-    let lives: Vec<Life> = scope.of_pool(seen, pool).map(|known| life(known, &known.status())).collect();
+fn times_of(seen: &Seen, shorts: &Shorts, scope: &Scope, pool: &str) -> Times {
+    let lives = scope.of_pool(shorts, pool).map(|short| &short.life);
     let below = |name: &&String| path(seen, name).any(|above| above == pool);
     let known = |name: &String| seen.catalog.get_pool(name);
     let kept = scope.pools.iter().filter(below).filter_map(|name| known(name)?.spec.ttl_after_finished).min();
     let begun = seen.catalog.get_pool(pool).map_or(Time(0), |pool| pool.spec.created);
-    Times::of(lives.iter(), Window { now: seen.now, asked: scope.since, begun, kept })
+    Times::of(lives, Window { now: seen.now, asked: scope.since, begun, kept })
 }
 
 /// Spans in seconds.
@@ -237,31 +265,26 @@ pub fn spans(of: Waits) -> Spans {
     }
 }
 
-fn workloads_row(seen: &Seen, scope: &Scope, pool: &str, times: Option<&Times>) -> WorkloadsRow {
+fn workloads_row(shorts: &Shorts, scope: &Scope, pool: &str, times: Option<&Times>) -> WorkloadsRow {
     let named = |counts: &BTreeMap<Arc<str>, usize>| {
         counts.iter().map(|(name, count)| (name.to_string(), *count)).collect::<BTreeMap<_, _>>()
     };
     let mut row = WorkloadsRow::default();
-    let mut longest: Option<(Time, String)> = None;
-    for known in scope.of_pool(seen, pool) {
-        let status = known.status();
-        match status.phase {
+    let mut longest: Option<(Time, &str)> = None;
+    for Short { title, phase, waits_for, life } in scope.of_pool(shorts, pool) {
+        match phase {
             Some(Phase::Starting | Phase::Running | Phase::Migrating) => row.running += 1,
-            None | Some(Phase::Queued) => {
-                let why = status.pending.as_ref().map_or("not looked at", |pending| pending.reason.as_str());
-                *row.waiting_for.entry(why.to_owned()).or_default() += 1;
-                let since = life(known, &status).waits_since.unwrap_or(seen.now);
-                if longest.as_ref().is_none_or(|(other, _)| since < *other) {
-                    longest = Some((since, title(&known.spec.namespace, &known.spec.name)));
-                }
-            }
+            None | Some(Phase::Queued) => *row.waiting_for.entry(waits_for.clone()).or_default() += 1,
             Some(Phase::Suspended | Phase::Succeeded | Phase::Failed) => {}
+        }
+        if let Some(since) = life.waits_since {
+            longest = Some(longest.map_or((since, title.as_str()), |one| one.min((since, title.as_str()))));
         }
     }
     let Some(times) = times else { return row };
     WorkloadsRow {
         waiting: spans(times.waiting),
-        longest_waiting: longest.map(|(_, who)| who),
+        longest_waiting: longest.map(|(_, who)| who.to_owned()),
         waits: spans(times.waits),
         waits_unknown: times.left_out,
         runs: spans(times.runs),

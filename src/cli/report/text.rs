@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
 use super::answer::{
-    Attention, BorrowingRow, FreeRow, IdleRow, PoolRow, Report, ResourceRow, Spans, Usage, UseRow,
-    WorkloadsRow,
+    Attention, BorrowingRow, FreeRow, HistoryRow, IdleRow, PoolRow, Report, ResourceRow, Spans, Usage,
+    UseRow, WorkloadsRow,
 };
 use crate::api::quantity::{Quantity, counted};
 use crate::cli::output::{columns, counted as so_many, span};
@@ -191,19 +191,22 @@ fn waiting(text: &mut String, pools: &[PoolRow]) {
             "{starts} {had} had been evicted before, and nobody notes when {their} last wait began"
         );
     }
-    let told = pools.iter().filter_map(|pool| Some((pool, pool.history.as_ref()?.waits?)));
-    let rows = told.map(|(pool, waits)| {
+    told(text, pools);
+}
+
+/// What Prometheus has seen of workloads.
+fn told(text: &mut String, pools: &[PoolRow]) {
+    let each = pools.iter().filter_map(|pool| Some((pool, pool.history.as_ref()?)));
+    let of = each.filter(|(_, one)| one.waits.is_some() || !one.evictions.is_empty() || !one.ends.is_empty());
+    let row = |(pool, one): (&PoolRow, &HistoryRow)| {
+        let HistoryRow { at: _, queued: _, waits, evictions, ends } = one;
+        let waits = waits.unwrap_or_default();
         let [mean, median, p95] = times(&waits);
-        vec![name_of(pool), waits.count.to_string(), mean, median, p95]
-    });
-    let heading = ["POOL", "ADMITTED", "MEAN", "MEDIAN", "95%"];
-    table(
-        text,
-        "WAITING, AS PROMETHEUS HAS SEEN IT (the pool's own workloads, those that are deleted, too)",
-        &heading,
-        rows.collect(),
-        usize::MAX,
-    );
+        vec![name_of(pool), waits.count.to_string(), mean, median, p95, listed(evictions), listed(ends)]
+    };
+    let heading = ["POOL", "ADMITTED", "MEAN", "MEDIAN", "95%", "EVICTED", "ENDED"];
+    let title = "WAITING, AS PROMETHEUS HAS SEEN IT (the pool's own workloads, those that are deleted, too)";
+    table(text, title, &heading, of.map(row).collect(), usize::MAX);
 }
 
 fn runs(text: &mut String, pools: &[PoolRow], since: i64) {
@@ -222,7 +225,6 @@ fn runs(text: &mut String, pools: &[PoolRow], since: i64) {
             ..
         } = &pool.workloads;
         let [mean, median, p95] = times(runs);
-        let seen = pool.history.as_ref().map(|one| &one.evictions).filter(|all| !all.is_empty());
         rows.push(vec![
             name_of(pool),
             running.to_string(),
@@ -234,7 +236,7 @@ fn runs(text: &mut String, pools: &[PoolRow], since: i64) {
             p95,
             span(*covered_seconds),
             evictions.to_string(),
-            seen.map_or_else(|| listed(evicted), listed),
+            listed(evicted),
         ]);
     }
     let heading = [
