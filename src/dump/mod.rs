@@ -28,8 +28,9 @@ pub const FORMAT: u32 = 1;
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that it was built from, where whoever built it has set `WEIR_COMMIT`.
 pub const COMMIT: Option<&str> = option_env!("WEIR_COMMIT");
-/// So many of the last decisions are remembered.
+/// So many of the last decisions are remembered, and so many placements in them, but for those of the last one.
 const MOST_DECIDED: usize = 256;
+const MOST_PLACED: usize = 20_000;
 
 /// Who wrote a dump, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,21 +75,35 @@ pub fn waited(decision: &Decision, world: &World, at: Time) -> Option<Span> {
 
 /// The last decisions of a term: older ones are forgotten.
 #[derive(Clone, Debug, Default)]
-pub struct Lately(VecDeque<Decided>);
+pub struct Lately {
+    decided: VecDeque<Decided>,
+    placed: usize,
+}
+
+/// How many members a decision places: what it takes to remember it.
+fn places(decision: &Decision) -> usize {
+    match decision {
+        Decision::Admit { placements, .. } | Decision::Place { placements, .. } => placements.len(),
+        _ => 0,
+    }
+}
 
 impl Lately {
     /// Remembers a decision that was made of a world.
     pub fn note(&mut self, at: Time, title: Option<Arc<str>>, decision: &Decision, world: &World) {
-        if self.0.len() >= MOST_DECIDED {
-            self.0.pop_front();
-        }
         let waited = waited(decision, world, at);
-        self.0.push_back(Decided { at, title, waited, decision: decision.clone() });
+        self.placed += places(decision);
+        while (self.decided.len() >= MOST_DECIDED || self.placed > MOST_PLACED)
+            && let Some(first) = self.decided.pop_front()
+        {
+            self.placed -= places(&first.decision);
+        }
+        self.decided.push_back(Decided { at, title, waited, decision: decision.clone() });
     }
 
     /// Those that are remembered, oldest first.
     pub fn all(&self) -> Vec<Decided> {
-        self.0.iter().cloned().collect()
+        self.decided.iter().cloned().collect()
     }
 }
 

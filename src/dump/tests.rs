@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{Dump, Lately, State, Unusable, VERSION};
-use crate::decide::decision::Decision;
+use crate::decide::decision::{Decision, Placement};
 use crate::decide::testing::{NAMESPACE, node, pool, workload};
 use crate::decide::{decide, properties, runs};
 use crate::model::delta::Delta;
@@ -155,6 +155,16 @@ fn only_the_last_decisions_are_remembered() {
     }
     let all = lately.all();
     assert_eq!((all.len(), all.last().map(|one| one.at)), (256, Some(Time(999))));
+    let gang = |members: u32| Decision::Admit {
+        workload: "w".into(),
+        pool: "p".into(),
+        at: Time(0),
+        placements: (0..members).map(|index| Placement { index, attempt: 0, node: "n".into() }).collect(),
+    };
+    for (members, left) in [(9_000, 256), (9_000, 256), (9_000, 2), (30_000, 1), (1, 1)] {
+        lately.note(Time(1000), None, &gang(members), &World::default());
+        assert_eq!(lately.all().len(), left, "{members}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use weir::dump::Dump;
 
 use super::gitops::health;
 use super::{NAMESPACE, chart, good, helm, objects, template, text, tool};
@@ -16,7 +17,7 @@ use crate::kubevirt::real as machines;
 use crate::real::api::{Api, CRDS, Checks, NODES, POOLS, pods, workloads};
 use crate::real::cluster::Cluster;
 use crate::real::operator::{Operator, write_kubeconfig};
-use crate::real::web::{Web, port_in_log};
+use crate::real::web::{Told, Web, port_in_log};
 
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/weir-system/deployments/weir";
 pub const TEAM: &str = "team-a";
@@ -291,7 +292,24 @@ impl Stage {
             let told = web.get("/metrics", token["status"]["token"].as_str()).await;
             assert_eq!(told.code, code, "{name}: {}", told.text);
         }
-        self.ok("metrics are read by TLS by the ServiceAccount that the values name, and by no other");
+        // The role for dumps is there, and is bound by whoever wants one.
+        let name = "debugger";
+        self.api.post(accounts, json!({"metadata": {"name": name}})).await;
+        let token = self.api.post(&format!("{accounts}/{name}/token"), json!({"spec": {}})).await;
+        let token = token["status"]["token"].as_str();
+        assert_eq!(web.get("/debug/world", token).await.code, 403);
+        let binding = json!({
+            "metadata": {"name": "weir-debugger"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "weir-debug-reader"},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "monitoring"}],
+        });
+        self.api.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding).await;
+        // What was refused is remembered for ten seconds.
+        let whole = |told: &Told| told.code == 200 && told.text.contains("\"settled\":true");
+        let told = web.until_by("/debug/world", token, 30, whole).await;
+        let dump = Dump::read(&told.text, false).unwrap();
+        assert!(dump.state.world.is_settled() && dump.head.operator.is_some_and(|one| !one.is_empty()));
+        self.ok("metrics are read by TLS by the ServiceAccount that the values name, and by no other; dumps by those who are bound to their role");
     }
 
     /// Nodes of a dedicated pool are tainted, and are not any more when it is shared again.
