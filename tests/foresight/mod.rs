@@ -2,6 +2,7 @@
 
 mod replay;
 mod report;
+mod secure;
 mod web;
 
 use std::path::{Path, PathBuf};

@@ -13,7 +13,7 @@ use super::{browsed, cases, refused, said, weir};
 const AT: &str = "2026-11-25T04:00:00Z";
 const FILES: [&str; 4] = ["-f", "report", "--at", AT];
 
-fn report(more: &[&str]) -> Value {
+pub fn report(more: &[&str]) -> Value {
     read(&[&["report", "-o", "json"], &FILES[..], more].concat())
 }
 
@@ -27,7 +27,7 @@ fn pool<'a>(report: &'a Value, name: &str) -> &'a Value {
     report["pools"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap()
 }
 
-fn texts(of: &Value) -> Vec<&str> {
+pub fn texts(of: &Value) -> Vec<&str> {
     of.as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect()
 }
 
@@ -224,10 +224,10 @@ fn a_pool_without_status_is_reckoned_and_nobody_is_said_to_look_at_it() {
 }
 
 /// A folder of a test; gone afterwards.
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new(test: &str) -> Self {
+    pub fn new(test: &str) -> Self {
         let path = std::env::temp_dir().join(format!("weir-report-{test}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
