@@ -13,12 +13,13 @@ use crate::model::world::World;
 use super::backfill::{self, Promise};
 use super::company::Company;
 use super::decision::{Decision, Placement, Work};
+use super::explain::explain;
 use super::gate;
 use super::give_way;
 use super::lifecycle::refuse;
 use super::optimal;
 use super::order::{Contest, Entry, waits_before};
-use super::place::{Horizon, Placer, Question, explain};
+use super::place::{Horizon, Placer, Question};
 use super::quota::{self, Ask};
 
 /// What admission works with during one cycle.
@@ -30,6 +31,20 @@ pub struct Desk {
     pub work: Work,
     /// What heads of queues that are backfilled are promised, by pool.
     pub promises: BTreeMap<PoolId, Promise>,
+}
+
+impl Desk {
+    /// Why so many members cannot be placed, of which those at `places` could.
+    pub fn explain(
+        &mut self,
+        world: &World,
+        question: Question,
+        needed: u32,
+        places: &[NodeId],
+        company: Option<Company>,
+    ) -> Refusal {
+        explain(world, &mut self.placer, question, needed, places, company, &mut self.work)
+    }
 }
 
 /// Admits from all queues until nothing more fits; when to look again although nothing changed.
@@ -188,21 +203,55 @@ pub fn find_places(
     horizon: Horizon,
     size: Size,
 ) -> Result<Vec<NodeId>, Refusal> {
+    seek(world, desk, id, horizon, size).map_err(|miss| match *miss {
+        Miss::Refused(refusal) => refusal,
+        Miss::Nodes { question, least, places, company } => {
+            desk.explain(world, question, least, &places, company)
+        }
+    })
+}
+
+/// The same where nobody asks why it is not.
+pub fn places_for(
+    world: &World,
+    desk: &mut Desk,
+    id: WorkloadId,
+    horizon: Horizon,
+    size: Size,
+) -> Option<Vec<NodeId>> {
+    seek(world, desk, id, horizon, size).ok()
+}
+
+/// Why there are no places: said, or to be asked of the nodes.
+enum Miss {
+    Refused(Refusal),
+    Nodes { question: Question, least: u32, places: Vec<NodeId>, company: Option<Company> },
+}
+
+fn seek(
+    world: &World,
+    desk: &mut Desk,
+    id: WorkloadId,
+    horizon: Horizon,
+    size: Size,
+) -> Result<Vec<NodeId>, Box<Miss>> {
+    let refused = |refusal| Box::new(Miss::Refused(refusal));
     let Some((workload, pool)) =
         world.workload(id).and_then(|workload| Some((workload, world.pool(workload.pool?)?)))
     else {
-        return Err(Refusal::PoolNotFound);
+        return Err(refused(Refusal::PoolNotFound));
     };
-    let Some(shape) = workload.shape else { return Err(Refusal::NotTried) };
+    let Some(shape) = workload.shape else { return Err(refused(Refusal::NotTried)) };
     let (least, most) = gate::members_wanted(workload);
     let request = world.asks(workload);
-    quota::counts(world, pool, workload)?;
+    quota::counts(world, pool, workload).map_err(refused)?;
     let most = match size {
         Size::Least => least,
         Size::Most => most.min(quota::most_members(world, pool, &request)),
     };
     let Some(set) = pool.nodes else {
-        return Err(Refusal::NoFittingNode(NodeTally { needed: least, ..NodeTally::default() }));
+        let tally = NodeTally { needed: least, ..NodeTally::default() };
+        return Err(refused(Refusal::NoFittingNode(tally)));
     };
     let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
     let question = Question { shape, strategy, set, horizon };
@@ -214,9 +263,9 @@ pub fn find_places(
         Err(Refusal::WaitingForQuota { bound: Bound::Capacity, shortages, .. })
             if shortages.iter().any(|shortage| shortage.requested > shortage.bound) =>
         {
-            return Err(explain(world, question, least, &[], None, &mut desk.work));
+            return Err(Box::new(Miss::Nodes { question, least, places: Vec::new(), company: None }));
         }
-        Err(refusal) => return Err(refusal),
+        Err(refusal) => return Err(refused(refusal)),
     };
     let company = Company::of(world, id, question);
     let places = match &company {
@@ -227,7 +276,7 @@ pub fn find_places(
     if placed >= least && placed > 0 {
         return Ok(places);
     }
-    Err(explain(world, question, least, &places, company, &mut desk.work))
+    Err(Box::new(Miss::Nodes { question, least, places, company }))
 }
 
 /// Gives a workload its quota and its places, and says so.
@@ -376,7 +425,7 @@ fn find_one(world: &World, desk: &mut Desk, id: WorkloadId, index: u32) -> Resul
             desk.placer.place_beside(world, question, company, 1, avoid, &mut desk.work).first().copied()
         }
     };
-    place.ok_or_else(|| explain(world, question, 1, &[], company, &mut desk.work))
+    place.ok_or_else(|| desk.explain(world, question, 1, &[], company))
 }
 
 /// Repeats the places of admissions that the ledger held: their pods may not have been created.

@@ -15,7 +15,7 @@ use crate::model::time::Time;
 use crate::model::workloads::Workload;
 use crate::model::world::World;
 
-use super::admit::{Desk, Size, find_places};
+use super::admit::{Desk, Size, find_places, places_for};
 use super::give_way::trial::{Lifted, Which, least_prefix, lift, put_back, without_trace};
 use super::order::{Entry, first_waiting, waits_before};
 use super::place::Horizon;
@@ -65,9 +65,9 @@ pub fn find_places_behind(
             note(world, desk, entry, &places);
             Ok(places)
         }
-        Err(refusal) => match find_places(world, desk, entry.workload, Horizon::Now, Size::Most) {
-            Err(_) => Err(refusal),
-            Ok(_) => Err(Refusal::WouldDelay {
+        Err(refusal) => match places_for(world, desk, entry.workload, Horizon::Now, Size::Most) {
+            None => Err(refusal),
+            Some(_) => Err(Refusal::WouldDelay {
                 head: world.workload(head).map(Workload::title).unwrap_or_default(),
                 due,
                 endless: duration.is_none(),
@@ -140,7 +140,7 @@ fn make(world: &mut World, desk: &mut Desk, pool: PoolId, head: WorkloadId, now:
                 lifted.push(lift(world, *id, Which::Below(u32::MAX)));
             }
         },
-        |world| find_places(world, desk, head, Horizon::Later, Size::Least).ok(),
+        |world| places_for(world, desk, head, Horizon::Later, Size::Least),
     );
     let due = found.as_ref().and_then(|(count, _)| match count {
         0 => Some(now),

@@ -290,14 +290,23 @@ pub struct Work {
     pub nodes_scanned: u64,
     /// Nodes that were ranked anew because they had changed.
     pub nodes_updated: u64,
+    /// How often it was reckoned whether room enough could be made at all.
+    pub ceilings: u64,
+    /// Searches for members to move out of the way.
+    pub block_searches: u64,
+    /// Searches for workloads to evict.
+    pub victim_searches: u64,
 }
 
 impl Work {
     /// Adds what another decision took.
     pub fn add(&mut self, other: &Self) {
-        let Self { tried, nodes_scanned, nodes_updated } = other;
+        let Self { tried, nodes_scanned, nodes_updated, ceilings, block_searches, victim_searches } = other;
         self.tried += tried;
         self.nodes_scanned += nodes_scanned;
         self.nodes_updated += nodes_updated;
+        self.ceilings += ceilings;
+        self.block_searches += block_searches;
+        self.victim_searches += victim_searches;
     }
 }

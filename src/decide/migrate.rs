@@ -19,7 +19,7 @@ use super::admit::Desk;
 use super::company::Company;
 use super::decision::{Decision, Obstacle, Placement, Way};
 use super::machines;
-use super::place::{Horizon, Question, explain};
+use super::place::{Horizon, Question};
 
 /// How a member of a workload moves.
 pub fn how(workload: &Workload, member: &Member) -> How {
@@ -342,7 +342,7 @@ fn place_elsewhere(
         let Some((question, company)) = sought else { return no_node() };
         let refusal = refusals
             .entry(question)
-            .or_insert_with(|| explain(world, question, 1, &[], company.map(|one| *one), &mut desk.work));
+            .or_insert_with(|| desk.explain(world, question, 1, &[], company.map(|one| *one)));
         Stay::NoPlace(refusal.clone())
     })
 }
@@ -377,9 +377,7 @@ pub(super) fn elsewhere(
     from: NodeId,
 ) -> Result<NodeId, Refusal> {
     seek(world, desk, member, from).map_err(|sought| match sought {
-        Some((question, company)) => {
-            explain(world, question, 1, &[], company.map(|one| *one), &mut desk.work)
-        }
+        Some((question, company)) => desk.explain(world, question, 1, &[], company.map(|one| *one)),
         None => Refusal::NoFittingNode(NodeTally { needed: 1, ..NodeTally::default() }),
     })
 }

@@ -8,6 +8,7 @@ pub mod asked;
 pub mod backfill;
 pub mod company;
 pub mod decision;
+pub mod explain;
 pub mod fragmentation;
 pub mod gate;
 pub mod give_way;

@@ -11,7 +11,7 @@ use crate::model::amount::Amount;
 use crate::model::charges::on_nodes;
 use crate::model::ids::{NodeId, NodeSetId, ShapeId};
 use crate::model::nodes::Node;
-use crate::model::refusal::{NodeRejection, NodeTally, Refusal, Shortage};
+use crate::model::refusal::NodeRejection;
 use crate::model::resources::{Amounts, ResourceId};
 use crate::model::selector::{Taint, TaintEffect, untolerated};
 use crate::model::spec::{HostPort, NodeSpec, ShapeSpec, Strategy};
@@ -19,6 +19,7 @@ use crate::model::world::World;
 
 use super::company::{Capacity, Company};
 use super::decision::Work;
+use super::explain::Tally;
 use super::fragmentation::Mix;
 
 /// At which time room is reckoned.
@@ -59,16 +60,26 @@ struct Ranking {
     loads: Amounts,
     /// The shape: its id may be another's once nobody has it.
     shape: Option<Arc<ShapeSpec>>,
+    /// When it was asked for last.
+    asked: u64,
 }
 
-/// Rankings that are kept at a time: one holds an entry a node.
-const MOST_RANKINGS: usize = 32;
+/// Rankings that are kept at a time, and how many nodes all of them rank: one holds an entry for each node that takes its shape.
+const MOST_RANKINGS: usize = 512;
+const MOST_RANKED: usize = 160_000;
+/// The same for what nodes said.
+const MOST_TALLIES: usize = 512;
+const MOST_TOLD: usize = 320_000;
 
 /// Places members, and remembers rankings of nodes during one decision: nodes that change meanwhile are ranked
 /// anew one by one.
 #[derive(Debug, Default)]
 pub struct Placer {
     rankings: BTreeMap<Question, Ranking>,
+    /// What nodes say to shapes that they do not take.
+    tallies: BTreeMap<(ShapeId, NodeSetId), Tally>,
+    /// Counts how often it was asked: what was asked for longest ago is forgotten first.
+    asked: u64,
 }
 
 impl Placer {
@@ -171,16 +182,14 @@ impl Placer {
     }
 
     fn ranking(&mut self, world: &World, question: Question, work: &mut Work) -> &mut Ranking {
-        let is_of = |ranking: &Ranking, spec: &Arc<ShapeSpec>| {
-            ranking.shape.as_ref().is_some_and(|shape| Arc::ptr_eq(shape, spec))
-        };
-        if let (Some(ranking), Some(shape)) = (self.rankings.get(&question), world.shapes.get(question.shape))
-            && !is_of(ranking, &shape.spec)
-        {
+        self.asked += 1;
+        if self.rankings.get(&question).is_some_and(|known| !is_of(world, question, known.shape.as_ref())) {
             self.rankings.remove(&question);
         }
-        if self.rankings.len() >= MOST_RANKINGS && !self.rankings.contains_key(&question) {
-            self.rankings.clear();
+        if !self.rankings.contains_key(&question) {
+            let set = world.sets.get(question.set.at()).map_or(0, |set| set.nodes.len());
+            let of = |ranking: &Ranking| (ranking.asked, ranking.entries.len());
+            make_way(&mut self.rankings, (MOST_RANKINGS, MOST_RANKED.saturating_sub(set)), of);
         }
         let ranking = self.rankings.entry(question).or_insert_with(|| {
             let mix = match question.strategy {
@@ -202,15 +211,65 @@ impl Placer {
             }
             ranking
         });
-        let changed: BTreeSet<NodeId> =
-            world.journal.get(ranking.read..).unwrap_or_default().iter().copied().collect();
-        ranking.read = world.journal.len();
+        ranking.asked = self.asked;
+        let changed = changed_since(world, &mut ranking.read);
         work.nodes_updated += changed.len() as u64;
         for id in changed {
             ranking.refresh(world, question, id);
         }
         ranking
     }
+
+    /// What the nodes of a question's set say to its shape.
+    pub(super) fn tally(&mut self, world: &World, question: Question, work: &mut Work) -> &Tally {
+        self.asked += 1;
+        let key = (question.shape, question.set);
+        if self.tallies.get(&key).is_some_and(|known| !is_of(world, question, known.shape.as_ref())) {
+            self.tallies.remove(&key);
+        }
+        if !self.tallies.contains_key(&key) {
+            let set = world.sets.get(question.set.at()).map_or(0, |set| set.nodes.len());
+            let of = |tally: &Tally| (tally.asked, tally.len());
+            make_way(&mut self.tallies, (MOST_TALLIES, MOST_TOLD.saturating_sub(set)), of);
+            work.nodes_scanned += set as u64;
+        }
+        let tally = self.tallies.entry(key).or_insert_with(|| Tally::of(world, question));
+        tally.asked = self.asked;
+        let changed = changed_since(world, &mut tally.read);
+        work.nodes_updated += changed.len() as u64;
+        for id in changed {
+            tally.count(world, question, id);
+        }
+        tally
+    }
+}
+
+/// Whether that is still the shape that is asked for.
+fn is_of(world: &World, question: Question, shape: Option<&Arc<ShapeSpec>>) -> bool {
+    let now = world.shapes.get(question.shape);
+    now.zip(shape).is_some_and(|(now, shape)| Arc::ptr_eq(&now.spec, shape))
+}
+
+/// Forgets what was asked for longest ago, until one more may be kept; `of` tells when that was, and how large it is.
+fn make_way<K: Ord + Copy, T>(
+    all: &mut BTreeMap<K, T>,
+    (most, most_in_all): (usize, usize),
+    of: impl Fn(&T) -> (u64, usize),
+) {
+    let mut sum: usize = all.values().map(|one| of(one).1).sum();
+    while all.len() >= most || sum > most_in_all {
+        let Some(oldest) = all.iter().min_by_key(|(_, one)| of(one).0).map(|(key, _)| *key) else { return };
+        sum -= all.remove(&oldest).map_or(0, |one| of(&one).1);
+    }
+}
+
+/// The nodes that changed since so much of the journal was read, which is read then.
+fn changed_since(world: &World, read: &mut usize) -> Vec<NodeId> {
+    let mut changed = world.journal.get(*read..).unwrap_or_default().to_vec();
+    *read = world.journal.len();
+    changed.sort_unstable();
+    changed.dedup();
+    changed
 }
 
 impl Ranking {
@@ -404,7 +463,7 @@ pub(super) fn is_selected(node: &NodeSpec, shape: &ShapeSpec) -> bool {
 
 /// Why a node does not take one more member beside `taken` equal ones; the first reason in the order of
 /// [`NodeRejection`].
-fn rejection(
+pub(super) fn rejection(
     world: &World,
     node: &Node,
     shape: &ShapeSpec,
@@ -423,75 +482,6 @@ fn rejection(
         return Some(NodeRejection::PortTaken);
     }
     lacking(node, requests, taken, Horizon::Now).map(NodeRejection::Insufficient)
-}
-
-/// Why `needed` members cannot be placed, of which those at `places` could: why no node takes one more, counted
-/// by reason, node by node.
-pub fn explain(
-    world: &World,
-    question: Question,
-    needed: u32,
-    places: &[NodeId],
-    company: Option<Company>,
-    work: &mut Work,
-) -> Refusal {
-    let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape))
-    else {
-        return Refusal::NoFittingNode(NodeTally { needed, ..NodeTally::default() });
-    };
-    let loads = on_nodes(&shape.requests, &set.off_nodes);
-    let placed = u32::try_from(places.len()).unwrap_or(u32::MAX);
-    let mut tally = NodeTally { placed, needed, ..NodeTally::default() };
-    let mut taken: BTreeMap<NodeId, u32> = BTreeMap::new();
-    let mut company = company;
-    for id in places {
-        *taken.entry(*id).or_default() += 1;
-        if let Some(company) = &mut company {
-            company.take(*id);
-        }
-    }
-    let mut offered = Amounts::new();
-    let mut used = Amounts::new();
-    work.nodes_scanned += set.nodes.len() as u64;
-    for (_, id) in &set.nodes {
-        let Some(node) = world.node(*id) else { continue };
-        tally.total += 1;
-        let beside = taken.get(id).copied().unwrap_or(0);
-        let around = company.as_ref().and_then(|company| company.refuses(*id));
-        let rejection = rejection(world, node, &shape.spec, &loads, beside).or(around);
-        if let Some(rejection) = rejection {
-            *tally.rejected.entry(rejection).or_default() += 1;
-        }
-        // What is free where it may not be for the pods around is no fragment.
-        if suits(world, node, &shape.spec).is_none() && around.is_none() {
-            for (resource, _) in loads.iter() {
-                let amount = node.allocatable.get(resource);
-                offered.set(resource, offered.get(resource) + amount);
-                used.set(resource, used.get(resource) + amount.less(node.room(resource)));
-            }
-        }
-    }
-    let mut shortages: Vec<Shortage> = loads
-        .iter()
-        .map(|(resource, amount)| Shortage {
-            resource,
-            requested: amount.times(needed),
-            bound: offered.get(resource),
-            used: used.get(resource),
-            kept: Amount::ZERO,
-        })
-        .collect();
-    let enough_in_total =
-        shortages.iter().all(|shortage| shortage.bound.less(shortage.used) >= shortage.requested);
-    // A port that is taken is no matter of amounts, and a node that is too small has no fragments.
-    let is_short = |rejection: &NodeRejection| matches!(rejection, NodeRejection::Insufficient(_));
-    if enough_in_total && tally.rejected.keys().any(is_short) {
-        // Of pods each node either takes one more or does not.
-        shortages.retain(|shortage| shortage.resource != ResourceId::PODS);
-        Refusal::Fragmented { tally, shortages }
-    } else {
-        Refusal::NoFittingNode(tally)
-    }
 }
 
 /// Why a node does not take one more member, by itself; none if it does.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ids::{NodeId, PoolId};
+use super::ids::{NodeId, PoolId, WorkloadId};
 use super::moves::{How, Stage};
 use super::resources::{Amounts, ResourceId};
 use super::workloads::{Phase, Slot};
@@ -25,6 +25,8 @@ struct Expected {
     load: BTreeMap<NodeId, Amounts>,
     load_leaving: BTreeMap<NodeId, Amounts>,
     kept: BTreeMap<NodeId, Amounts>,
+    tenants: BTreeMap<NodeId, BTreeMap<(WorkloadId, u32), Amounts>>,
+    light: BTreeMap<NodeId, u32>,
 }
 
 impl World {
@@ -71,6 +73,7 @@ impl World {
 
     fn expect(&self) -> Expected {
         let mut expected = Expected::default();
+        self.expect_tenants(&mut expected);
         for (_, workload) in self.workloads.iter() {
             let path = workload.pool.and_then(|pool| self.pool(pool)).map(|pool| pool.path.clone());
             let path = path.unwrap_or_default();
@@ -169,6 +172,21 @@ impl World {
         expected
     }
 
+    fn expect_tenants(&self, expected: &mut Expected) {
+        for (id, workload) in self.workloads.iter() {
+            for (index, member) in (0_u32..).zip(&workload.members) {
+                let pod = member.pod.as_ref().filter(|_| member.slot == Slot::Live);
+                let pod =
+                    pod.and_then(|uid| self.pods.get(uid)).filter(|pod| !pod.phase.ended() && !pod.lost);
+                let Some((pod, node)) = pod.and_then(|pod| Some((pod, pod.node?))) else { continue };
+                let tenants = expected.tenants.entry(node).or_default();
+                tenants.insert((WorkloadId(id), index), pod.requests.clone());
+                *expected.light.entry(node).or_default() +=
+                    u32::from(workload.spec.loses_nothing_by_moving());
+            }
+        }
+    }
+
     fn audit_pools(&self, expected: &Expected, wrong: &mut Vec<String>) {
         for (id, pool) in self.pools.iter() {
             let id = PoolId(id);
@@ -225,6 +243,14 @@ impl World {
                 if *is != should {
                     wrong.push(format!("node {}: {what} is {is:?} and should be {should:?}", node.name));
                 }
+            }
+            let tenants = expected.tenants.get(&id).cloned().unwrap_or_default();
+            let light = expected.light.get(&id).copied().unwrap_or(0);
+            if node.tenants != tenants || node.light != light {
+                wrong.push(format!(
+                    "node {}: {} of {:?} live there, and should {light} of {tenants:?}",
+                    node.name, node.light, node.tenants
+                ));
             }
             if node.contributed != node.contribution() && !node.sets.is_empty() {
                 wrong.push(format!("node {}: adds {:?} to its pools", node.name, node.contributed));

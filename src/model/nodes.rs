@@ -1,6 +1,6 @@
 //! Nodes, the sets of them that pools have, and what is free.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::amount::Amount;
@@ -53,6 +53,10 @@ pub struct Node {
     pub shown: u32,
     /// Members that are about to start on it.
     pub assumed: BTreeSet<(WorkloadId, u32)>,
+    /// Members that live on it, and what they take.
+    pub tenants: BTreeMap<(WorkloadId, u32), Amounts>,
+    /// How many of them lose nothing by moving.
+    pub light: u32,
     /// The root pool that has it.
     pub root: Option<PoolId>,
     /// Roots that would also have it.
@@ -79,6 +83,8 @@ impl Node {
             pods: BTreeSet::new(),
             shown: 0,
             assumed: BTreeSet::new(),
+            tenants: BTreeMap::new(),
+            light: 0,
             root: None,
             also: Vec::new(),
             sets: Vec::new(),

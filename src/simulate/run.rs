@@ -237,9 +237,7 @@ impl Run {
             let decided =
                 decide_and_solve_with(&mut self.world, &mut self.placer, self.now, self.settings.solver);
             self.cycles += 1;
-            self.work.tried += decided.work.tried;
-            self.work.nodes_scanned += decided.work.nodes_scanned;
-            self.work.nodes_updated += decided.work.nodes_updated;
+            self.work.add(&decided.work);
             self.wake_at = decided.wake_at.filter(|at| *at > self.now);
             any |= !decided.decisions.is_empty();
             for decision in decided.decisions {

@@ -17,16 +17,16 @@ use crate::model::spec::{Migration, Queueing};
 use crate::model::time::{Span, Time};
 use crate::model::world::World;
 
-use super::super::admit::{Desk, Size, find_places};
+use super::super::admit::{Desk, Size, places_for};
 use super::super::company::Company;
 use super::super::decision::Decision;
 use super::super::gate;
 use super::super::migrate;
 use super::super::order::{Entry, waits_before};
 use super::super::place::{Horizon, Question, suits, takes};
+use super::ceiling::Leavers;
 use super::load::{Fate, Load, apply, left_by, load_of};
 use super::trial::without_trace;
-use super::victims::{Candidate, Take};
 
 /// Members that are looked at in one search, at most.
 const MOST_LOOKED_AT: u32 = 5_000;
@@ -64,17 +64,17 @@ struct Block {
     moves: Vec<(Mover, NodeId)>,
 }
 
-/// Makes a block for a workload that finds no node, or waits for moves that make one; whether that is so. `evictable` could
-/// be evicted for it.
+/// Makes a block for a workload that finds no node, or waits for moves that make one; whether that is so. `leavers` could be
+/// evicted for it.
 pub fn make_block(
     world: &mut World,
     desk: &mut Desk,
     entry: &Entry,
-    evictable: &[Candidate],
+    leavers: &Leavers,
     now: Time,
     out: &mut Vec<Decision>,
 ) -> bool {
-    if world.movers.is_empty() && evictable.is_empty() && world.moving.is_empty() {
+    if world.movers.is_empty() && leavers.is_empty() && world.moving.is_empty() {
         return false;
     }
     let behind = || waits_before(world, world.pool(entry.pool)?, entry.workload, &entry.rank);
@@ -83,14 +83,15 @@ pub fn make_block(
         return false;
     }
     // Those that leave anyway make room enough.
-    if find_places(world, desk, entry.workload, Horizon::Later, Size::Least).is_ok() {
+    if places_for(world, desk, entry.workload, Horizon::Later, Size::Least).is_some() {
         return false;
     }
     if let Some((awaited, places)) = without_trace(world, |world| await_moves(world, desk, entry)) {
         keep(world, entry.workload, awaited, places, now);
         return true;
     }
-    let Some(mut search) = Search::new(world, entry, evictable, now) else { return false };
+    let Some(mut search) = Search::new(world, entry, leavers, now) else { return false };
+    desk.work.block_searches += 1;
     let found = without_trace(world, |world| {
         let found = search.run(world, desk);
         search.back_to(world, 0);
@@ -132,7 +133,7 @@ fn await_moves(world: &mut World, desk: &mut Desk, entry: &Entry) -> Option<(Vec
     for (_, load) in &leaving {
         apply(world, load, Fate::Vacates, true);
     }
-    let places = find_places(world, desk, entry.workload, Horizon::Later, Size::Least).ok();
+    let places = places_for(world, desk, entry.workload, Horizon::Later, Size::Least);
     for (_, load) in &leaving {
         apply(world, load, Fate::Vacates, false);
     }
@@ -148,7 +149,7 @@ fn await_moves(world: &mut World, desk: &mut Desk, entry: &Entry) -> Option<(Vec
     (!awaited.is_empty()).then_some((awaited, places))
 }
 
-struct Search {
+struct Search<'a> {
     id: WorkloadId,
     question: Question,
     /// Members that must find a place.
@@ -156,9 +157,8 @@ struct Search {
     /// What one of them takes.
     load: Load,
     now: Time,
-    /// Workloads, and members of them alone, that could be evicted.
-    evictable: BTreeSet<WorkloadId>,
-    members: BTreeSet<MemberId>,
+    /// Who could be evicted.
+    leavers: &'a Leavers,
     moves: Vec<(Mover, NodeId)>,
     moved: BTreeSet<MemberId>,
     sources: BTreeSet<NodeId>,
@@ -170,8 +170,8 @@ struct Search {
     later: Option<Time>,
 }
 
-impl Search {
-    fn new(world: &mut World, entry: &Entry, evictable: &[Candidate], now: Time) -> Option<Self> {
+impl<'a> Search<'a> {
+    fn new(world: &mut World, entry: &Entry, leavers: &'a Leavers, now: Time) -> Option<Self> {
         let id = entry.workload;
         let peer = world.peer_of(id);
         let workload = world.workload(id)?;
@@ -180,19 +180,13 @@ impl Search {
         let question =
             Question { shape: workload.shape?, strategy, set: pool.nodes?, horizon: Horizon::Later };
         let ports = world.shapes.get(question.shape)?.spec.host_ports.clone();
-        let whole = |one: &Candidate| matches!(one.take, Take::Whole(_)).then_some(one.workload);
-        let member = |one: &Candidate| match one.take {
-            Take::Member(index) => Some((one.workload, index)),
-            Take::Whole(_) => None,
-        };
         Some(Self {
             id,
             question,
             least: gate::members_wanted(workload).0,
             load: Load { node: NodeId(0), requests: world.loads(workload), ports, peer },
             now,
-            evictable: evictable.iter().filter_map(whole).collect(),
-            members: evictable.iter().filter_map(member).collect(),
+            leavers,
             moves: Vec::new(),
             moved: BTreeSet::new(),
             sources: BTreeSet::new(),
@@ -263,7 +257,7 @@ impl Search {
         for load in &kept {
             apply(world, load, Fate::Kept, false);
         }
-        find_places(world, desk, self.id, Horizon::Later, Size::Least).ok()
+        places_for(world, desk, self.id, Horizon::Later, Size::Least)
     }
 
     /// Where members find a place without any move.
@@ -317,7 +311,7 @@ impl Search {
         best
     }
 
-    /// Nodes that a member would suit, those first where least is missing.
+    /// Nodes that a member would suit and on which those who may leave free enough for it, those first where least is missing.
     fn nearest(&self, world: &World, desk: &mut Desk) -> Vec<NodeId> {
         let (Some(set), Some(shape)) =
             (world.sets.get(self.question.set.at()), world.shapes.get(self.question.shape))
@@ -330,7 +324,10 @@ impl Search {
             let Some(node) = world.node(*id) else { continue };
             let requests = &self.load.requests;
             let too_small = requests.iter().any(|(resource, amount)| node.allocatable.get(resource) < amount);
-            if too_small || suits(world, node, &shape.spec).is_some() {
+            if too_small
+                || !self.leavers.could_make_block(world, node, requests)
+                || suits(world, node, &shape.spec).is_some()
+            {
                 continue;
             }
             let missing = requests
@@ -364,14 +361,12 @@ impl Search {
     fn movers(&mut self, world: &World, id: NodeId) -> Vec<Mover> {
         let Some(node) = world.node(id) else { return Vec::new() };
         let mut found = Vec::new();
-        for uid in &node.pods {
+        for member in node.tenants.keys().copied() {
             self.looked_at += 1;
-            let member = world.pods.get(uid).and_then(|pod| world.find_member(pod.member.as_ref()?));
-            let Some(member) = member.filter(|member| !self.moved.contains(member)) else { continue };
-            let Some((workload, slot)) = world.workload(member.0).zip(world.member(member)) else { continue };
-            if slot.pod.as_ref() != Some(uid) {
+            if self.moved.contains(&member) {
                 continue;
             }
+            let Some(workload) = world.workload(member.0) else { continue };
             let Some(loses) = self.may_move(world, member) else { continue };
             let Some(load) = load_of(world, member) else { continue };
             let size = size(node, &load.requests);
@@ -389,7 +384,7 @@ impl Search {
         if workload.spec.migration == Migration::Never || !migrate::is_settled(world, member) {
             return None;
         }
-        let could_be_evicted = self.evictable.contains(&member.0) || self.members.contains(&member);
+        let could_be_evicted = self.leavers.contains(member);
         let loses = match migrate::how(workload, slot) {
             How::MakeBeforeBreak => slot.ready_since.map(|_| false),
             How::Live => world.is_live_migratable(member).then_some(false),

@@ -5,6 +5,7 @@
 //! that still fits beside it (as Kueue's and kube-scheduler's preemption do). The places that are cleared are
 //! kept for the workload until it has taken them.
 
+pub mod ceiling;
 pub mod defragment;
 pub mod load;
 pub mod trial;
@@ -19,13 +20,14 @@ use crate::model::time::Time;
 use crate::model::workloads::{Phase, Slot, Workload};
 use crate::model::world::World;
 
-use super::admit::{Desk, Size, find_places};
+use super::admit::{Desk, Size, places_for};
 use super::decision::Decision;
-use super::gate::gate;
+use super::gate::{self, gate};
 use super::lifecycle::stop_workload;
 use super::order::Entry;
-use super::place::Horizon;
+use super::place::{Horizon, Question};
 
+use ceiling::Leavers;
 use trial::{Lifted, Which, lift, lift_again, put_back, without_trace};
 use victims::{Candidate, Take, borrows, candidates};
 
@@ -50,12 +52,17 @@ pub fn make_room(
     if let (Some(at), Some(pool)) = (found.later, world.pools.get_mut(entry.pool.0)) {
         pool.look_again(at);
     }
-    if by_nodes(refusal) && defragment::make_block(world, desk, entry, &found.list, now, out) {
+    let leavers = Leavers::of(world, &found.list);
+    if !could_fit(world, desk, entry, &leavers) {
+        return false;
+    }
+    if by_nodes(refusal) && defragment::make_block(world, desk, entry, &leavers, now, out) {
         return true;
     }
     if found.list.is_empty() {
         return false;
     }
+    desk.work.victim_searches += 1;
     let cleared = without_trace(world, |world| search(world, desk, entry, &found.list));
     let Some((chosen, places)) = cleared.filter(|(chosen, _)| !chosen.is_empty()) else { return false };
     let title = world.workload(entry.workload).map(Workload::title);
@@ -74,6 +81,19 @@ pub fn make_room(
         }
     }
     true
+}
+
+/// Whether nodes had room enough if all of these left, as far as that can be told at a glance.
+fn could_fit(world: &World, desk: &mut Desk, entry: &Entry, leavers: &Leavers) -> bool {
+    let Some((workload, pool)) = world.workload(entry.workload).zip(world.pool(entry.pool)) else {
+        return false;
+    };
+    let (Some(shape), Some(set)) = (workload.shape, pool.nodes) else { return false };
+    let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
+    let question = Question { shape, strategy, set, horizon: Horizon::Later };
+    let (least, _) = gate::members_wanted(workload);
+    desk.work.ceilings += 1;
+    leavers.ceiling(world, question, least) >= least
 }
 
 /// Whether it is nodes that refuse, and would not if others were elsewhere.
@@ -226,7 +246,7 @@ fn search(
         world,
         list.len(),
         |world, count| move_to(world, entry, list, &mut taken, count),
-        |world| find_places(world, desk, entry.workload, Horizon::Later, Size::Least).ok(),
+        |world| places_for(world, desk, entry.workload, Horizon::Later, Size::Least),
     );
     // Put back whatever still fits beside it, those that are harmed most by leaving first.
     let mut chosen: Vec<Step> = Vec::new();
@@ -238,14 +258,14 @@ fn search(
         }
         // Members leave from the highest index down, so those above one that leaves stay lifted.
         let above = matches!(step.take, Take::Member(_)) && kept_out.contains(&step.workload);
-        if above || find_places(world, desk, entry.workload, Horizon::Later, Size::Least).is_err() {
+        if above || places_for(world, desk, entry.workload, Horizon::Later, Size::Least).is_none() {
             lift_again(world, &step.lifted);
             kept_out.push(step.workload);
             chosen.push(step);
         }
     }
     found.as_ref()?;
-    let places = find_places(world, desk, entry.workload, Horizon::Later, Size::Least).ok();
+    let places = places_for(world, desk, entry.workload, Horizon::Later, Size::Least);
     let mut takes = Chosen::new();
     for step in &chosen {
         put_back(world, &step.lifted);

@@ -1,0 +1,136 @@
+//! How many members could be placed at most if all who may give way or move left at once. Where that is too few, no search can
+//! find more, and none is begun.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::amount::Amount;
+use crate::model::charges::on_nodes;
+use crate::model::ids::{NodeId, WorkloadId};
+use crate::model::moves::MemberId;
+use crate::model::nodes::Node;
+use crate::model::resources::{Amounts, ResourceId};
+use crate::model::shapes::Shape;
+use crate::model::world::World;
+
+use super::super::place::{Question, suits};
+use super::load::{left_by, load_of};
+use super::victims::{Candidate, Take};
+
+/// Who may leave nodes for one that waits: those that could be evicted for it, and what is on the move.
+#[derive(Debug, Default)]
+pub struct Leavers {
+    /// By the place of the workload in the world.
+    whole: Vec<bool>,
+    members: BTreeSet<MemberId>,
+    any: bool,
+    /// What moves that are under way will leave.
+    moving: BTreeMap<NodeId, Amounts>,
+}
+
+impl Leavers {
+    /// Those who are on that list.
+    pub fn of(world: &World, list: &[Candidate]) -> Self {
+        let mut leavers = Self { any: !list.is_empty(), ..Self::default() };
+        for one in list {
+            match one.take {
+                Take::Whole(_) => {
+                    if leavers.whole.len() <= one.workload.at() {
+                        leavers.whole.resize(one.workload.at() + 1, false);
+                    }
+                    leavers.whole[one.workload.at()] = true;
+                }
+                Take::Member(index) => {
+                    leavers.members.insert((one.workload, index));
+                }
+            }
+        }
+        for member in &world.moving {
+            for load in [left_by(world, *member), load_of(world, *member)].into_iter().flatten() {
+                leavers.moving.entry(load.node).or_default().add(&load.requests);
+            }
+        }
+        leavers
+    }
+
+    /// Whether nobody could be evicted.
+    pub fn is_empty(&self) -> bool {
+        !self.any
+    }
+
+    /// Whether a member could be evicted.
+    pub fn contains(&self, member: MemberId) -> bool {
+        self.has(member.0) || self.members.contains(&member)
+    }
+
+    fn has(&self, id: WorkloadId) -> bool {
+        self.whole.get(id.at()).is_some_and(|leaves| *leaves)
+    }
+
+    /// What those free of a node at most who live on it and may be evicted or moved.
+    fn free(&self, world: &World, node: &Node) -> Amounts {
+        let mut freed = Amounts::new();
+        if self.any || node.light > 0 {
+            for (member, load) in &node.tenants {
+                if self.contains(*member) || node.light > 0 && world.movers.contains(&member.0) {
+                    freed.add(load);
+                }
+            }
+        }
+        freed
+    }
+
+    /// Whether moves of those who live on a node could make room for one member on it.
+    pub fn could_make_block(&self, world: &World, node: &Node, loads: &Amounts) -> bool {
+        if !self.any && node.light == 0 {
+            return false;
+        }
+        let freed = self.free(world, node);
+        loads.iter().all(|(resource, amount)| node.room_later(resource) + freed.get(resource) >= amount)
+    }
+
+    /// How many members of a shape a node has room for at most once all of them have left.
+    fn most_on(&self, world: &World, id: NodeId, node: &Node, loads: &Amounts) -> u32 {
+        let mut freed = self.free(world, node);
+        for (workload, _) in node.assumed.iter().filter(|member| self.any && self.contains(**member)) {
+            let load = world.workload(*workload).map(|workload| world.loads(workload));
+            freed.add(&load.unwrap_or_default());
+        }
+        if let Some(more) = self.moving.get(&id) {
+            freed.add(more);
+        }
+        let fit = |(resource, amount): (ResourceId, Amount)| {
+            let room = node.room_later(resource) + freed.get(resource);
+            room.units().max(0).checked_div(amount.units()).unwrap_or(i64::MAX)
+        };
+        u32::try_from(loads.iter().map(fit).min().unwrap_or(i64::MAX)).unwrap_or(u32::MAX)
+    }
+
+    /// How many members could be placed at most, counted until there are `enough`.
+    pub fn ceiling(&self, world: &World, question: Question, enough: u32) -> u32 {
+        let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape))
+        else {
+            return 0;
+        };
+        let loads = on_nodes(&shape.requests, &set.off_nodes);
+        let mut count = 0_u32;
+        for (_, id) in &set.nodes {
+            let Some(node) = world.node(*id) else { continue };
+            count = count.saturating_add(self.most_for(world, *id, node, shape, &loads));
+            if count >= enough {
+                break;
+            }
+        }
+        count
+    }
+
+    fn most_for(&self, world: &World, id: NodeId, node: &Node, shape: &Shape, loads: &Amounts) -> u32 {
+        if loads.iter().any(|(resource, amount)| node.allocatable.get(resource) < amount) {
+            return 0;
+        }
+        let most = self.most_on(world, id, node, loads);
+        if most == 0 || suits(world, node, &shape.spec).is_some() {
+            return 0;
+        }
+        if shape.spec.host_ports.is_empty() { most } else { most.min(1) }
+    }
+}
