@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::ids::{NodeId, PoolId, WorkloadId};
+use crate::model::proof::{Hopeless, Proof};
 use crate::model::refusal::{Bound, NodeTally, Refusal};
 use crate::model::spec::{Queueing, Runtime};
 use crate::model::time::{Span, Time};
@@ -15,12 +16,13 @@ use super::company::Company;
 use super::decision::{Decision, Placement, Work};
 use super::explain::explain;
 use super::gate;
-use super::give_way;
+use super::give_way::{self, Made};
 use super::lifecycle::refuse;
 use super::optimal;
 use super::order::{Contest, Entry, waits_before};
 use super::place::{Horizon, Placer, Question};
 use super::quota::{self, Ask};
+use super::retry::{Changes, prove};
 
 /// What admission works with during one cycle.
 #[derive(Debug, Default)]
@@ -49,18 +51,21 @@ impl Desk {
 
 /// Admits from all queues until nothing more fits; when to look again although nothing changed.
 pub fn admit_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<Decision>) {
+    let mut changes = Changes::take(world);
     for root in world.roots.clone() {
-        look_again(world, root, now);
+        look_again(world, root, &mut changes, now);
         let mut contest = Contest::default();
         while let Some(entry) = contest.next(world, root, now) {
             desk.work.tried += 1;
             match admit_next(world, desk, &entry, now, out) {
                 Ok(()) => note_passing(world, desk, &entry, now),
-                Err(refusal) => {
-                    if !give_way::make_room(world, desk, &entry, &refusal, now, out) {
-                        park(world, &entry, refusal);
+                Err(refusal) => match give_way::make_room(world, desk, &entry, &refusal, now, out) {
+                    Made::Begun => {}
+                    Made::Nothing(why) => {
+                        let proof = why.and_then(|why| prove(world, &entry, &refusal, why));
+                        park(world, &entry, refusal, proof);
                     }
-                }
+                },
             }
             contest.changed(world, entry.pool);
             // What was admitted may keep others off that were decided alike until now.
@@ -73,22 +78,51 @@ pub fn admit_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<De
     }
 }
 
-/// Classes that were refused are tried again if anything has grown since, or their time has come.
-fn look_again(world: &mut World, root: PoolId, now: Time) {
-    let growth = world.growth;
+/// Classes that were refused are tried again if anything has grown since that may matter to them, or their time has come.
+fn look_again(world: &mut World, root: PoolId, changes: &mut Changes, now: Time) {
+    let growth = world.heeded;
+    changes.look_at(root);
     let mut open: Vec<PoolId> = vec![root];
     while let Some(id) = open.pop() {
         let Some(pool) = world.pools.get_mut(id.0) else { continue };
         open.extend(&pool.children);
-        if pool.unparked_at != growth || pool.look_again_at.is_some_and(|at| at <= now) {
-            pool.unparked_at = growth;
-            pool.look_again_at = None;
-            pool.due = None;
-            pool.promised = None;
-            if pool.queue.has_parked() {
-                pool.queue.unpark();
-            }
+        let is_due = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        let due = is_due(pool.look_again_at);
+        if pool.unparked_at == growth && !due && !is_due(pool.rest_over_at) {
+            continue;
         }
+        pool.unparked_at = growth;
+        pool.due = None;
+        pool.promised = None;
+        pool.rest_over_at = None;
+        if due {
+            pool.look_again_at = None;
+            pool.queue.unpark();
+        } else if pool.queue.has_parked() {
+            look_through(world, id, changes, now);
+        }
+    }
+}
+
+/// Lets those classes of a queue be tried again that may fit now.
+fn look_through(world: &mut World, id: PoolId, changes: &mut Changes, now: Time) {
+    let Some(pool) = world.pools.get_mut(id.0) else { return };
+    let mut queue = std::mem::take(&mut pool.queue);
+    let mut rest_over_at: Option<Time> = None;
+    if let Some(pool) = world.pool(id) {
+        queue.unpark_unless(|class, first, proof| {
+            let holds = changes.hold(world, pool, (class, first), proof, now);
+            if let Hopeless::Rests(until) = proof.later
+                && holds
+            {
+                rest_over_at = Some(rest_over_at.map_or(until, |at| at.min(until)));
+            }
+            holds
+        });
+    }
+    if let Some(pool) = world.pools.get_mut(id.0) {
+        pool.queue = queue;
+        pool.rest_over_at = rest_over_at;
     }
 }
 
@@ -121,12 +155,12 @@ fn admit_next(
     Ok(())
 }
 
-fn park(world: &mut World, entry: &Entry, refusal: Refusal) {
+fn park(world: &mut World, entry: &Entry, refusal: Refusal, proof: Option<Proof>) {
     let duration = world.workload(entry.workload).and_then(|workload| workload.spec.expected_duration);
     // Whoever runs as long would delay the head as well; whoever ends sooner may not.
     let from = matches!(refusal, Refusal::WouldDelay { .. }).then(|| duration.unwrap_or(Span(i64::MAX)));
     let Some(pool) = world.pools.get_mut(entry.pool.0) else { return };
-    pool.queue.park(&entry.class, refusal, from);
+    pool.queue.park(&entry.class, refusal, from, proof.filter(|_| from.is_none()));
 }
 
 /// Marks those who wait for another reason than before, now that all is decided.
@@ -162,7 +196,8 @@ pub fn next_hold(world: &World, now: Time) -> Option<Time> {
         Some(since + world.tuning.passed_at_most)
     });
     let again = world.pools.iter().filter_map(|(_, pool)| {
-        pool.look_again_at.filter(|_| pool.queue.has_parked() || pool.queue.head().is_some())
+        let next = pool.look_again_at.into_iter().chain(pool.rest_over_at).min();
+        next.filter(|_| pool.queue.has_parked() || pool.queue.head().is_some())
     });
     due.chain(again).filter(|due| *due > now).min()
 }

@@ -17,7 +17,7 @@ use crate::model::world::World;
 
 use super::company::Company;
 use super::decision::Work;
-use super::place::{Placer, Question, rejection, suits};
+use super::place::{Placer, Question, Read, rejection, suits};
 
 /// What one node says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ struct Said {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// How much of the world's journal of changed nodes it has taken in.
-    pub(super) read: usize,
+    pub(super) read: Read,
     /// The shape: its id may be another's once nobody has it.
     pub(super) shape: Option<Arc<ShapeSpec>>,
     /// When it was asked for last.
@@ -56,7 +56,7 @@ impl Tally {
         let loads = on_nodes(&shape.requests, world.off_nodes_of(question.set)).into_owned();
         let asked_for = loads.iter().map(|(resource, _)| resource).collect();
         let mut tally = Self {
-            read: world.journal.len(),
+            read: Read::now(world),
             shape: Some(Arc::clone(&shape.spec)),
             loads,
             asked_for,

@@ -392,7 +392,7 @@ fn release(world: &mut World, id: WorkloadId) {
         workload.gang_failed = false;
         workload.refusal = Refusal::NotTried;
     });
-    world.grow();
+    world.grow_by_leaving();
 }
 
 fn restart_gang(world: &mut World, id: WorkloadId, now: Time) {

@@ -22,6 +22,7 @@ pub mod order;
 pub mod place;
 pub mod quota;
 pub mod rebalance;
+pub mod retry;
 
 #[cfg(test)]
 mod batches;

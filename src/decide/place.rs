@@ -53,7 +53,7 @@ struct Ranking {
     order: BTreeSet<(Score, Arc<str>, NodeId)>,
     entries: BTreeMap<NodeId, (Score, Arc<str>)>,
     /// How much of the world's journal of changed nodes it has taken in.
-    read: usize,
+    read: Read,
     /// What is typical, where the strategy looks at that.
     mix: Mix,
     /// What a member of the shape loads a node with.
@@ -203,7 +203,7 @@ impl Placer {
                 shape.map(|shape| on_nodes(&shape.requests, world.off_nodes_of(question.set)).into_owned());
             let loads = loads.unwrap_or_default();
             let shape = shape.map(|shape| Arc::clone(&shape.spec));
-            let mut ranking = Ranking { read: world.journal.len(), mix, loads, shape, ..Ranking::default() };
+            let mut ranking = Ranking { read: Read::now(world), mix, loads, shape, ..Ranking::default() };
             let nodes = world.sets.get(question.set.at()).map(|set| set.nodes.as_slice()).unwrap_or_default();
             work.nodes_scanned += nodes.len() as u64;
             for (_, id) in nodes {
@@ -212,7 +212,7 @@ impl Placer {
             ranking
         });
         ranking.asked = self.asked;
-        let changed = changed_since(world, &mut ranking.read);
+        let changed = ranking.read.news(world, question.set);
         work.nodes_updated += changed.len() as u64;
         for id in changed {
             ranking.refresh(world, question, id);
@@ -235,7 +235,7 @@ impl Placer {
         }
         let tally = self.tallies.entry(key).or_insert_with(|| Tally::of(world, question));
         tally.asked = self.asked;
-        let changed = changed_since(world, &mut tally.read);
+        let changed = tally.read.news(world, question.set);
         work.nodes_updated += changed.len() as u64;
         for id in changed {
             tally.count(world, question, id);
@@ -263,13 +263,39 @@ fn make_way<K: Ord + Copy, T>(
     }
 }
 
-/// The nodes that changed since so much of the journal was read, which is read then.
-fn changed_since(world: &World, read: &mut usize) -> Vec<NodeId> {
-    let mut changed = world.journal.get(*read..).unwrap_or_default().to_vec();
-    *read = world.journal.len();
-    changed.sort_unstable();
-    changed.dedup();
-    changed
+/// How much of the world's changes to nodes is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Read {
+    /// Of its journal.
+    entries: usize,
+    /// Of all changes.
+    shifts: u64,
+}
+
+impl Read {
+    pub(super) fn now(world: &World) -> Self {
+        Self { entries: world.journal.len(), shifts: world.shifts }
+    }
+
+    /// The nodes that changed since, which are known then.
+    fn news(&mut self, world: &World, set: NodeSetId) -> Vec<NodeId> {
+        if self.shifts == world.shifts {
+            return Vec::new();
+        }
+        // The last entry may stand for more than one change.
+        let entries = world.journal.get(self.entries.saturating_sub(1)..).unwrap_or_default();
+        let is_new = |id: &NodeId| world.node(*id).is_some_and(|node| node.changed_at > self.shifts);
+        let all = world.sets.get(set.at()).map(|set| set.nodes.as_slice()).unwrap_or_default();
+        let mut changed: Vec<NodeId> = if entries.len() > all.len() / 8 {
+            all.iter().map(|(_, id)| *id).filter(is_new).collect()
+        } else {
+            entries.iter().copied().filter(is_new).collect()
+        };
+        *self = Self::now(world);
+        changed.sort_unstable();
+        changed.dedup();
+        changed
+    }
 }
 
 impl Ranking {

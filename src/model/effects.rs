@@ -169,7 +169,7 @@ impl World {
             || (before.assumed.is_some() && after.assumed.is_none() && after.live.is_none())
             || (before.target.is_some() && !self.moving.contains(&(id, index)));
         if gave {
-            self.grow();
+            self.grow_by_leaving();
         }
         if before != after {
             self.touch(id);

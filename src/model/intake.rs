@@ -43,6 +43,10 @@ impl World {
         if self.workload(id).is_some_and(|workload| workload.spec.preemptible != spec.preemptible) {
             self.nominate(id, Vec::new());
         }
+        if holds {
+            // It may give way now to those to whom it did not.
+            self.upheavals += 1;
+        }
         self.list_admitted(id, false);
         self.with_members(id, |world| {
             if let Some(workload) = world.workload_mut(id) {

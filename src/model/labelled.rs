@@ -158,7 +158,7 @@ impl World {
     pub(crate) fn discharge(&mut self, pod: &Pod) {
         if let (Some(pool), Some(maker)) = (pod.charged_to, &pod.maker) {
             self.charge_made(pool, maker, &pod.requests, false);
-            self.grow();
+            self.grow_by_leaving();
         }
     }
 

@@ -30,6 +30,7 @@ pub mod peers;
 pub mod pods;
 pub mod podspec;
 pub mod pools;
+pub mod proof;
 pub mod queue;
 pub mod refusal;
 pub mod report;

@@ -65,6 +65,8 @@ pub struct Node {
     pub sets: Vec<NodeSetId>,
     /// What it added to them.
     pub contributed: Contribution,
+    /// When it changed last, counted in changes to nodes.
+    pub changed_at: u64,
 }
 
 impl Node {
@@ -89,6 +91,7 @@ impl Node {
             also: Vec::new(),
             sets: Vec::new(),
             contributed: Contribution::default(),
+            changed_at: 0,
         }
     }
 

@@ -203,8 +203,10 @@ impl World {
             self.show_pod(&before, false);
             self.load_pod(uid, &before, false);
             let relabelled = pod.as_ref().is_some_and(|pod| pod.peer != before.peer);
-            if before.loads() && !pod.as_ref().is_some_and(Pod::loads) || relabelled {
+            if relabelled {
                 self.grow();
+            } else if before.loads() && !pod.as_ref().is_some_and(Pod::loads) {
+                self.grow_by_leaving();
             }
             self.peers.release(before.peer);
             self.discharge(&before);

@@ -127,6 +127,8 @@ pub struct Pool {
     pub unparked_at: u64,
     /// When classes are unparked although nothing has grown: a slice ends, a token comes.
     pub look_again_at: Option<Time>,
+    /// When moves are looked for again for a class of its queue for which none were found.
+    pub rest_over_at: Option<Time>,
     /// Its own admitted workloads, least harm first.
     pub admitted: BTreeSet<Harm>,
     /// Charges of its own workloads by namespace.
@@ -175,6 +177,7 @@ impl Pool {
             passed: None,
             unparked_at: 0,
             look_again_at: None,
+            rest_over_at: None,
             admitted: BTreeSet::new(),
             used_in: BTreeMap::new(),
             tokens_due: 0,
@@ -211,6 +214,11 @@ impl Pool {
     /// Looks again at what waits at `at`, or before.
     pub fn look_again(&mut self, at: Time) {
         self.look_again_at = Some(self.look_again_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// Looks for moves again at `at`, or before.
+    pub fn rest_over(&mut self, at: Time) {
+        self.rest_over_at = Some(self.rest_over_at.map_or(at, |before| before.min(at)));
     }
 
     /// What of `charge` would be borrowed at this pool once it was added: (resource, amount beyond reservation).

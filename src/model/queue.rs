@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ids::{ShapeId, WorkloadId};
+use super::proof::{Proof, Rest};
 use super::refusal::Refusal;
 use super::spec::Strategy;
 use super::terms::PodTerm;
@@ -72,6 +73,8 @@ struct Members {
     waits: Option<Waiter>,
     /// The kind of reason that was told last, and of whom: numbers change all the time, reasons seldom.
     told: Option<Told>,
+    /// When moves are looked for again for it.
+    rest: Option<Rest>,
 }
 
 #[derive(Clone, Debug)]
@@ -80,6 +83,8 @@ struct Parked {
     refusal: Refusal,
     /// Only those that run for so long, or do not say, are set aside.
     from: Option<Span>,
+    /// Why they would be refused again.
+    proof: Option<Proof>,
 }
 
 type Told = (u8, Option<Span>);
@@ -87,7 +92,7 @@ type Told = (u8, Option<Span>);
 impl Members {
     /// Those of whom another kind of reason is to be told than the last time.
     fn take_news(&mut self) -> Vec<WorkloadId> {
-        let Some(Parked { refusal, from }) = &self.parked else { return Vec::new() };
+        let Some(Parked { refusal, from, .. }) = &self.parked else { return Vec::new() };
         let now = (refusal.kind(), *from);
         let before = self.told.replace(now);
         let all = |waiters: &BTreeSet<Waiter>| waiters.iter().map(|(_, id)| *id).collect::<Vec<_>>();
@@ -277,9 +282,9 @@ impl Queue {
     }
 
     /// Sets a class aside, or with `from` those of it that run for so long or do not say.
-    pub fn park(&mut self, class: &Class, refusal: Refusal, from: Option<Span>) {
+    pub fn park(&mut self, class: &Class, refusal: Refusal, from: Option<Span>, proof: Option<Proof>) {
         let Some(members) = self.classes.get_mut(class) else { return };
-        members.parked = Some(Parked { refusal, from });
+        members.parked = Some(Parked { refusal, from, proof });
         self.parked.insert(class.clone());
         self.news.insert(class.clone());
         self.refresh(class);
@@ -301,6 +306,36 @@ impl Queue {
                 members.parked = None;
             }
             self.refresh(&class);
+        }
+    }
+
+    /// Lets those parked classes be looked at again of which `holds` does not say that they would be refused again.
+    pub fn unpark_unless(&mut self, mut holds: impl FnMut(&Class, WorkloadId, &mut Proof) -> bool) {
+        let mut open = Vec::new();
+        for class in &self.parked {
+            let Some(members) = self.classes.get_mut(class) else { continue };
+            let first = members.all.first().map(|(_, id)| *id);
+            let proof = members.parked.as_mut().and_then(|parked| parked.proof.as_mut());
+            if !proof.zip(first).is_some_and(|(proof, first)| holds(class, first, proof)) {
+                members.parked = None;
+                open.push(class.clone());
+            }
+        }
+        for class in open {
+            self.parked.remove(&class);
+            self.refresh(&class);
+        }
+    }
+
+    /// When moves are looked for again for a class for which none were found.
+    pub fn rest(&self, class: &Class) -> Option<Rest> {
+        self.classes.get(class)?.rest
+    }
+
+    /// Notes that moves were looked for in vain for a class.
+    pub fn set_rest(&mut self, class: &Class, rest: Rest) {
+        if let Some(members) = self.classes.get_mut(class) {
+            members.rest = Some(rest);
         }
     }
 

@@ -152,6 +152,14 @@ pub struct World {
     /// Nodes that are drained, and the growth at which that was last tried.
     pub(crate) drains: BTreeMap<NodeId, Option<u64>>,
     pub(crate) growth: u64,
+    /// Counts what may let something fit in another way than that somebody leaves.
+    pub(crate) upheavals: u64,
+    /// Nodes on which something changed since classes were last looked at that had been refused.
+    pub(crate) stirred: Vec<NodeId>,
+    /// The growth at which that was.
+    pub(crate) heeded: u64,
+    /// What is done now is a trial, and undone.
+    pub(crate) on_trial: bool,
     /// Counts changes to nodes.
     pub(crate) shifts: u64,
     pub(crate) regrant: bool,
@@ -162,6 +170,9 @@ pub struct World {
     /// When the use of pools was last noted for their trends.
     pub(crate) noted_at: Option<Time>,
 }
+
+/// Where more changes to nodes than that have come, it is as if all had changed.
+const MOST_STIRRED: usize = 1 << 16;
 
 impl World {
     /// An empty world.
@@ -227,6 +238,12 @@ impl World {
     /// Something may fit now that did not.
     pub(crate) fn grow(&mut self) {
         self.growth += 1;
+        self.upheavals += 1;
+    }
+
+    /// The same where all that changed is that somebody left nodes, or uses less.
+    pub(crate) fn grow_by_leaving(&mut self) {
+        self.growth += 1;
     }
 
     /// Changes the use of a pool and of all above it.
@@ -250,7 +267,17 @@ impl World {
         let Some(node) = self.nodes.get_mut(id.0) else { return };
         change(node);
         self.shifts += 1;
-        self.journal.push(id);
+        node.changed_at = self.shifts;
+        if self.journal.last() != Some(&id) {
+            self.journal.push(id);
+        }
+        if !self.on_trial && self.stirred.last() != Some(&id) {
+            self.stirred.push(id);
+        }
+        if self.stirred.len() > MOST_STIRRED {
+            self.stirred.clear();
+            self.upheavals += 1;
+        }
         let after = node.contribution();
         if after == node.contributed {
             return;
@@ -381,7 +408,7 @@ impl World {
             }
         });
         if !add {
-            self.grow();
+            self.grow_by_leaving();
         }
     }
 
@@ -449,7 +476,7 @@ impl World {
             });
         }
         if !add && !places.is_empty() {
-            self.grow();
+            self.grow_by_leaving();
         }
     }
 

@@ -52,6 +52,11 @@ impl Leavers {
         leavers
     }
 
+    /// What moves that are under way will leave on a node.
+    pub fn on_the_move(&self, node: NodeId) -> Option<&Amounts> {
+        self.moving.get(&node)
+    }
+
     /// Whether nobody could be evicted.
     pub fn is_empty(&self) -> bool {
         !self.any

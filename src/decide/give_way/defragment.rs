@@ -361,11 +361,13 @@ impl<'a> Search<'a> {
     fn movers(&mut self, world: &World, id: NodeId) -> Vec<Mover> {
         let Some(node) = world.node(id) else { return Vec::new() };
         let mut found = Vec::new();
+        let light = node.light > 0;
         for member in node.tenants.keys().copied() {
-            self.looked_at += 1;
-            if self.moved.contains(&member) {
+            let may = self.leavers.contains(member) || light && world.movers.contains(&member.0);
+            if !may || self.moved.contains(&member) {
                 continue;
             }
+            self.looked_at += 1;
             let Some(workload) = world.workload(member.0) else { continue };
             let Some(loses) = self.may_move(world, member) else { continue };
             let Some(load) = load_of(world, member) else { continue };

@@ -15,8 +15,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::ids::{NodeId, WorkloadId};
+use crate::model::proof::{Hopeless, Rest};
 use crate::model::refusal::Refusal;
-use crate::model::time::Time;
+use crate::model::time::{Span, Time};
 use crate::model::workloads::{Phase, Slot, Workload};
 use crate::model::world::World;
 
@@ -31,6 +32,19 @@ use ceiling::Leavers;
 use trial::{Lifted, Which, lift, lift_again, put_back, without_trace};
 use victims::{Candidate, Take, borrows, candidates};
 
+/// What came of looking for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// Room is made.
+    Begun,
+    /// None can be made, and as far as that can be told, why none can be made as long as nobody leaves.
+    Nothing(Option<Hopeless>),
+}
+
+/// Moves that were looked for in vain are looked for again after that long; it doubles up to the longest.
+const FIRST_REST: Span = Span::seconds(2);
+const LONGEST_REST: Span = Span::seconds(120);
+
 /// Clears a place for a workload that found no room; whether that was begun. It gets its least size: nobody gives
 /// way for more, and with more it might itself run on what is borrowed, and be evicted in turn.
 pub fn make_room(
@@ -40,31 +54,71 @@ pub fn make_room(
     refusal: &Refusal,
     now: Time,
     out: &mut Vec<Decision>,
-) -> bool {
+) -> Made {
+    let by_nodes = by_nodes(refusal);
     let room_wanted = match refusal {
         Refusal::TooManyRunning { .. } => true,
         _ => refusal.waits_for_room(),
     };
     if !room_wanted {
-        return false;
+        return Made::Nothing(Some(Hopeless::Nobody { moves_help: false }));
     }
     let found = candidates(world, entry, now);
     if let (Some(at), Some(pool)) = (found.later, world.pools.get_mut(entry.pool.0)) {
         pool.look_again(at);
     }
-    let leavers = Leavers::of(world, &found.list);
-    if !could_fit(world, desk, entry, &leavers) {
-        return false;
+    let moves_help = by_nodes && !(world.movers.is_empty() && world.moving.is_empty());
+    if found.list.is_empty() && !moves_help {
+        return Made::Nothing(Some(Hopeless::Nobody { moves_help: by_nodes }));
     }
-    if by_nodes(refusal) && defragment::make_block(world, desk, entry, &leavers, now, out) {
-        return true;
+    let leavers = Leavers::of(world, &found.list);
+    if let Some(spare) = too_few(world, desk, entry, &leavers) {
+        return Made::Nothing(Some(Hopeless::Nodes(spare)));
+    }
+    let rest = world.pool(entry.pool).and_then(|pool| pool.queue.rest(&entry.class));
+    let rest = rest.filter(|rest| rest.upheavals == world.upheavals);
+    let resting = rest.map(|rest| rest.until).filter(|until| *until > now);
+    let mut rests = resting;
+    if by_nodes && resting.is_none() {
+        if defragment::make_block(world, desk, entry, &leavers, now, out) {
+            return Made::Begun;
+        }
+        let failures = rest.map_or(0, |rest| rest.failures);
+        let until = now + FIRST_REST.doubled(failures, LONGEST_REST);
+        let rest = Rest { until, failures: failures + 1, upheavals: world.upheavals };
+        if let Some(pool) = world.pools.get_mut(entry.pool.0) {
+            pool.queue.set_rest(&entry.class, rest);
+        }
+        rests = Some(until);
+    }
+    if let (Some(until), Some(pool)) = (resting, world.pools.get_mut(entry.pool.0)) {
+        pool.rest_over(until);
     }
     if found.list.is_empty() {
-        return false;
+        return Made::Nothing(rests.map(Hopeless::Rests));
     }
     desk.work.victim_searches += 1;
     let cleared = without_trace(world, |world| search(world, desk, entry, &found.list));
-    let Some((chosen, places)) = cleared.filter(|(chosen, _)| !chosen.is_empty()) else { return false };
+    let Some((chosen, places)) = cleared.filter(|(chosen, _)| !chosen.is_empty()) else {
+        return Made::Nothing(None);
+    };
+    // Nobody is evicted where moves would do.
+    if by_nodes && resting.is_some() && defragment::make_block(world, desk, entry, &leavers, now, out) {
+        return Made::Begun;
+    }
+    evict(world, entry, chosen, places, now, out);
+    Made::Begun
+}
+
+/// Those that were chosen leave, and the places that they leave are kept.
+fn evict(
+    world: &mut World,
+    entry: &Entry,
+    chosen: Chosen,
+    places: Vec<NodeId>,
+    now: Time,
+    out: &mut Vec<Decision>,
+) {
     let title = world.workload(entry.workload).map(Workload::title);
     let uids = chosen.keys().filter_map(|id| Some(Arc::clone(&world.workload(*id)?.spec.uid))).collect();
     world.dequeue(entry.workload);
@@ -80,20 +134,17 @@ pub fn make_room(
             Take::Member(from) => shrink(world, victim, from, title.clone(), now, out),
         }
     }
-    true
 }
 
-/// Whether nodes had room enough if all of these left, as far as that can be told at a glance.
-fn could_fit(world: &World, desk: &mut Desk, entry: &Entry, leavers: &Leavers) -> bool {
-    let Some((workload, pool)) = world.workload(entry.workload).zip(world.pool(entry.pool)) else {
-        return false;
-    };
-    let (Some(shape), Some(set)) = (workload.shape, pool.nodes) else { return false };
+/// Where nodes had too little room even if all of these left: how many places more would still be too few.
+fn too_few(world: &World, desk: &mut Desk, entry: &Entry, leavers: &Leavers) -> Option<u32> {
+    let (workload, pool) = world.workload(entry.workload).zip(world.pool(entry.pool))?;
+    let (shape, set) = workload.shape.zip(pool.nodes)?;
     let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
     let question = Question { shape, strategy, set, horizon: Horizon::Later };
     let (least, _) = gate::members_wanted(workload);
     desk.work.ceilings += 1;
-    leavers.ceiling(world, question, least) >= least
+    least.checked_sub(leavers.ceiling(world, question, least).saturating_add(1))
 }
 
 /// Whether it is nodes that refuse, and would not if others were elsewhere.

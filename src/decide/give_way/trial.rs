@@ -148,7 +148,11 @@ fn weigh(world: &mut World, lifted: &Lifted, add: bool) {
 pub fn without_trace<T>(world: &mut World, trial: impl FnOnce(&mut World) -> T) -> T {
     let (growth, changed, regrant) = (world.growth, world.changed_pools.clone(), world.regrant);
     let turned = world.peers.turned.clone();
+    let upheavals = world.upheavals;
+    let on_trial = std::mem::replace(&mut world.on_trial, true);
     let result = trial(world);
+    world.on_trial = on_trial;
+    world.upheavals = upheavals;
     world.growth = growth;
     world.changed_pools = changed;
     world.regrant = regrant;

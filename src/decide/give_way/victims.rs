@@ -1,11 +1,10 @@
 //! Who may give way to a workload that found no room, least harm first.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::ids::{PoolId, WorkloadId};
-use crate::model::pools::Pool;
+use crate::model::pools::{Harm, Pool};
 use crate::model::resources::Amounts;
 use crate::model::spec::{Policy, Queueing, Reclaim, StopReason, WithinPool};
 use crate::model::time::{Span, Time};
@@ -24,6 +23,9 @@ pub enum Take {
     Whole(StopReason),
 }
 
+/// Pools that must be borrowing.
+pub type Chain = Arc<[(PoolId, bool)]>;
+
 /// Something that might give way.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -33,7 +35,7 @@ pub struct Candidate {
     pub take: Take,
     /// The pools on the way from below the common ancestor to its own, each with whether it is meant without
     /// its children: each must be borrowing.
-    pub borrowers: Vec<(PoolId, bool)>,
+    pub borrowers: Chain,
 }
 
 /// All that might give way, in the order in which they are asked to; and when more might.
@@ -64,7 +66,7 @@ pub fn candidates(world: &World, entry: &Entry, now: Time) -> Candidates {
     let reserved = quota::within_reservation(world, pool, &entry.charge);
     let mut borrowers = Vec::new();
     if let Some(levels) = reserved.filter(|_| pool.spec.reclaim != Reclaim::Never) {
-        beside(world, pool, levels, &mut borrowers);
+        borrowers = beside(world, pool, levels);
         spare_evictor(world, workload, &mut borrowers);
     }
     search.shrinkable(entry.pool, &borrowers);
@@ -72,15 +74,21 @@ pub fn candidates(world: &World, entry: &Entry, now: Time) -> Candidates {
     search.overdue(pool);
     search.slices(pool);
     search.lower(pool, workload);
-    let mut listed = BTreeSet::new();
+    let mut listed = Vec::new();
     let mut found = search.found;
-    found.list.retain(|one| matches!(one.take, Take::Member(_)) || listed.insert(one.workload));
+    found.list.retain(|one| {
+        let at = one.workload.at();
+        if listed.len() <= at {
+            listed.resize(at + 1, false);
+        }
+        matches!(one.take, Take::Member(_)) || !std::mem::replace(&mut listed[at], true)
+    });
     found.list.truncate(MOST);
     found
 }
 
 /// Workloads that borrow, each with the pools that must be borrowing for it.
-type Borrower = (WorkloadId, Vec<(PoolId, bool)>);
+type Borrower = (WorkloadId, Chain);
 
 impl Search<'_> {
     /// Members that dynamic workloads have beyond their least size, highest index first: of its own pool at any
@@ -89,7 +97,7 @@ impl Search<'_> {
         let world = self.world;
         let is_own = |id: &&WorkloadId| world.workload(**id).is_some_and(|one| one.pool == Some(own));
         let mut of_own: Vec<Borrower> =
-            world.dynamic.iter().filter(is_own).map(|id| (*id, Vec::new())).collect();
+            world.dynamic.iter().filter(is_own).map(|id| (*id, Chain::default())).collect();
         of_own.sort_by_cached_key(|(id, _)| harm(world, *id));
         let of_others = borrowers.iter().filter(|(id, _)| world.dynamic.contains(id)).cloned();
         for (id, borrowers) in of_own.into_iter().chain(of_others) {
@@ -168,7 +176,7 @@ impl Search<'_> {
     }
 
     fn own(&mut self, workload: WorkloadId, reason: StopReason) {
-        self.found.list.push(Candidate { workload, take: Take::Whole(reason), borrowers: Vec::new() });
+        self.found.list.push(Candidate { workload, take: Take::Whole(reason), borrowers: Chain::default() });
     }
 
     /// Whether a workload may be evicted: it is preemptible and has run for its pool's `minRuntime`, and for
@@ -204,21 +212,22 @@ fn started(workload: &Workload) -> Option<Time> {
 }
 
 /// Workloads that borrow beside the pools of the first `levels` of the path, least harm first.
-fn beside(world: &World, pool: &Pool, levels: usize, into: &mut Vec<Borrower>) {
-    if !pool.children.is_empty() {
-        // The pool's own workloads are a child of it beside its children.
-        for child in &pool.children {
-            borrowers(world, *child, &[], into);
-        }
+fn beside(world: &World, pool: &Pool, levels: usize) -> Vec<Borrower> {
+    let mut into = Vec::new();
+    // The pool's own workloads are a child of it beside its children.
+    for child in &pool.children {
+        borrowers(world, *child, &[], &mut into);
     }
     for (below, above) in pool.path.iter().zip(pool.path.iter().skip(1)).take(levels) {
         let Some(parent) = world.pool(*above) else { continue };
-        own_borrowers(world, *above, &[], into);
+        own_borrowers(world, *above, &[], &mut into);
         for child in parent.children.iter().filter(|child| *child != below) {
-            borrowers(world, *child, &[], into);
+            borrowers(world, *child, &[], &mut into);
         }
     }
-    into.sort_by_cached_key(|(id, _)| harm(world, *id));
+    // The lists of the pools are in that order, so that they are merged.
+    into.sort_by(|(one, _), (other, _)| one.cmp(other));
+    into.into_iter().map(|(harm, chain)| (harm.workload, chain)).collect()
 }
 
 /// Moves the one for which `workload` gave way last to the end: it had taken what it is entitled to, so that others
@@ -242,7 +251,7 @@ fn harm(world: &World, id: WorkloadId) -> Option<(i32, Reverse<Time>, Arc<str>)>
     Some((workload.spec.priority, Reverse(at), Arc::clone(&workload.spec.uid)))
 }
 
-fn borrowers(world: &World, id: PoolId, above: &[(PoolId, bool)], into: &mut Vec<Borrower>) {
+fn borrowers<'a>(world: &'a World, id: PoolId, above: &[(PoolId, bool)], into: &mut Vec<(&'a Harm, Chain)>) {
     if !borrows(world, id, false, None) {
         return;
     }
@@ -254,11 +263,17 @@ fn borrowers(world: &World, id: PoolId, above: &[(PoolId, bool)], into: &mut Vec
     }
 }
 
-fn own_borrowers(world: &World, id: PoolId, above: &[(PoolId, bool)], into: &mut Vec<Borrower>) {
+fn own_borrowers<'a>(
+    world: &'a World,
+    id: PoolId,
+    above: &[(PoolId, bool)],
+    into: &mut Vec<(&'a Harm, Chain)>,
+) {
     let Some(pool) = world.pool(id).filter(|_| borrows(world, id, true, None)) else { return };
     let mut chain = above.to_vec();
     chain.push((id, true));
-    into.extend(pool.admitted.iter().map(|harm| (harm.workload, chain.clone())));
+    let chain: Chain = chain.into();
+    into.extend(pool.admitted.iter().map(|harm| (harm, Arc::clone(&chain))));
 }
 
 /// Whether a pool, without its children where `own` is set, uses more than its reservation of a resource; of
