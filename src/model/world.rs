@@ -158,8 +158,8 @@ pub struct World {
     pub(crate) stirred: Vec<NodeId>,
     /// The growth at which that was.
     pub(crate) heeded: u64,
-    /// What is done now is a trial, and undone.
-    pub(crate) on_trial: bool,
+    /// How many trials are under way, one in another: what they do is undone.
+    pub(crate) trials: u32,
     /// Counts changes to nodes.
     pub(crate) shifts: u64,
     pub(crate) regrant: bool,
@@ -271,7 +271,7 @@ impl World {
         if self.journal.last() != Some(&id) {
             self.journal.push(id);
         }
-        if !self.on_trial && self.stirred.last() != Some(&id) {
+        if self.trials == 0 && self.stirred.last() != Some(&id) {
             self.stirred.push(id);
         }
         if self.stirred.len() > MOST_STIRRED {

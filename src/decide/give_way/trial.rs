@@ -149,9 +149,9 @@ pub fn without_trace<T>(world: &mut World, trial: impl FnOnce(&mut World) -> T) 
     let (growth, changed, regrant) = (world.growth, world.changed_pools.clone(), world.regrant);
     let turned = world.peers.turned.clone();
     let upheavals = world.upheavals;
-    let on_trial = std::mem::replace(&mut world.on_trial, true);
+    world.trials += 1;
     let result = trial(world);
-    world.on_trial = on_trial;
+    world.trials -= 1;
     world.upheavals = upheavals;
     world.growth = growth;
     world.changed_pools = changed;

@@ -226,7 +226,7 @@ fn beside(world: &World, pool: &Pool, levels: usize) -> Vec<Borrower> {
         }
     }
     // The lists of the pools are in that order, so that they are merged.
-    into.sort_by(|(one, _), (other, _)| one.cmp(other));
+    into.sort_by_key(|(harm, _)| *harm);
     into.into_iter().map(|(harm, chain)| (harm.workload, chain)).collect()
 }
 
