@@ -54,6 +54,7 @@ pub struct Node {
     /// Members that are about to start on it.
     pub assumed: BTreeSet<(WorkloadId, u32)>,
     /// Members that live on it, and what they take.
+    #[cfg_attr(feature = "controller", serde(with = "super::pairs"))]
     pub tenants: BTreeMap<(WorkloadId, u32), Amounts>,
     /// How many of them lose nothing by moving.
     pub light: u32,

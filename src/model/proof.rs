@@ -6,6 +6,7 @@ use super::time::Time;
 
 /// Why it would be refused again.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Proof {
     /// As many changes of another kind than that somebody leaves had been seen.
     pub upheavals: u64,
@@ -21,6 +22,7 @@ pub struct Proof {
 
 /// Why it does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Lack {
     /// A pool of its path has no quota left for it.
     Quota,
@@ -30,6 +32,7 @@ pub enum Lack {
 
 /// Why nobody can make room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub enum Hopeless {
     /// Even if all left who may, nodes would take too few: no more than so many places may be found beside those.
     Nodes(u32),
@@ -44,6 +47,7 @@ pub enum Hopeless {
 
 /// Who may give way to one that waits, roughly: never fewer than do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rights {
     /// Its pool.
     pub pool: PoolId,
@@ -57,6 +61,7 @@ pub struct Rights {
 
 /// When moves are looked for again for a class for which none were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rest {
     /// Then.
     pub until: Time,

@@ -128,6 +128,33 @@ impl Leavers {
         count
     }
 
+    /// Workloads, by their place in the world, of which somebody is on a node that would have room if all left who may.
+    pub fn helpful(&self, world: &World, question: Question) -> Vec<bool> {
+        let mut helps = vec![false; self.whole.len()];
+        let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape))
+        else {
+            return helps;
+        };
+        for (workload, _) in &self.members {
+            let most = helps.len().max(workload.at() + 1);
+            helps.resize(most, false);
+            helps[workload.at()] = true;
+        }
+        let loads = on_nodes(&shape.requests, &set.off_nodes);
+        for (_, id) in &set.nodes {
+            let Some(node) = world.node(*id) else { continue };
+            if self.most_for(world, *id, node, shape, &loads) == 0 {
+                continue;
+            }
+            for (workload, _) in node.tenants.keys().chain(&node.assumed) {
+                if let Some(helps) = helps.get_mut(workload.at()) {
+                    *helps = true;
+                }
+            }
+        }
+        helps
+    }
+
     fn most_for(&self, world: &World, id: NodeId, node: &Node, shape: &Shape, loads: &Amounts) -> u32 {
         if loads.iter().any(|(resource, amount)| node.allocatable.get(resource) < amount) {
             return 0;

@@ -98,7 +98,8 @@ pub fn make_room(
         return Made::Nothing(rests.map(Hopeless::Rests));
     }
     desk.work.victim_searches += 1;
-    let cleared = without_trace(world, |world| search(world, desk, entry, &found.list));
+    let list = helpful(world, entry, &leavers, found.list, by_nodes);
+    let cleared = without_trace(world, |world| search(world, desk, entry, &list));
     let Some((chosen, places)) = cleared.filter(|(chosen, _)| !chosen.is_empty()) else {
         return Made::Nothing(None);
     };
@@ -108,6 +109,29 @@ pub fn make_room(
     }
     evict(world, entry, chosen, places, now, out);
     Made::Begun
+}
+
+/// Those of the candidates that help: where it is nodes that refuse, nobody else than who is on a node that would have room if
+/// all of them left.
+fn helpful(
+    world: &World,
+    entry: &Entry,
+    leavers: &Leavers,
+    mut list: Vec<Candidate>,
+    by_nodes: bool,
+) -> Vec<Candidate> {
+    if by_nodes && let Some(question) = question_of(world, entry) {
+        let helps = leavers.helpful(world, question);
+        list.retain(|one| helps.get(one.workload.at()).is_some_and(|helps| *helps));
+    }
+    list
+}
+
+fn question_of(world: &World, entry: &Entry) -> Option<Question> {
+    let (workload, pool) = world.workload(entry.workload).zip(world.pool(entry.pool))?;
+    let (shape, set) = workload.shape.zip(pool.nodes)?;
+    let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
+    Some(Question { shape, strategy, set, horizon: Horizon::Later })
 }
 
 /// Those that were chosen leave, and the places that they leave are kept.
@@ -138,11 +162,8 @@ fn evict(
 
 /// Where nodes had too little room even if all of these left: how many places more would still be too few.
 fn too_few(world: &World, desk: &mut Desk, entry: &Entry, leavers: &Leavers) -> Option<u32> {
-    let (workload, pool) = world.workload(entry.workload).zip(world.pool(entry.pool))?;
-    let (shape, set) = workload.shape.zip(pool.nodes)?;
-    let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
-    let question = Question { shape, strategy, set, horizon: Horizon::Later };
-    let (least, _) = gate::members_wanted(workload);
+    let question = question_of(world, entry)?;
+    let (least, _) = gate::members_wanted(world.workload(entry.workload)?);
     desk.work.ceilings += 1;
     least.checked_sub(leavers.ceiling(world, question, least).saturating_add(1))
 }
@@ -275,6 +296,8 @@ struct Step {
     workload: WorkloadId,
     take: Take,
     lifted: Lifted,
+    /// It cannot be put back.
+    stays_out: bool,
 }
 
 /// What is lifted at present, and for workloads of which members are lifted the lowest index of these.
@@ -300,28 +323,20 @@ fn search(
         |world| places_for(world, desk, entry.workload, Horizon::Later, Size::Least),
     );
     // Put back whatever still fits beside it, those that are harmed most by leaving first.
-    let mut chosen: Vec<Step> = Vec::new();
-    let mut kept_out: Vec<WorkloadId> = Vec::new();
-    for step in std::mem::take(&mut taken.steps).into_iter().rev().flatten() {
-        put_back(world, &step.lifted);
-        if found.is_none() {
-            continue;
-        }
-        // Members leave from the highest index down, so those above one that leaves stay lifted.
-        let above = matches!(step.take, Take::Member(_)) && kept_out.contains(&step.workload);
-        if above || places_for(world, desk, entry.workload, Horizon::Later, Size::Least).is_none() {
-            lift_again(world, &step.lifted);
-            kept_out.push(step.workload);
-            chosen.push(step);
-        }
+    let mut steps: Vec<Step> = std::mem::take(&mut taken.steps).into_iter().rev().flatten().collect();
+    if found.is_none() {
+        steps.iter().for_each(|step| put_back(world, &step.lifted));
     }
     found.as_ref()?;
+    let mut out: Vec<WorkloadId> = Vec::new();
+    sift(world, desk, entry, &mut steps, &mut out);
+    let chosen: Vec<Step> = steps.into_iter().filter(|step| step.stays_out).collect();
     let places = places_for(world, desk, entry.workload, Horizon::Later, Size::Least);
     let mut takes = Chosen::new();
     for step in &chosen {
         put_back(world, &step.lifted);
     }
-    for Step { workload, take, .. } in chosen {
+    for Step { workload, take, lifted: _, stays_out: _ } in chosen {
         let entry = takes.entry(workload).or_insert(take);
         *entry = match (*entry, take) {
             (Take::Whole(reason), _) | (_, Take::Whole(reason)) => Take::Whole(reason),
@@ -329,6 +344,36 @@ fn search(
         };
     }
     places.map(|places| (takes, places))
+}
+
+/// Puts back what still fits beside the workload, one after another; many at once where all of them fit, which comes to the
+/// same, since what fits with more of them fits with fewer.
+fn sift(world: &mut World, desk: &mut Desk, entry: &Entry, steps: &mut [Step], out: &mut Vec<WorkloadId>) {
+    let fits = |world: &mut World, desk: &mut Desk| {
+        places_for(world, desk, entry.workload, Horizon::Later, Size::Least).is_some()
+    };
+    if let [step] = steps {
+        put_back(world, &step.lifted);
+        // Members leave from the highest index down, so those above one that leaves stay lifted.
+        let above = matches!(step.take, Take::Member(_)) && out.contains(&step.workload);
+        if above || !fits(world, desk) {
+            lift_again(world, &step.lifted);
+            out.push(step.workload);
+            step.stays_out = true;
+        }
+        return;
+    }
+    if steps.iter().all(|step| matches!(step.take, Take::Whole(_))) {
+        steps.iter().for_each(|step| put_back(world, &step.lifted));
+        if fits(world, desk) {
+            return;
+        }
+        steps.iter().for_each(|step| lift_again(world, &step.lifted));
+    }
+    let (first, rest) = steps.split_at_mut(steps.len() / 2);
+    for half in [first, rest].into_iter().filter(|half| !half.is_empty()) {
+        sift(world, desk, entry, half, out);
+    }
 }
 
 /// Brings the world to where the first `count` candidates are lifted, as far as it helps.
@@ -352,6 +397,6 @@ fn move_to(world: &mut World, entry: &Entry, list: &[Candidate], taken: &mut Tak
         if let (Take::Member(index), true) = (take, lifted.is_some()) {
             taken.left.insert(workload, index);
         }
-        taken.steps.push(lifted.map(|lifted| Step { workload, take, lifted }));
+        taken.steps.push(lifted.map(|lifted| Step { workload, take, lifted, stays_out: false }));
     }
 }
