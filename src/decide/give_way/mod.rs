@@ -325,7 +325,9 @@ fn search(
     // Put back whatever still fits beside it, those that are harmed most by leaving first.
     let mut steps: Vec<Step> = std::mem::take(&mut taken.steps).into_iter().rev().flatten().collect();
     if found.is_none() {
-        steps.iter().for_each(|step| put_back(world, &step.lifted));
+        for step in &*steps {
+            put_back(world, &step.lifted);
+        }
     }
     found.as_ref()?;
     let mut out: Vec<WorkloadId> = Vec::new();
@@ -364,11 +366,15 @@ fn sift(world: &mut World, desk: &mut Desk, entry: &Entry, steps: &mut [Step], o
         return;
     }
     if steps.iter().all(|step| matches!(step.take, Take::Whole(_))) {
-        steps.iter().for_each(|step| put_back(world, &step.lifted));
+        for step in &*steps {
+            put_back(world, &step.lifted);
+        }
         if fits(world, desk) {
             return;
         }
-        steps.iter().for_each(|step| lift_again(world, &step.lifted));
+        for step in &*steps {
+            lift_again(world, &step.lifted);
+        }
     }
     let (first, rest) = steps.split_at_mut(steps.len() / 2);
     for half in [first, rest].into_iter().filter(|half| !half.is_empty()) {
