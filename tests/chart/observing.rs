@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use weir::operate::metrics::described;
 
 use super::render::rendered;
-use super::{chart, find, good, root, tool};
+use super::{NAMESPACE, chart, find, good, objects, root, template, tool};
 
 /// Labels that Prometheus adds to what it scrapes.
 const SCRAPED: [&str; 2] = ["instance", "job"];
@@ -28,9 +28,14 @@ pub fn promtool(arguments: &[&str], file: &PathBuf) -> String {
     good(Command::new(tool("promtool")).args(arguments).arg(file).output().unwrap(), "promtool")
 }
 
-/// The groups of the chart's `PrometheusRule`, as it is rendered.
+/// The groups of the chart's `PrometheusRule`, as it is rendered with this value.
+fn groups_with(set: &str) -> Value {
+    let arguments = ["--set", &format!("metrics.prometheusRule.enabled=true,{set}")];
+    find(&objects(&good(template(&arguments), "helm template")), "PrometheusRule/weir")["spec"].clone()
+}
+
 fn groups() -> Value {
-    find(&rendered("full.yaml"), "PrometheusRule/weir")["spec"].clone()
+    groups_with("operator.staleAfter=3m")
 }
 
 fn rules() -> Vec<Value> {
@@ -158,13 +163,39 @@ fn prometheus_understands_every_query_of_the_dashboards() {
     assert!(said.contains(&format!("{count} rules found")), "{said}");
 }
 
+/// What the chart puts in, and that the file without it is what it gives by default.
+#[test]
+fn alerts_follow_the_values() {
+    let by_default = groups();
+    let file: Value =
+        serde_yaml::from_str(&fs::read_to_string(chart().join("files/alerts.yaml")).unwrap()).unwrap();
+    assert_eq!(file, by_default);
+    let text = by_default.to_string();
+    for (stale_after, seconds) in [("5m", "150"), ("1m30s", "75"), ("1.5h", "2700"), ("3m20s500ms", "100.25")]
+    {
+        let silent = text.replace("== 1) > 90", &format!("== 1) > {seconds}"));
+        let wanted: Value =
+            serde_json::from_str(&silent.replace("after 3m", &format!("after {stale_after}"))).unwrap();
+        assert_ne!(wanted, by_default);
+        assert_eq!(groups_with(&format!("operator.staleAfter={stale_after}")), wanted, "{stale_after}");
+    }
+    let mut elsewhere = super::helm();
+    elsewhere.args(["template", "weir", "-n", "elsewhere", "--set", "metrics.prometheusRule.enabled=true"]);
+    let elsewhere = objects(&good(elsewhere.arg(chart()).output().unwrap(), "helm template"));
+    let found = find(&elsewhere, "PrometheusRule/weir")["spec"].to_string();
+    assert_eq!(found, text.replace(NAMESPACE, "elsewhere"));
+}
+
 #[test]
 fn each_alert_fires_when_it_should_and_not_otherwise() {
     let rules_file = scratch("rules.yaml", &groups().to_string());
     let said = promtool(&["check", "rules"], &rules_file);
     assert!(said.contains("SUCCESS"), "{said}");
     let text = fs::read_to_string(root().join("tests/chart/alerts.yaml")).unwrap();
-    let tests = scratch("alerts.yaml", &text.replace("RULES", &rules_file.display().to_string()));
+    let tests = scratch(
+        "alerts.yaml",
+        &text.replace("RULES", &rules_file.display().to_string()).replace("NAMESPACE", NAMESPACE),
+    );
     let said = promtool(&["test", "rules"], &tests);
     assert!(said.contains("SUCCESS"), "{said}");
     // Nothing is left out: each alert is seen to fire, and seen not to.

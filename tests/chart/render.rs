@@ -43,6 +43,8 @@ fn copies() {
             let crd = fs::read_to_string(root().join("crds").join(name)).unwrap();
             is_up_to_date(&format!("charts/weir/files/crds/{name}"), &crd);
         }
+        let defaults = fs::read_to_string(chart().join("values.yaml")).unwrap();
+        is_up_to_date("charts/weir/files/values.yaml", &defaults);
         let rights = fs::read_to_string(root().join("docs/rbac.yaml")).unwrap();
         is_up_to_date("charts/weir/files/rbac.yaml", &rights);
     });
@@ -226,6 +228,20 @@ fn values_decide_what_is_rendered() {
         uses,
         json!({"apiGroups": ["weir.dev"], "resources": ["resourcepools"], "verbs": ["use"], "resourceNames": ["lab", "company"]})
     );
+}
+
+/// Where nothing else may be reached, the Job before uninstalling reaches the API server as the operators do.
+#[test]
+fn the_network_policy_is_that_of_all_pods_of_the_chart() {
+    let full = rendered("full.yaml");
+    let policy = find(&full, "NetworkPolicy/weir");
+    let selects = policy["spec"]["podSelector"]["matchLabels"].as_object().unwrap();
+    for object in ["Deployment/weir", "Job/weir-release"] {
+        let labels = &find(&full, object)["spec"]["template"]["metadata"]["labels"];
+        assert!(selects.iter().all(|(key, value)| labels[key] == *value), "{object}: {labels} {selects:?}");
+    }
+    assert!(policy["spec"]["podSelector"]["matchExpressions"].is_null());
+    assert_eq!(policy["spec"]["egress"][1]["ports"], json!([{"protocol": "TCP", "port": 6443}]));
 }
 
 /// The chart is of the program's version, and its arguments are the program's.

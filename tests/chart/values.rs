@@ -1,6 +1,6 @@
 //! Values that make no sense are refused by Helm, with words that tell where.
 
-use super::{chart, helm, template, text};
+use super::{NAMESPACE, chart, good, helm, template, text};
 
 /// What is set, and what Helm's refusal says.
 const NONSENSE: &[(&str, &[&str])] = &[
@@ -14,18 +14,37 @@ const NONSENSE: &[(&str, &[&str])] = &[
     ("image.pullPolicy=Sometimes", &["at '/image/pullPolicy'", "'Always', 'IfNotPresent', 'Never'"]),
     ("operator.lostAfter=5", &["at '/operator/lostAfter'", "got number, want string"]),
     ("operator.lostAfter=5min", &["at '/operator/lostAfter'", "does not match pattern"]),
+    ("operator.lostAfter=30s1m", &["at '/operator/lostAfter'", "does not match pattern"]),
+    ("operator.lostAfter=0s", &["at '/operator/lostAfter'", "does not match pattern '[1-9]'"]),
+    ("operator.lostAfter=500ms", &["operator.lostAfter is 500ms: write 10s or more"]),
+    ("operator.staleAfter=", &["at '/operator/staleAfter'", "does not match pattern '[1-9]'"]),
+    ("operator.staleAfter=91.5555s", &["at '/operator/staleAfter'", "does not match pattern"]),
+    ("operator.staleAfter=1234567s", &["at '/operator/staleAfter'", "does not match pattern"]),
+    ("operator.staleAfter=1m29s", &["operator.staleAfter is 1m29s: write 90s or more"]),
     ("operator.maxInFlight=0", &["at '/operator/maxInFlight'", "minimum: got 0, want 1"]),
     ("operator.logFormat=xml", &["at '/operator/logFormat'", "'text', 'json'"]),
     ("resources.requests.cpu=much", &["at '/resources/requests/cpu'", "does not match pattern"]),
+    ("resources.limits.memory=4GB", &["at '/resources/limits/memory'", "does not match pattern"]),
+    ("image.tag=latest please", &["at '/image/tag'", "does not match pattern"]),
     ("resources.cpu=1", &["at '/resources'", "additional properties 'cpu' not allowed"]),
     ("crds.keep=yes please", &["at '/crds/keep'", "got string, want boolean"]),
     ("rbac.editMayUse={Lab_1}", &["at '/rbac/editMayUse/0'", "does not match pattern"]),
     ("admission.poolNodes.enabled=1", &["at '/admission/poolNodes/enabled'", "got number, want boolean"]),
     ("admission.poolNode.enabled=true", &["at '/admission'", "additional properties 'poolNode' not allowed"]),
+    ("admission.poolNodes.exemptNamespaces={Storage}", &["/exemptNamespaces/0'", "does not match pattern"]),
+    ("admission.kubevirtControllers=all", &["at '/admission/kubevirtControllers'", "want array"]),
+    ("podDisruptionBudget.minAvailable=2", &["additional properties 'minAvailable' not allowed"]),
+    ("networkPolicy.metricsFrom[0].namespace=a", &["/metricsFrom/0'", "'namespace' not allowed"]),
+    (
+        "networkPolicy.metricsFrom[0].ipBlock.except={}",
+        &["/metricsFrom/0/ipBlock'", "missing property 'cidr'"],
+    ),
     ("networkPolicy.apiServerPorts={70000}", &["at '/networkPolicy/apiServerPorts/0'", "want 65,535"]),
     ("metrics.serviceMonitor.interval=30", &["at '/metrics/serviceMonitor/interval'", "want string"]),
+    ("metrics.serviceMonitor.interval=1.5m", &["at '/metrics/serviceMonitor/interval'", "does not match"]),
     ("metrics.exposed=yes please", &["at '/metrics/exposed'", "got string, want boolean"]),
     ("metrics.tls.secretName=Weir_TLS", &["at '/metrics/tls/secretName'", "does not match pattern"]),
+    ("metrics.tls.caKey=", &["at '/metrics/tls/caKey'", "minLength: got 0, want 1"]),
     ("metrics.readers[0].kind=Robot", &["at '/metrics/readers/0", "'ServiceAccount', 'User', 'Group'"]),
     (
         "metrics.readers[0].kind=ServiceAccount,metrics.readers[0].name=prometheus",
@@ -35,7 +54,14 @@ const NONSENSE: &[(&str, &[&str])] = &[
         "metrics.serviceMonitor.enabled=true,metrics.exposed=false",
         &["Prometheus cannot reach what is told on localhost only", "set metrics.exposed to true"],
     ),
+    (
+        "metrics.prometheusRule.enabled=true,metrics.exposed=false",
+        &["metrics.prometheusRule.enabled is true", "Prometheus cannot read", "set metrics.exposed to true"],
+    ),
+    ("uninstall.release=never", &["at '/uninstall/release'", "got string, want boolean"]),
     ("podLabels.team=7", &["at '/podLabels/team'", "got number, want string"]),
+    ("tolerations[0].taint=a", &["at '/tolerations/0'", "additional properties 'taint' not allowed"]),
+    ("tolerations[0].effect=Never", &["at '/tolerations/0/effect'", "'NoSchedule'"]),
     ("tolerations=all", &["at '/tolerations'", "got string, want array"]),
 ];
 
@@ -53,6 +79,89 @@ fn nonsense_is_refused_in_words() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What Helm lets pass the program takes: pods that crash after a good `helm install` are the worse refusal.
+#[test]
+fn durations_are_those_that_the_program_takes() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap();
+    assert_eq!(schema["$defs"]["duration"]["pattern"], weir::api::duration::PATTERN);
+    assert_eq!(schema["$defs"]["duration"]["maxLength"], weir::api::duration::MAX_LENGTH);
+    for (text, fine) in [
+        ("90s", true),
+        ("2m30s", true),
+        ("1.5h", true),
+        ("100h1ms", true),
+        ("1h30m15.25s500ms", true),
+        ("30s2m", false),
+        ("2m30", false),
+        ("1d", false),
+        ("120.0005s", false),
+        ("1234567s", false),
+        ("100500.5ms", false),
+        ("-5m", false),
+        ("5 m", false),
+    ] {
+        for (value, option) in [("lostAfter", "--lost-after"), ("staleAfter", "--stale-after")] {
+            let by_helm = template(&["--set-string", &format!("operator.{value}={text}")]);
+            let arguments = ["weir", "run", &format!("{option}={text}")];
+            let by_program = <weir::cli::Cli as clap::Parser>::try_parse_from(arguments);
+            assert_eq!(by_program.is_ok(), fine, "{option}={text}");
+            assert_eq!(by_helm.status.success(), fine, "operator.{value}={text}: {}", text(&by_helm.stderr));
+        }
+    }
+}
+
+/// A release that is upgraded with --reuse-values knows the values of an older chart only. Each that it lacks is as it is
+/// by default, alone or with all that is beside it.
+#[test]
+fn values_that_are_missing_are_as_by_default() {
+    let values: serde_json::Value =
+        serde_yaml::from_str(&std::fs::read_to_string(chart().join("values.yaml")).unwrap()).unwrap();
+    let mut paths: Vec<String> = leaves("", &values);
+    // What is inside of these is the user's: null takes it away.
+    for path in &mut paths {
+        if let Some((labels, _)) = path.split_once(".labels.") {
+            *path = format!("{labels}.labels");
+        }
+    }
+    assert!(paths.len() > 40, "{paths:?}");
+    let parents: Vec<String> =
+        paths.iter().filter_map(|path| path.rsplit_once('.')).map(|(parent, _)| parent.to_owned()).collect();
+    let tops = values.as_object().unwrap().keys().cloned().collect();
+    for missing in [paths, parents, tops] {
+        let sets: Vec<String> = missing.iter().map(|path| format!("{path}=null")).collect();
+        let missing = good(template(&["--set", &sets.join(",")]), "helm template");
+        assert_eq!(missing, good(template(&[]), "helm template"));
+    }
+    // Also of what is off by default.
+    let on = "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboards.enabled=true,\
+              admission.poolNodes.enabled=true,networkPolicy.enabled=true";
+    let lacks = "metrics.exposed=null,metrics.tls=null,metrics.readers=null,metrics.dashboards.annotations=null,\
+                 admission.kubevirtControllers=null,networkPolicy.apiServerPorts=null,operator.staleAfter=null";
+    let (all, some) = (template(&["--set", on]), template(&["--set", &format!("{on},{lacks}")]));
+    assert_eq!(good(some, "helm template"), good(all, "helm template"));
+    // And what a user takes away on purpose stays away.
+    let taken = good(template(&["--set", "resources.limits=null"]), "helm template");
+    let deployment = taken.split("---\n").find(|one| one.contains("kind: Deployment")).unwrap().to_owned();
+    assert!(!deployment.contains("limits:") && deployment.contains("requests:"), "{deployment}");
+}
+
+/// Whoever watches without saying who may read is told.
+#[test]
+fn the_notes_say_who_must_be_let_read_metrics() {
+    let notes = |set: &str| {
+        let mut command = helm();
+        command.args(["install", "weir", "--dry-run=client", "-n", NAMESPACE]).arg(chart());
+        good(command.args(["--set", set]).output().unwrap(), "helm install --dry-run")
+    };
+    let words = "kubectl create clusterrolebinding weir-metrics-reader --clusterrole=weir-metrics-reader";
+    assert!(notes("metrics.serviceMonitor.enabled=true").contains(words));
+    assert!(notes("metrics.prometheusRule.enabled=true").contains(words));
+    let reader = "metrics.readers[0].kind=User,metrics.readers[0].name=prometheus";
+    assert!(!notes(&format!("metrics.serviceMonitor.enabled=true,{reader}")).contains(words));
+    assert!(!notes("replicas=2").contains(words));
 }
 
 /// Every value of values.yaml is in the schema, and every one of the schema in values.yaml, or a typing error in either

@@ -43,3 +43,31 @@ capabilities: {drop: [ALL]}
 {{- define "weir.celList" -}}
 {{ toJson . }}
 {{- end }}
+
+{{/* A release that is upgraded with --reuse-values knows the values of the older chart only: what it lacks is as in
+values.yaml, of which files/values.yaml is the copy. Every template begins with it. */}}
+{{- define "weir.values" -}}
+{{- include "weir.fill" (list .Values (.Files.Get "files/values.yaml" | fromYaml)) }}
+{{- end }}
+
+{{/* Not inside of maps whose keys are the user's: there null takes a default away. */}}
+{{- define "weir.fill" -}}
+{{- $into := index . 0 }}
+{{- range $key, $value := index . 1 }}
+{{- if not (hasKey $into $key) }}
+{{- $_ := set $into $key $value }}
+{{- else if and (kindIs "map" $value) (not (has $key (list "resources" "labels"))) }}
+{{- include "weir.fill" (list (get $into $key) $value) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A duration such as 2m30s in seconds. */}}
+{{- define "weir.seconds" -}}
+{{- $seconds := 0.0 }}
+{{- range regexFindAll "[0-9.]+(ms|h|m|s)" . -1 }}
+{{- $unit := get (dict "h" 3600.0 "m" 60.0 "s" 1.0 "ms" 0.001) (regexFind "[a-z]+$" .) }}
+{{- $seconds = addf $seconds (mulf (regexFind "^[0-9.]+" . | float64) $unit) }}
+{{- end }}
+{{- $seconds }}
+{{- end }}
