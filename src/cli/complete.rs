@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -61,18 +61,21 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Shell::Fish => &Fish,
         Shell::Kubectl => &Kubectl,
     };
-    let program = std::env::current_exe().context("cannot tell where this program is")?;
     let mut script = Vec::new();
-    // The script calls the program that is found by name, so that it lasts over an update.
-    let caller = if is_found_by_name() { "weir".into() } else { program.to_string_lossy() };
-    shell.write_registration(VARIABLE, "weir", "weir", &caller, &mut script)?;
+    shell.write_registration(VARIABLE, "weir", "weir", &caller()?.to_string_lossy(), &mut script)?;
     io::stdout().lock().write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether the program was called without a path.
-fn is_found_by_name() -> bool {
-    std::env::args_os().next().is_some_and(|program| program == "weir")
+/// What the script calls: the program as it was called itself, by name or by path, so that it lasts over an update. Links
+/// are not followed, for what they lead to may go: krew, whose links kubectl calls, keeps each version in a folder of its own.
+fn caller() -> anyhow::Result<PathBuf> {
+    match std::env::args_os().next().filter(|program| !program.is_empty()).map(PathBuf::from) {
+        Some(program) if program.components().count() == 1 && program.is_relative() => Ok(program),
+        Some(program) => std::path::absolute(program),
+        None => std::env::current_exe(),
+    }
+    .context("cannot tell where this program is")
 }
 
 /// Answers a shell, or kubectl, that asks for words; none if nobody does.

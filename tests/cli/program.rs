@@ -109,6 +109,23 @@ fn exit_codes_are_those_of_the_table() {
     assert_eq!(seen, told, "each code of the table is shown");
 }
 
+/// docs/cli.md promises it of all.
+#[test]
+fn whatever_is_printed_can_be_printed_as_table_json_or_yaml() {
+    let command = Cli::command();
+    let mut seen = Vec::new();
+    for subcommand in command.get_subcommands() {
+        let Some(option) = subcommand.get_arguments().find(|one| one.get_long() == Some("output")) else {
+            continue;
+        };
+        let values: Vec<String> =
+            option.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+        assert_eq!(&values[..3], ["table", "json", "yaml"], "{}", subcommand.get_name());
+        seen.push(subcommand.get_name());
+    }
+    assert_eq!(seen, ["check", "plan", "replay", "report", "simulate", "top", "what-if", "why"]);
+}
+
 #[test]
 fn a_reader_that_has_enough_is_no_mistake() {
     let folder = Folder::new("pipe");
@@ -200,4 +217,39 @@ fn kubectl_is_answered_as_it_expects() {
     std::fs::write(&script, out(&folder.run("weir", &["completion", "kubectl"]))).unwrap();
     let by_script = Command::new("sh").arg(&script).args(["completion", "f"]).output().unwrap();
     assert_eq!(out(&by_script), out(&by_name), "{}", err(&by_script));
+}
+
+/// As krew does: a link in a folder of `$PATH`, and each version in a folder of its own, of which the older is removed.
+#[test]
+fn completion_lasts_when_the_program_is_replaced_behind_its_link() {
+    let folder = Folder::new("link");
+    let link = folder.0.join("kubectl-weir");
+    let put = |version: &str| {
+        let store = folder.0.join(version);
+        std::fs::create_dir(&store).unwrap();
+        std::fs::hard_link(env!("CARGO_BIN_EXE_weir"), store.join("kubectl-weir"))
+            .or_else(|_| std::fs::copy(env!("CARGO_BIN_EXE_weir"), store.join("kubectl-weir")).map(|_| ()))
+            .unwrap();
+        let _ = std::fs::remove_file(&link);
+        symlink(store.join("kubectl-weir"), &link).unwrap();
+    };
+    put("v1");
+    // kubectl calls a plugin by its whole path.
+    let for_kubectl = out(&folder.run("kubectl-weir", &["completion", "kubectl"]));
+    let for_bash = out(&folder.run("kubectl-weir", &["completion", "bash"]));
+    let script = folder.0.join("kubectl_complete-weir");
+    std::fs::write(&script, for_kubectl).unwrap();
+    put("v2");
+    std::fs::remove_dir_all(folder.0.join("v1")).unwrap();
+    let output = Command::new("sh").arg(&script).args(["completion", "f"]).output().unwrap();
+    assert!(out(&output).starts_with("fish\t"), "{}{}", out(&output), err(&output));
+    assert!(for_bash.contains(link.to_str().unwrap()) && !for_bash.contains("v1"), "{for_bash}");
+    // Called by its name it is found by its name, wherever it is then.
+    let mut by_name = Command::new("bash");
+    by_name.args(["-c", "kubectl-weir completion kubectl"]).env("PATH", {
+        let path = std::env::var("PATH").unwrap_or_default();
+        format!("{}:{path}", folder.0.display())
+    });
+    let script = out(&by_name.output().unwrap());
+    assert!(script.contains("exec 'kubectl-weir' --"), "{script}");
 }

@@ -78,6 +78,28 @@ fn the_reference_of_the_command_line_is_that_of_the_program() {
     generated("docs/reference/cli.md", &reference());
 }
 
+/// Whoever trusts that the command line only reads must know what does not.
+#[test]
+fn subcommands_that_write_to_the_cluster_are_named() {
+    let mut writers = std::collections::BTreeSet::new();
+    for path in super::files_below(&super::root().join("src/cli"), "rs") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let inside = path.strip_prefix(super::root().join("src/cli")).unwrap().display().to_string();
+        if ["PatchParams", "PostParams", "DeleteParams", "EvictParams"].iter().any(|one| text.contains(one)) {
+            writers.insert(inside.split(['/', '.']).next().unwrap().replace('_', "-"));
+        }
+    }
+    assert_eq!(writers.iter().map(String::as_str).collect::<Vec<_>>(), ["migrate", "release"]);
+    for (name, words) in [("docs/cli.md", "writes to the cluster"), ("docs/security.md", "it only reads")] {
+        let (_, page) = pages().into_iter().find(|(page, _)| page == name).unwrap();
+        let paragraph = page.split("\n\n").flat_map(|one| one.split("\n|")).find(|one| one.contains(words));
+        let paragraph = paragraph.unwrap_or_else(|| panic!("{name} does not say {words:?}"));
+        for writer in &writers {
+            assert!(paragraph.contains(&format!("`weir {writer}`")), "{name}: {writer} writes: {paragraph}");
+        }
+    }
+}
+
 #[test]
 fn the_table_of_exit_codes_is_that_of_the_program() {
     let (_, page) = pages().into_iter().find(|(name, _)| name == "docs/cli.md").unwrap();

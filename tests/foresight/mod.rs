@@ -69,6 +69,19 @@ fn a_folder_is_simulated_and_told_by_workload_and_pool() {
 }
 
 #[test]
+fn yaml_says_what_json_says() {
+    for args in
+        [&["simulate", "-f", "lab.yaml"][..], &["what-if", "-f", "full.yaml", "--with", "urgent.yaml"]]
+    {
+        let text = said(&weir(&[args, &["-o", "yaml"]].concat()));
+        assert!(!text.starts_with('{'), "{text}");
+        let yaml: Value = serde_yaml::from_str(&text).unwrap();
+        assert!(yaml.as_object().is_some_and(|fields| fields.len() > 2), "{text}");
+        assert_eq!(yaml, json(&[args, &["-o", "json"]].concat()), "{args:?}");
+    }
+}
+
+#[test]
 fn what_declares_no_duration_is_said_and_treated_as_endless() {
     let table = said(&weir(&["simulate", "-f", "lab.yaml"]));
     let words =

@@ -4,7 +4,6 @@ mod fleet;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,6 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::load::{Loaded, Source};
+use super::output::{self, Output};
 use super::say;
 use crate::api::Duration;
 use crate::api::quantity::{Quantity, counted};
@@ -41,16 +41,6 @@ pub struct Args {
     /// How the result is printed
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
-}
-
-/// How the result is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people, in a terminal.
-    #[default]
-    Table,
-    /// One JSON object, for programs.
-    Json,
 }
 
 /// The file of kinds.
@@ -128,11 +118,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let default_duration = args.default_duration.map(|duration| Span(duration.as_millis()));
     let fleet = Fleet::new(loaded, offers, wait, default_duration)?;
     let plan = fleet.plan()?;
-    let text = match args.output {
-        Output::Table => table(&fleet, &plan),
-        Output::Json => format!("{:#}\n", document(&fleet, &plan)),
-    };
-    std::io::stdout().write_all(text.as_bytes())?;
+    output::print(args.output, &document(&fleet, &plan), |_| table(&fleet, &plan))?;
     Ok(ExitCode::SUCCESS)
 }
 

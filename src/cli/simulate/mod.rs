@@ -85,6 +85,8 @@ pub enum Output {
     Table,
     /// One JSON object, for programs.
     Json,
+    /// One YAML document.
+    Yaml,
     /// One self-contained page with charts, for a browser.
     Html,
 }
@@ -172,6 +174,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match args.output {
         Output::Table => write!(out, "{}", table::text(&report, args.rows))?,
         Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
+        Output::Yaml => write!(out, "{}", serde_yaml::to_string(&report)?)?,
         Output::Html => write!(out, "{}", html::page(&report)?)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -74,6 +74,8 @@ pub enum Output {
     Table,
     /// One JSON object, for programs.
     Json,
+    /// One YAML document.
+    Yaml,
     /// For the comment of a pull request.
     Markdown,
 }
@@ -94,6 +96,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match args.output {
         Output::Table => write!(out, "{}", show::text(&comparison))?,
         Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&comparison)?)?,
+        Output::Yaml => write!(out, "{}", serde_yaml::to_string(&comparison)?)?,
         Output::Markdown => write!(out, "{}", show::markdown(&comparison))?,
     }
     Ok(ExitCode::from(if comparison.evicted.is_empty() { 0 } else { EVICTED }))
