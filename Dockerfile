@@ -26,6 +26,6 @@ COPY LICENSE /LICENSE
 COPY --from=build /weir/target/release/weir /weir
 # Nobody: the standard "restricted" asks for a number.
 USER 65532:65532
-EXPOSE 8080
+EXPOSE 8080 8443
 ENTRYPOINT ["/weir"]
 CMD ["run"]

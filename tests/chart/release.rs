@@ -76,7 +76,7 @@ fn the_image_holds_one_program_that_runs_as_nobody() {
     assert!(pod.contains(&format!("runAsUser: {uid}\n")) && pod.contains(&format!("runAsGroup: {gid}\n")));
     assert_eq!(only("ENTRYPOINT"), "[\"/weir\"]");
     assert_eq!(only("CMD"), "[\"run\"]");
-    assert_eq!(only("EXPOSE"), "8080");
+    assert_eq!(only("EXPOSE"), "8080 8443");
 }
 
 /// What is copied is there, and .dockerignore lets it through.
@@ -98,7 +98,7 @@ fn the_image_is_built_from_files_that_are_there() {
         }
     }
     assert!(seen >= 6);
-    // Cargo looks for every target of the manifest, also those that it does not build.
+    // Every target of the manifest that the image does not build is left out on purpose.
     for path in read("Cargo.toml").lines().filter_map(|line| line.strip_prefix("path = ")) {
         let path = path.trim_matches('"');
         let folder = path.split('/').next().unwrap();
@@ -108,6 +108,30 @@ fn the_image_is_built_from_files_that_are_there() {
             "{folder}: {path} is not in the image's build"
         );
     }
+}
+
+/// Known weaknesses, licences and sources are looked at for every change, once a week, and before anything is published.
+#[test]
+fn what_it_is_built_from_is_checked_by_every_workflow() {
+    for name in ["ci", "matrix", "release"] {
+        let workflow: serde_json::Value =
+            serde_yaml::from_str(&read(&format!(".github/workflows/{name}.yml"))).unwrap();
+        let steps = workflow["jobs"]["deny"]["steps"].as_array().unwrap();
+        assert_eq!(steps.last().unwrap()["run"], ".ci/deny", "{name}");
+        assert!(workflow["jobs"]["deny"]["if"].is_null(), "{name}: always");
+        // Each other job of the release comes after it, by whom it needs.
+        let mut job = "krew".to_owned();
+        while name == "release" && job != "deny" {
+            job = workflow["jobs"][&job]["needs"].as_str().unwrap_or_else(|| panic!("{job}")).to_owned();
+        }
+    }
+    let script = read(".ci/deny");
+    let checks = script.lines().find_map(|line| line.split_once(" check ")).unwrap().1;
+    assert_eq!(checks.split(' ').collect::<Vec<_>>(), ["advisories", "bans", "licenses", "sources"]);
+    assert!(script.contains("cargo install") && script.contains("--locked"));
+    assert!(!script.contains("|| true") && script.contains("set -euo pipefail"));
+    let output = Command::new("bash").arg("-n").arg(root().join(".ci/deny")).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
 #[test]
