@@ -132,7 +132,7 @@ reasons! {
         "Write a longer expectedDuration; it is queued again.";
     Shrunk: "A dynamic workload gave members away so that others could run.",
         "Nothing: it grows again when there is room.";
-    NodeLost: "A node with members of it was deleted, or has been unreachable for 5 minutes.",
+    NodeLost: "A node with members of it was deleted, or has not been ready for as long as --lost-after says (5 minutes).",
         "Nothing: members are placed again, uncounted.";
     Drained: "The stopPolicy of the pool, or of a pool above it, is HoldAndDrain; or the node was drained.",
         "Wait until the pool is released or another node has room.";

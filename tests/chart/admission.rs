@@ -102,8 +102,13 @@ impl Stage {
         let notes = std::fs::read_to_string(chart().join("templates/NOTES.txt")).unwrap();
         let role = notes.split("<<EOF\n").nth(1).and_then(|rest| rest.split("EOF\n").next()).unwrap();
         good(self.kubectl(&["apply", "-f", "-"], role), "what NOTES.txt says");
+        let rules =
+            json!([{"apiGroups": ["kubevirt.io"], "resources": ["virtualmachines"], "verbs": ["create"]}]);
+        let machines = json!({"metadata": {"name": "make-machines"}, "rules": rules});
+        self.api.post(&format!("{RBAC}/clusterroles"), machines).await;
         for (role, users) in [
-            ("edit", &["ada", "carol"][..]),
+            ("make-machines", &["carol"][..]),
+            ("edit", &["ada", "carol"]),
             ("view", &["vera"]),
             ("weir-workload-edit", &["bob"]),
             ("use-lab", &["ada", "bob"]),
@@ -229,7 +234,14 @@ async fn labelling(cases: &mut Cases<'_>) {
     let place = format!("/apis/apps/v1/namespaces/{TEAM}/statefulsets");
     let db = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db", "labels": labels("lab")},
         "spec": {"replicas": 0, "serviceName": "db", "selector": {"matchLabels": {"app": "web"}}, "template": pods}});
-    cases.refused(CAROL, "POST", &place, db, &no_use("carol", "lab")).await;
+    cases.refused(CAROL, "POST", &place, db.clone(), &no_use("carol", "lab")).await;
+    cases.allowed(ADA, "POST", &place, db).await;
+    let place = format!("/apis/kubevirt.io/v1/namespaces/{TEAM}/virtualmachines");
+    let machine = |name: &str| {
+        json!({"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": {"name": name, "labels": labels("lab")},
+            "spec": {"runStrategy": "Halted", "template": {"spec": {"domain": {"devices": {}}}}}})
+    };
+    cases.refused(CAROL, "POST", &place, machine("carols"), &no_use("carol", "lab")).await;
 }
 
 /// Who may submit virtual machines, and say which are members.

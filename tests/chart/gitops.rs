@@ -120,32 +120,38 @@ fn holds(expression: &str, object: &Value) -> bool {
     }
 }
 
-#[test]
-fn flux_reads_every_state_as_argo_cd_does() {
-    let page = blocks("docs/gitops.md");
-    let flux = page
+/// What Flux says of the object, by the expressions of the page, in the words of Argo CD.
+pub fn by_flux(object: &Value) -> &'static str {
+    static PAGE: OnceLock<Vec<Value>> = OnceLock::new();
+    let flux = PAGE
+        .get_or_init(|| blocks("docs/gitops.md"))
         .iter()
         .find(|one| one["spec"]["healthCheckExprs"].is_array())
         .expect("docs/gitops.md tells Flux");
+    let all = flux["spec"]["healthCheckExprs"].as_array().unwrap();
+    let rules = all.iter().find(|one| one["kind"] == object["kind"]).expect("both kinds have expressions");
+    assert_eq!(rules["apiVersion"], "weir.dev/v1alpha1");
+    // In this order, as Flux does.
+    let says = |rule: &str| holds(rules[rule].as_str().unwrap(), object);
+    if says("inProgress") {
+        "Progressing"
+    } else if says("failed") {
+        "Degraded"
+    } else if says("current") {
+        "Healthy"
+    } else {
+        "nothing"
+    }
+}
+
+#[test]
+fn flux_reads_every_state_as_argo_cd_does() {
     for kind in KINDS {
-        let all = flux["spec"]["healthCheckExprs"].as_array().unwrap();
-        let rules = all.iter().find(|one| one["kind"] == kind).unwrap_or_else(|| panic!("none for {kind}"));
-        assert_eq!(rules["apiVersion"], "weir.dev/v1alpha1");
         let tests = read(customization(kind).join("health_test.yaml"));
         for test in tests["tests"].as_array().unwrap() {
             let path = test["inputPath"].as_str().unwrap();
             let object = read(customization(kind).join(path));
-            // In this order, as Flux does.
-            let says = |rule: &str| holds(rules[rule].as_str().unwrap(), &object);
-            let found = if says("inProgress") {
-                "Progressing"
-            } else if says("failed") {
-                "Degraded"
-            } else if says("current") {
-                "Healthy"
-            } else {
-                "nothing"
-            };
+            let found = by_flux(&object);
             // For kstatus what does as it is told is current, also if it was told to do nothing.
             let wanted = test["healthStatus"]["status"].as_str().unwrap().replace("Suspended", "Healthy");
             assert_eq!(found, wanted, "{kind}/{path}");

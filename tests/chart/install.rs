@@ -19,7 +19,7 @@ use crate::real::cluster::Cluster;
 use crate::real::operator::{Operator, write_kubeconfig};
 use crate::real::web::{Told, Web, port_in_log};
 
-const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/weir-system/deployments/weir";
+pub const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/weir-system/deployments/weir";
 pub const TEAM: &str = "team-a";
 /// The user that `KubeVirt`'s controller is.
 pub const KUBEVIRT: &str = "system:serviceaccount:kubevirt:kubevirt-controller";
@@ -71,6 +71,8 @@ async fn the_chart_comes_works_and_goes_on_a_real_control_plane() {
     stage.is_accepted().await;
     stage.is_installed_upgraded_and_rolled_back().await;
     stage.works().await;
+    stage.is_read_rightly().await;
+    stage.is_waited_for_by_helm().await;
     stage.is_applied_without_drift().await;
     stage.admits().await;
     stage.is_uninstalled().await;
@@ -205,7 +207,7 @@ impl Stage {
     }
 
     /// The program as the object's pods would run it: with its arguments and its account's token.
-    async fn program(&self, object: &str, name: &str) -> Command {
+    pub async fn program(&self, object: &str, name: &str) -> Command {
         let found = self.api.get(object).await.unwrap_or_else(|| panic!("there is no {object}"));
         let pod = &found["spec"]["template"]["spec"];
         let account = pod["serviceAccountName"].as_str().unwrap();
@@ -214,9 +216,12 @@ impl Stage {
         let kubeconfig = self.cluster.dir.join(format!("{name}.kubeconfig"));
         write_kubeconfig(&self.cluster, &token["status"]["token"], &kubeconfig);
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        // Addresses are the test's own: another test may have these.
+        // Ports are the test's own: another test may have these.
         let arguments = pod["containers"][0]["args"].as_array().unwrap().iter();
-        command.args(arguments.map(|one| one.as_str().unwrap()).filter(|one| !one.contains("-addr=")));
+        command.args(arguments.map(|one| match one.as_str().unwrap() {
+            one if one.contains("-addr=") => one.rsplit_once(':').unwrap().0.to_owned() + ":0",
+            one => one.to_owned(),
+        }));
         command.env("KUBECONFIG", kubeconfig);
         for variable in pod["containers"][0]["env"].as_array().unwrap() {
             let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
@@ -232,7 +237,6 @@ impl Stage {
     /// Work of every kind is done with the rights that the chart gives.
     async fn works(&mut self) {
         let mut command = self.program(DEPLOYMENT, "weir").await;
-        command.args(["--http-addr", "127.0.0.1:0", "--metrics-addr", "0.0.0.0:0"]);
         command.args(["--lease-duration", "4s", "--lease-give-up", "3s", "--lease-renew", "1s"]);
         let operator = Operator::spawn(command, &self.cluster.dir, "weir");
         let log = operator.path();

@@ -1,6 +1,7 @@
 //! The Helm chart and the Kustomize base, with the real Helm: what they render (`render.rs`), how wrong values are
 //! refused (`values.rs`), whether alerts and dashboards work (`observing.rs`), what reports ask Prometheus (`asked.rs`), what happens to a real control plane when the chart comes and goes (`install.rs`), whether the
-//! operator's rights are just those that it needs (`rights.rs`), and what the admission policies let pass (`admission.rs`).
+//! operator's rights are just those that it needs (`rights.rs`), what the admission policies let pass (`admission.rs`), how
+//! kubectl, Helm, Argo CD and Flux read what the operator writes (`reading.rs`), and that commands of the documentation do what it says (`pages.rs`).
 
 #![allow(clippy::needless_pass_by_value, reason = "values that are made where they are given read better")]
 
@@ -9,6 +10,8 @@ mod asked;
 mod gitops;
 mod install;
 pub mod observing;
+mod pages;
+mod reading;
 mod release;
 mod render;
 mod rights;
