@@ -15,8 +15,8 @@ use crate::real::api::{POOLS, workloads};
 const STATES: &[(&str, &[&str], &[&str], &str, &str)] = &[
     (
         "pw/reads-running",
-        &["condition=Ready", "condition=Reconciling=false", "jsonpath={.status.phase}=Running"],
-        &["condition=Stalled", "condition=Finished"],
+        &["condition=Ready", "jsonpath={.status.phase}=Running"],
+        &["condition=Stalled", "condition=Reconciling", "condition=Finished"],
         "Healthy",
         "Healthy",
     ),
@@ -50,15 +50,15 @@ const STATES: &[(&str, &[&str], &[&str], &str, &str)] = &[
     ),
     (
         "pw/reads-suspended",
-        &["condition=Suspended", "jsonpath={.status.phase}=Suspended"],
+        &["condition=Ready", "jsonpath={.status.phase}=Suspended"],
         &["condition=Stalled", "condition=Reconciling"],
         "Suspended",
         "Healthy",
     ),
     (
         "rp/reads-narrow",
-        &["condition=Ready", "condition=Reconciling=false"],
-        &["condition=Stalled"],
+        &["condition=Ready"],
+        &["condition=Stalled", "condition=Reconciling"],
         "Healthy",
         "Healthy",
     ),
