@@ -17,6 +17,8 @@ pub mod patterns;
 mod pricing;
 #[cfg(feature = "solver")]
 pub mod programme;
+#[cfg(feature = "solver")]
+mod solver;
 #[cfg(test)]
 mod tests;
 
@@ -99,15 +101,25 @@ fn search(problem: &Problem, best: &mut Best) -> (Option<i64>, bool) {
     let began = Instant::now();
     let until = began + Duration::from_millis(u64::try_from(problem.time_limit.0.max(1)).unwrap_or(1));
     let balanced = best.picks.clone();
-    let found = programme::search(problem, &best.picks, until);
+    let mut found = programme::relaxed(problem, until);
     for counts in &found.counts {
         best.offer(pack(problem, &found.kinds, counts));
     }
-    if !found.exact && until.saturating_duration_since(Instant::now()) >= patterns::LEAST {
+    // Patterns mostly lead near the best at once, so they come first also where whole numbers could prove it.
+    let now = Instant::now();
+    let patterns_until =
+        if found.exact { now + until.saturating_duration_since(now).mul_f64(0.5) } else { until };
+    if patterns_until.saturating_duration_since(now) >= patterns::LEAST {
         let known = [best.picks.as_slice(), balanced.as_slice()];
-        if let Some(picks) = patterns::search(problem, &known, until) {
+        if let Some(picks) = patterns::search(problem, &known, patterns_until) {
             best.offer(picks);
         }
+    }
+    let known = best.picks.clone();
+    let before = found.counts.len();
+    programme::whole(problem, &mut found, &known, until);
+    for counts in found.counts.iter().skip(before) {
+        best.offer(pack(problem, &found.kinds, counts));
     }
     (found.bound, found.late || Instant::now() >= until)
 }

@@ -7,14 +7,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use good_lp::solvers::microlp::{MicroLpSolution, microlp};
-use good_lp::{
-    Expression, ProblemVariables, Solution, SolverModel, Variable, WithMipGap, WithTimeLimit, variable,
-};
+use good_lp::{Expression, ProblemVariables, Variable, variable};
 
 use crate::model::batch::{Pick, Problem};
 
 use super::kinds::{self, Kind};
+use super::solver::{self, Lines};
 
 /// What came of a search.
 #[derive(Debug, Default)]
@@ -36,9 +34,9 @@ const MOST_WHOLE: usize = 4_000;
 /// Beyond so many nothing is solved: to read the programme would take longer than its time.
 const MOST_VARIABLES: usize = 60_000;
 
-/// Looks for the best answer for so long, beginning with one that is known.
-pub fn search(problem: &Problem, known: &[Pick], until: Instant) -> Found {
-    let left = || until.saturating_duration_since(Instant::now());
+/// The bound, and what may be near it: by the linear programme, until a part of the time is over.
+pub fn relaxed(problem: &Problem, until: Instant) -> Found {
+    let left = until.saturating_duration_since(Instant::now());
     let kinds = kinds::of(problem);
     let size = kinds.len().saturating_mul(problem.classes.len());
     let mut found = Found { kinds, ..Found::default() };
@@ -47,32 +45,38 @@ pub fn search(problem: &Problem, known: &[Pick], until: Instant) -> Found {
         return found;
     }
     found.exact = found.kinds.iter().all(|kind| kind.nodes.len() == 1) && size <= MOST_WHOLE;
-    match Programme::of(problem, &found.kinds, None).solve(left().mul_f64(0.6), 0.0) {
+    match Programme::of(problem, &found.kinds, None).solve(left.mul_f64(0.6)) {
         Some(relaxed) => {
             found.bound = Some(relaxed.bound);
             found.counts.push(relaxed.counts);
         }
         None => found.late = true,
     }
-    // Over kinds of several nodes whole numbers are no nearer to what can be packed: the bound is all that it is for.
-    if found.exact && !left().is_zero() {
-        let start = start(problem, &found.kinds, known);
-        match Programme::of(problem, &found.kinds, Some(&start)).solve(left(), 0.0) {
-            Some(whole) => {
-                found.late |= !whole.finished;
-                found.bound = Some(found.bound.map_or(whole.bound, |bound| bound.min(whole.bound)));
-                found.counts.push(whole.counts);
-            }
-            None => found.late = true,
-        }
-    }
     found
+}
+
+/// Looks in whole numbers for the best answer until time is over, beginning with one that is known; for programmes that
+/// are exact. Over kinds of several nodes whole numbers are no nearer to what can be packed.
+pub fn whole(problem: &Problem, found: &mut Found, known: &[Pick], until: Instant) {
+    let left = until.saturating_duration_since(Instant::now());
+    if !found.exact || left.is_zero() {
+        return;
+    }
+    let start = start(problem, &found.kinds, known);
+    match Programme::of(problem, &found.kinds, Some(&start)).solve(left) {
+        Some(whole) => {
+            found.late |= !whole.finished;
+            found.bound = Some(found.bound.map_or(whole.bound, |bound| bound.min(whole.bound)));
+            found.counts.push(whole.counts);
+        }
+        None => found.late = true,
+    }
 }
 
 /// What no answer is worth more than, by the linear programme: whole numbers are not asked for.
 pub fn bound(problem: &Problem, limit: Duration) -> Option<i64> {
     let kinds = kinds::of(problem);
-    Some(Programme::of(problem, &kinds, None).solve(limit, 0.0)?.bound)
+    Some(Programme::of(problem, &kinds, None).solve(limit)?.bound)
 }
 
 /// A known answer in the programme's terms: by class and kind how many members, by kind how many nodes are put to use.
@@ -111,15 +115,15 @@ struct Outcome {
     finished: bool,
 }
 
-/// A programme, ready to be solved.
+/// A programme, ready to be solved: the lines of [`Lines`], and what its variables stand for.
 struct Programme {
     variables: ProblemVariables,
     objective: Expression,
-    /// Expressions that are at most a number.
     rows: Vec<(Expression, f64)>,
-    /// Expressions that are 0.
     equal: Vec<Expression>,
     members: Vec<Vec<Option<Variable>>>,
+    /// Whole numbers are asked for.
+    whole: bool,
     /// What 1 of the objective is worth.
     unit: f64,
 }
@@ -226,35 +230,20 @@ impl Programme {
             }
             rows.push((used, float((*quota).max(0)) / scale));
         }
-        Self { variables, objective, rows, equal, members, unit }
+        Self { variables, objective, rows, equal, members, whole: start.is_some(), unit }
     }
 
-    fn solve(self, limit: Duration, gap: f32) -> Option<Outcome> {
-        let Self { variables, objective, rows, equal, members, unit } = self;
-        let mut model = variables.maximise(&objective).using(microlp);
-        for (row, most) in rows {
-            model.add_constraint(row.leq(most));
-        }
-        for row in equal {
-            model.add_constraint(row.eq(0.0));
-        }
-        let model = model.with_time_limit(limit.as_secs_f64().max(0.001)).with_mip_gap(gap).ok()?;
-        let solved = model.solve().ok()?;
-        let counts = members
-            .iter()
-            .map(|row| row.iter().map(|here| here.map_or(0, |here| count(solved.value(here)))).collect())
-            .collect();
-        Some(outcome(&objective, solved, counts, unit))
+    fn solve(self, limit: Duration) -> Option<Outcome> {
+        let Self { variables, objective, rows, equal, members, whole, unit } = self;
+        let asked = members.iter().flatten().copied().flatten().collect();
+        let lines = Lines { variables, objective, rows, equal, asked };
+        let solved =
+            if whole { solver::in_whole_numbers(lines, limit) } else { solver::linear(lines, limit) }?;
+        let mut numbers = solved.values.into_iter().map(count);
+        let mut number = |here: &Option<Variable>| here.and_then(|_| numbers.next()).unwrap_or(0);
+        let counts = members.iter().map(|row| row.iter().map(&mut number).collect()).collect();
+        Some(Outcome { counts, bound: worth(solved.bound * unit), finished: solved.finished })
     }
-}
-
-fn outcome(objective: &Expression, solved: MicroLpSolution, counts: Vec<Vec<u32>>, unit: f64) -> Outcome {
-    let reached = objective.eval_with(&solved);
-    let solved = solved.into_inner();
-    let stats = solved.stats();
-    let finished = matches!(solved.gap(), Some(gap) if gap <= 1e-9) || stats.nodes_solved == 0;
-    let bound = stats.best_bound.map_or(reached, |bound| bound.max(reached));
-    Outcome { counts, bound: worth(bound * unit), finished }
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded, and checked afterwards")]
