@@ -292,23 +292,25 @@ fn seek(
     let question = Question { shape, strategy, set, horizon };
     let reserved = !workload.spec.preemptible;
     let ask = Ask { request: &request, least, most, horizon, reserved };
-    let count = match quota::room(world, pool, ask) {
-        Ok(count) => count,
-        // What nodes lack even when they are empty is said of the nodes: it is no use to wait for others.
+    let (count, enough) = match quota::room(world, pool, ask) {
+        Ok(count) => (count, true),
+        // What nodes lack even when they are empty is said of the nodes: it is no use to wait for others. Of a gang it is
+        // said, too, how many find one.
         Err(Refusal::WaitingForQuota { bound: Bound::Capacity, shortages, .. })
             if shortages.iter().any(|shortage| shortage.requested > shortage.bound) =>
         {
-            return Err(Box::new(Miss::Nodes { question, least, places: Vec::new(), company: None }));
+            (if least > 1 { least } else { 0 }, false)
         }
         Err(refusal) => return Err(refused(refusal)),
     };
     let company = Company::of(world, id, question);
     let places = match &company {
+        _ if count == 0 => Vec::new(),
         None => desk.placer.place(world, question, count, &mut desk.work),
         Some(company) => desk.placer.place_beside(world, question, company, count, &[], &mut desk.work),
     };
     let placed = u32::try_from(places.len()).unwrap_or(u32::MAX);
-    if placed >= least && placed > 0 {
+    if enough && placed >= least && placed > 0 {
         return Ok(places);
     }
     Err(Box::new(Miss::Nodes { question, least, places, company }))
