@@ -46,8 +46,15 @@ pub const CPU_MODEL: &str = "cpu-model.node.kubevirt.io/";
 pub const CPU_FEATURE: &str = "cpu-feature.node.kubevirt.io/";
 /// A label of nodes whose kubelet gives out whole CPUs.
 pub const CPU_MANAGER: &str = "cpumanager";
+/// The label that tells what a pod is of `KubeVirt`: of a machine that runs, [`LAUNCHER`].
+pub const KUBEVIRT: &str = "kubevirt.io";
+/// See [`KUBEVIRT`].
+pub const LAUNCHER: &str = "virt-launcher";
 /// An annotation of a pod that only waits for the volumes of a machine to be made.
 pub const EPHEMERAL: &str = "kubevirt.io/ephemeral-provisioning";
+/// An annotation of a pod that says how much of its memory is not the guest's, in bytes. `KubeVirt` writes it where its gate
+/// `VmiMemoryOverheadReport` is on.
+pub const OVERHEAD: &str = "kubevirt.io/memory-overhead-bytes";
 /// A label of a pod that a machine is being moved to.
 pub const MIGRATION: &str = "kubevirt.io/migrationJobUID";
 
@@ -251,6 +258,9 @@ pub struct Configuration {
     /// The part that says what machines request.
     #[serde(deserialize_with = "or_default")]
     pub developer_configuration: DeveloperConfiguration,
+    /// The CPU model of machines that name none.
+    #[serde(rename = "cpuModel")]
+    pub cpu_model: Option<String>,
 }
 
 /// What machines request that do not say it themselves.
@@ -323,6 +333,9 @@ pub struct InstancetypeSpec {
     /// Other devices.
     #[serde(deserialize_with = "or_default")]
     pub host_devices: Vec<InstancetypeDevice>,
+    /// Labels that nodes must have.
+    #[serde(deserialize_with = "or_default")]
+    pub node_selector: BTreeMap<String, String>,
 }
 
 /// CPUs of a size.
@@ -331,12 +344,14 @@ pub struct InstancetypeSpec {
 pub struct InstancetypeCpu {
     /// How many.
     pub guest: i64,
-    /// CPUs of its own.
-    #[serde(deserialize_with = "or_default")]
+    /// CPUs of its own. Instance types spell it so, machines `dedicatedCpuPlacement`.
+    #[serde(rename = "dedicatedCPUPlacement", deserialize_with = "or_default")]
     pub dedicated_cpu_placement: bool,
     /// One more for the emulator.
     #[serde(deserialize_with = "or_default")]
     pub isolate_emulator_thread: bool,
+    /// Its model.
+    pub model: Option<String>,
 }
 
 /// Memory of a size.

@@ -58,11 +58,13 @@ struct OwnAnnotations {
     apply: Option<String>,
     #[serde(rename = "kubevirt.io/ephemeral-provisioning")]
     ephemeral: Option<String>,
+    #[serde(rename = "kubevirt.io/memory-overhead-bytes")]
+    overhead: Option<String>,
 }
 
 impl OwnAnnotations {
     fn into_map(self) -> Option<BTreeMap<String, String>> {
-        let Self { node, drain, tainted_for, migrate, apply, ephemeral } = self;
+        let Self { node, drain, tainted_for, migrate, apply, ephemeral, overhead } = self;
         let all = [
             (labels::NODE, node),
             (labels::DRAIN, drain),
@@ -70,6 +72,7 @@ impl OwnAnnotations {
             (labels::MIGRATE, migrate),
             (labels::APPLY, apply),
             (kubevirt::EPHEMERAL, ephemeral),
+            (kubevirt::OVERHEAD, overhead),
         ];
         let all: BTreeMap<_, _> =
             all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();

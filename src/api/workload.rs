@@ -476,6 +476,10 @@ pub struct AllocationStatus {
     #[schemars(extend("maxProperties" = 32))]
     pub resources: BTreeMap<String, Quantity>,
 
+    /// Of its memory, what its machines need beside their guests: what KubeVirt says, else an estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_overhead: Option<Quantity>,
+
     /// When it was admitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_time")]

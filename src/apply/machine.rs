@@ -18,7 +18,7 @@ use crate::model::delta::Delta;
 use crate::model::spec::MemberRef;
 use crate::observe::machines::run;
 use crate::observe::{names, patch};
-use crate::plan::machine::MachineWrite;
+use crate::plan::machine::{MachineWrite, without_priority};
 use kube::Resource as _;
 
 /// After so many tries without a clear answer it is looked whether the API server answers at all: if so, something behind
@@ -127,12 +127,16 @@ async fn migrate(
     hand: &Hand<'_>,
 ) -> (bool, Option<Answer>) {
     let path = format!("{}?fieldManager=weir", InstanceMigration::url_path(&(), Some(namespace)));
+    let mut migration = migration.clone();
     let mut failures = 0_u32;
     loop {
-        let outcome = match request(Method::POST, &path, JSON, bytes(migration)) {
+        let outcome = match request(Method::POST, &path, JSON, bytes(&migration)) {
             Ok(request) => hand.call("create_migration", request).await,
             Err(words) => Outcome::Unclear(words),
         };
+        if matches!(outcome, Outcome::Refused(..)) && without_priority(&mut migration) {
+            continue;
+        }
         let words = match &outcome {
             Outcome::Missing(words)
             | Outcome::Later(_, words)
@@ -171,6 +175,8 @@ async fn check(namespace: &str, machine: &Value, hand: &Hand<'_>) -> Option<Opti
     let request = request(Method::POST, &path, JSON, bytes(machine)).ok()?;
     Some(match hand.call("check_machine", request).await {
         Outcome::Done(_) => Some(Ok(())),
+        // A quota is spent, or a right is missing: that is nothing of the template, and is told when it is created.
+        Outcome::Refused(403, _) => Some(Ok(())),
         Outcome::Refused(_, words) => Some(Err(words.into())),
         // KubeVirt is not there (any more), or cannot be asked at present.
         Outcome::Missing(_) | Outcome::Conflict(_) | Outcome::Later(..) | Outcome::Unclear(_) => None,

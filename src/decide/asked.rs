@@ -15,6 +15,7 @@ use crate::model::world::World;
 use super::admit::Desk;
 use super::company::Company;
 use super::decision::Decision;
+use super::host_model::finds_its_cpu;
 use super::migrate;
 use super::place::{Horizon, Question, takes, why_not};
 
@@ -145,7 +146,8 @@ fn check_node(
     desk.work.nodes_scanned += 1;
     let company = Company::of(world, member.0, question);
     let around = company.as_ref().and_then(|company| company.refuses(id));
-    if around.is_none() && takes(world, question, id, &Amounts::new()) {
+    let finds_its_cpu = finds_its_cpu(world, member, from, id);
+    if around.is_none() && finds_its_cpu && takes(world, question, id, &Amounts::new()) {
         return Ok(id);
     }
     let why = why_not(world, question, id).or(around).unwrap_or(NodeRejection::NotSelected);
@@ -196,7 +198,11 @@ pub fn apply(world: &mut World, desk: &mut Desk, id: PoolId, now: Time, out: &mu
     let question = super::rebalance::question(world, one.member);
     desk.work.nodes_scanned += 1;
     let fits = question.is_some_and(|question| takes(world, question, one.node, &Amounts::new()));
-    if !fits || !migrate::is_settled(world, one.member) {
+    let finds_its_cpu = world
+        .member(one.member)
+        .and_then(|slot| world.node_of_member(slot))
+        .is_none_or(|from| finds_its_cpu(world, one.member, from, one.node));
+    if !fits || !finds_its_cpu || !migrate::is_settled(world, one.member) {
         let refused = refuse(NotMoved::FitsNoMore(Arc::clone(&one.to)));
         set(world, id, Some(refused));
         return;

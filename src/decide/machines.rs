@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use crate::model::ids::NodeId;
-use crate::model::machines::PassageState;
 use crate::model::moves::{Guest, How, MemberId, Move, Stage, Why};
 use crate::model::nodes::Node;
 use crate::model::refusal::{NodeRejection, NodeTally, Refusal};
@@ -18,12 +17,16 @@ use crate::model::world::World;
 use super::admit::Desk;
 use super::company::Company;
 use super::decision::{Decision, DropReason, Obstacle};
+use super::host_model::finds_its_cpu;
 use super::migrate::{self, way};
 use super::place::why_not;
 
 /// `KubeVirt` itself lets a machine move for so long, for each GiB of its memory.
 const FOR_EACH_GIB: Span = Span::seconds(150);
 const GIB: i64 = 1 << 30;
+/// `KubeVirt` moves five machines at a time, and two of a node. One that waits for its turn may do so for so many times as
+/// long as it may take then; the room at its target is held meanwhile.
+const QUEUED_TIMES: i64 = 12;
 
 /// Binds the pods that wait for it. One whose node can take it no more is given up: its machine is stopped, and
 /// started elsewhere.
@@ -133,7 +136,7 @@ fn with_labels(
         let Some(spec) = world.node(*id).and_then(|node| node.spec.as_ref()) else { continue };
         tally.total += 1;
         let has = |(key, value): (&Arc<str>, &Arc<str>)| spec.labels.get(key) == Some(value);
-        let why = if !labels.iter().all(has) || *id == from {
+        let why = if !labels.iter().all(has) || *id == from || !finds_its_cpu(world, member, from, *id) {
             Some(NodeRejection::NotSelected)
         } else {
             why_not(world, question, *id).or(company.as_ref().and_then(|company| company.refuses(*id)))
@@ -147,9 +150,7 @@ fn with_labels(
 /// Goes on with a migration that others have begun, and that is not Weir's to end.
 fn advance_others(world: &mut World, member: MemberId, out: &mut Vec<Decision>) {
     let Some(one) = world.member(member).and_then(|slot| slot.moving.as_deref()).cloned() else { return };
-    let waits = world.passage_of(member).is_some_and(|seen| {
-        seen.attempt == one.attempt && seen.state == (PassageState::UnderWay { unbound: true })
-    });
+    let waits = world.passage_of(member).is_some_and(|seen| seen.attempt == one.attempt && seen.is_unbound());
     if one.told || !waits {
         return;
     }
@@ -201,8 +202,15 @@ pub fn advance(
         .as_ref()
         .and_then(|uid| world.pods.get(uid))
         .map_or(0, |pod| pod.requests.get(ResourceId::MEMORY).units().saturating_add(GIB - 1) / GIB);
-    let due = one.since + world.tuning.moved_within + Span(FOR_EACH_GIB.0.saturating_mul(memory));
-    let state = world.passage_of(member).filter(|seen| seen.attempt == one.attempt).map(|seen| seen.state);
+    let within = world
+        .tuning
+        .moved_within
+        .0
+        .saturating_add(FOR_EACH_GIB.0.saturating_mul(memory))
+        .saturating_mul(if one.stage == Stage::Queued { QUEUED_TIMES } else { 1 });
+    let due = one.since + Span(within);
+    let passage = world.passage_of(member).filter(|seen| seen.attempt == one.attempt);
+    let unbound = passage.is_some_and(|seen| seen.is_unbound());
     let to = one.to;
     if one.stage == Stage::GivenUp {
         tell_to_end(world, member, Obstacle::Ending, out);
@@ -214,7 +222,7 @@ pub fn advance(
         give_up(world, member, because, !ends, now, out);
         return None;
     }
-    if state == Some(PassageState::UnderWay { unbound: true }) && !one.told {
+    if unbound && !one.told {
         bind_target(world, member, out);
     }
     Some(due)
@@ -241,7 +249,8 @@ fn give_up(
         None
     });
     if is_seen.is_some() {
-        world.note_rest(member, failed, now);
+        let to = world.member(member).and_then(|slot| slot.moving.as_deref()).map(|one| one.to);
+        world.note_rest(member, to.filter(|_| failed), now);
         tell_to_end(world, member, because, out);
     }
 }

@@ -18,6 +18,7 @@ use crate::model::world::World;
 use super::admit::Desk;
 use super::company::Company;
 use super::decision::{Decision, Obstacle, Placement, Way};
+use super::host_model;
 use super::machines;
 use super::place::{Horizon, Question};
 
@@ -121,13 +122,15 @@ pub fn advance(world: &mut World, id: WorkloadId, now: Time, out: &mut Vec<Decis
                 give_up(world, (id, index), Obstacle::Ending, now, out);
             }
             (Stage::Leaving, How::MakeBeforeBreak) => {}
-            (Stage::Assumed | Stage::Starting, How::MakeBeforeBreak) if world.target_is_ready(one) => {
+            (Stage::Assumed | Stage::Queued | Stage::Starting, How::MakeBeforeBreak)
+                if world.target_is_ready(one) =>
+            {
                 finish(world, (id, index), out);
             }
-            (Stage::Assumed | Stage::Starting, How::MakeBeforeBreak) if due <= now => {
+            (Stage::Assumed | Stage::Queued | Stage::Starting, How::MakeBeforeBreak) if due <= now => {
                 give_up(world, (id, index), Obstacle::NotReady, now, out);
             }
-            (Stage::Assumed | Stage::Starting, How::MakeBeforeBreak) => {
+            (Stage::Assumed | Stage::Queued | Stage::Starting, How::MakeBeforeBreak) => {
                 next = Some(next.map_or(due, |next| next.min(due)));
             }
         }
@@ -162,7 +165,7 @@ fn give_up(world: &mut World, member: MemberId, because: Obstacle, now: Time, ou
         Some(one.clone())
     });
     let Some(one) = given_up else { return };
-    world.note_rest(member, because == Obstacle::NotReady, now);
+    world.note_rest(member, (because == Obstacle::NotReady).then_some(one.to), now);
     let Some(way) = way(world, member, one.from, one.to, one.why) else { return };
     let member = MemberRef { workload: uid, index: member.1, attempt: one.attempt };
     out.push(Decision::GiveUpMove { member, pod: one.pod, way, because });
@@ -358,12 +361,24 @@ fn seek(world: &World, desk: &mut Desk, member: MemberId, from: NodeId) -> Resul
     let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
     let question = Question { shape, strategy, set, horizon: Horizon::Now };
     let company = Company::of(world, member.0, question);
+    let failed_at = world.rests.get(&member).map(|rest| rest.failed_at.as_slice()).unwrap_or_default();
+    let avoid: Vec<NodeId> = slot.avoid.iter().chain(failed_at).copied().collect();
+    let lacks = host_model::lacks(world, member, from);
+    let but = |id: NodeId| id == from || lacks.as_ref().is_some_and(|lacks| lacks(id));
     let place = match &company {
-        None => desk.placer.place_elsewhere(world, question, from, &slot.avoid, &mut desk.work),
+        None => desk.placer.place_elsewhere(world, question, but, &avoid, &mut desk.work),
         Some(company) => {
-            let avoid: Vec<NodeId> = slot.avoid.iter().copied().chain([from]).collect();
-            let found = desk.placer.place_beside(world, question, company, 1, &avoid, &mut desk.work);
-            found.first().copied().filter(|to| *to != from)
+            let nodes = world.sets.get(set.at()).map(|set| set.nodes.as_slice()).unwrap_or_default();
+            let never: Vec<NodeId> = match lacks {
+                Some(_) => nodes.iter().map(|(_, id)| *id).filter(|id| but(*id)).collect(),
+                None => vec![from],
+            };
+            let mut beside = |avoid: &[NodeId]| {
+                let found = desk.placer.place_beside(world, question, company, 1, avoid, &mut desk.work);
+                found.first().copied().filter(|to| !but(*to))
+            };
+            let all: Vec<NodeId> = avoid.iter().chain(&never).copied().collect();
+            beside(&all).or_else(|| if avoid.is_empty() { None } else { beside(&never) })
         }
     };
     place.ok_or_else(|| Some((question, company.map(Box::new))))

@@ -13,6 +13,7 @@ pub mod fragmentation;
 pub mod gate;
 pub mod give_way;
 pub mod grow;
+pub mod host_model;
 pub mod lifecycle;
 pub mod machines;
 pub mod migrate;

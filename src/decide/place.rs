@@ -159,17 +159,17 @@ impl Placer {
         best
     }
 
-    /// The best node for one member but for one, another than those in `avoid` if there is one.
+    /// The best node for one member but for some, another than those in `avoid` if there is one.
     pub fn place_elsewhere(
         &mut self,
         world: &World,
         question: Question,
-        but: NodeId,
+        but: impl Fn(NodeId) -> bool,
         avoid: &[NodeId],
         work: &mut Work,
     ) -> Option<NodeId> {
         let ranking = self.ranking(world, question, work);
-        let others = || ranking.order.iter().map(|(_, _, id)| *id).filter(|id| *id != but);
+        let others = || ranking.order.iter().map(|(_, _, id)| *id).filter(|id| !but(*id));
         others().find(|id| !avoid.contains(id)).or_else(|| others().next())
     }
 

@@ -20,6 +20,7 @@ use crate::model::world::World;
 use super::admit::Desk;
 use super::company::Company;
 use super::decision::Decision;
+use super::host_model::finds_its_cpu;
 use super::migrate;
 use super::place::{Horizon, Question, takes};
 
@@ -331,7 +332,9 @@ impl<'a> Search<'a> {
             let gain = from.used - after;
             let fits = || {
                 question(self.world, member.0).is_some_and(|one| {
-                    takes(self.world, one, target, &to.added) && self.agrees(member.0, one, target)
+                    takes(self.world, one, target, &to.added)
+                        && self.agrees(member.0, one, target)
+                        && finds_its_cpu(self.world, member.0, source, target)
                 })
             };
             if gain >= LEAST_GAIN && best.is_none_or(|(most, _)| gain > most) && fits() {

@@ -210,7 +210,7 @@ impl Cluster {
         self.note("begun");
         let (uid, since) = (Arc::from(format!("{pod}-m{attempt}")), self.now);
         self.targets.remove(&uid);
-        let state = PassageState::UnderWay { unbound: false };
+        let state = PassageState::UnderWay { unbound: false, queued: false };
         self.show_passage(
             run,
             Some(Passage { uid, attempt, to: Arc::clone(to), since, state, others: None }),
@@ -226,7 +226,7 @@ impl Cluster {
         let attempt = passage(&run).map_or(0, |last| last.attempt + 1);
         let uid: Arc<str> = format!("{}-o{attempt}-{}", run.uid, self.now.0).into();
         self.note("begun by others");
-        let state = PassageState::UnderWay { unbound: false };
+        let state = PassageState::UnderWay { unbound: false, queued: false };
         let (to, since, others) = (Arc::default(), self.now, Some(Arc::default()));
         self.show_passage(run, Some(Passage { uid, attempt, to, since, state, others }));
     }
@@ -238,7 +238,7 @@ impl Cluster {
         let is_bound = self.targets.contains(&seen.uid);
         match how {
             Travel::Launch if !is_bound => {
-                let state = PassageState::UnderWay { unbound: true };
+                let state = PassageState::UnderWay { unbound: true, queued: false };
                 self.show_passage(run, Some(Passage { state, ..seen }));
             }
             Travel::Succeed if is_bound && !run.terminating => {
@@ -316,12 +316,15 @@ impl Cluster {
                 let Some(run) = self.runs.get(&pod).cloned() else { return };
                 let seen = Passage::clone(passage(&run).unwrap());
                 let to = if seen.others.is_some() { "".into() } else { Arc::clone(&node) };
-                assert_eq!((&seen.to, seen.state), (&to, PassageState::UnderWay { unbound: true }));
+                assert_eq!(
+                    (&seen.to, seen.state),
+                    (&to, PassageState::UnderWay { unbound: true, queued: false })
+                );
                 assert_ne!(run.node.as_ref(), Some(&node));
                 self.note(if seen.others.is_some() { "bound for others" } else { "bound for weir" });
                 self.targets.insert(Arc::clone(&seen.uid));
                 self.note("bound");
-                let state = PassageState::UnderWay { unbound: false };
+                let state = PassageState::UnderWay { unbound: false, queued: false };
                 self.show_passage(run, Some(Passage { state, to: node, ..seen }));
             }
             Decision::GiveUpMove { pod: Some(pod), .. } => {

@@ -43,6 +43,9 @@ pub struct Run {
     pub astray: bool,
     /// What `KubeVirt` says that keeps the machine from starting.
     pub trouble: Option<Arc<str>>,
+    /// Of its memory, what is not the guest's, in bytes, once `KubeVirt` has said it.
+    #[cfg_attr(feature = "controller", serde(default))]
+    pub overhead: Option<Amount>,
 }
 
 /// A migration of what runs of a machine to another node.
@@ -72,6 +75,9 @@ pub enum PassageState {
     UnderWay {
         /// Its pod waits to be bound.
         unbound: bool,
+        /// `KubeVirt` has not begun it: others move first.
+        #[cfg_attr(feature = "controller", serde(default))]
+        queued: bool,
     },
     /// It is done.
     Succeeded,
@@ -83,6 +89,11 @@ impl Passage {
     /// Whether it has not ended.
     pub fn is_under_way(&self) -> bool {
         matches!(self.state, PassageState::UnderWay { .. })
+    }
+
+    /// Whether its pod waits to be bound.
+    pub fn is_unbound(&self) -> bool {
+        matches!(self.state, PassageState::UnderWay { unbound: true, .. })
     }
 }
 

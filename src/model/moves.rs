@@ -61,6 +61,8 @@ pub enum Why {
 pub enum Stage {
     /// The target was not seen yet. It loads its node nevertheless.
     Assumed,
+    /// `KubeVirt` has it in its queue: no time counts until it begins.
+    Queued,
     /// The target is there.
     Starting,
     /// The source was told to leave.
@@ -87,7 +89,7 @@ pub struct Move {
     pub pod: Option<Arc<str>>,
     /// How far it has come.
     pub stage: Stage,
-    /// When it began.
+    /// When it began; of one that was queued, when that was over.
     pub since: Time,
     /// The target was told to go. Of one that goes on running: its pod was bound, or it was told to end.
     pub told: bool,
@@ -117,7 +119,13 @@ pub struct Rest {
     pub failures: u32,
     /// What was said against the last one, where it was refused.
     pub said: Option<Arc<str>>,
+    /// Nodes that those in a row that failed were to, the latest last: others are preferred.
+    #[cfg_attr(feature = "controller", serde(default))]
+    pub failed_at: Vec<NodeId>,
 }
+
+/// So many nodes are kept at which moves of a member failed.
+const MOST_FAILED_AT: usize = 8;
 
 /// A member that others move, and that waits for a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -205,18 +213,31 @@ impl World {
         let ended = self.member_mut(member)?.moving.take()?;
         self.moving.remove(&member);
         if ended.goes_on() {
-            self.note_rest(member, failed, now);
+            self.note_rest(member, failed.then_some(ended.to), now);
         }
         self.attend(member.0);
         Some(ended)
     }
 
-    /// Notes how the last move of a member ended.
-    pub(crate) fn note_rest(&mut self, member: MemberId, failed: bool, now: Time) {
+    /// Notes how the last move of a member ended: well, or in vain at a node.
+    pub(crate) fn note_rest(&mut self, member: MemberId, failed: Option<NodeId>, now: Time) {
         let rest = self.rests.entry(member).or_default();
         rest.at = now;
         rest.said = None;
-        rest.failures = if failed { rest.failures.saturating_add(1) } else { 0 };
+        match failed {
+            Some(node) => {
+                rest.failures = rest.failures.saturating_add(1);
+                rest.failed_at.retain(|one| *one != node);
+                rest.failed_at.push(node);
+                if rest.failed_at.len() > MOST_FAILED_AT {
+                    rest.failed_at.remove(0);
+                }
+            }
+            None => {
+                rest.failures = 0;
+                rest.failed_at.clear();
+            }
+        }
         // What is drained is looked at again when the rest is over.
         self.drains.values_mut().for_each(|tried_at| *tried_at = None);
     }
@@ -250,11 +271,11 @@ impl World {
             }
             self.end_move(member, true, now);
         } else if terminating {
-            let gone_on = one.goes_on();
+            let (gone_on, to) = (one.goes_on(), one.to);
             one.stage = Stage::GivenUp;
             one.told = true;
             if gone_on {
-                self.note_rest(member, true, now);
+                self.note_rest(member, Some(to), now);
             }
         }
         self.attend(member.0);

@@ -39,8 +39,18 @@ impl World {
             Some(PassageState::Failed) => drop(self.end_move(member, true, now)),
             // Somebody has deleted it.
             None if stage != Stage::Assumed => drop(self.end_move(member, true, now)),
-            Some(_) if stage == Stage::Assumed => {
+            Some(PassageState::UnderWay { queued: true, .. }) if stage == Stage::Assumed => {
                 if let Some(one) = self.member_mut(member).and_then(|slot| slot.moving.as_deref_mut()) {
+                    one.stage = Stage::Queued;
+                }
+            }
+            Some(PassageState::UnderWay { queued: false, .. } | PassageState::Succeeded)
+                if matches!(stage, Stage::Assumed | Stage::Queued) =>
+            {
+                if let Some(one) = self.member_mut(member).and_then(|slot| slot.moving.as_deref_mut()) {
+                    if stage == Stage::Queued {
+                        one.since = now;
+                    }
                     one.stage = Stage::Starting;
                 }
             }
@@ -61,8 +71,7 @@ impl World {
         let Some(from) = self.node_of_member(slot) else { return };
         if seen.others.is_some() && seen.to.is_empty() {
             // A place is looked for when its pod is there.
-            if seen.state == (PassageState::UnderWay { unbound: true }) && !self.guests.contains_key(&member)
-            {
+            if seen.is_unbound() && !self.guests.contains_key(&member) {
                 self.guests.insert(member, Guest::default());
                 self.attend(member.0);
             }
@@ -75,7 +84,11 @@ impl World {
             return;
         }
         let why = if seen.others.is_some() { Why::Others } else { self.why_moved(member, from) };
-        let stage = if goes_on { Stage::Starting } else { Stage::GivenUp };
+        let stage = match seen.state {
+            _ if !goes_on => Stage::GivenUp,
+            PassageState::UnderWay { queued: true, .. } => Stage::Queued,
+            _ => Stage::Starting,
+        };
         let (attempt, since) = (seen.attempt, seen.since);
         let how = How::Live;
         let one = Move { how, why, from, to, attempt, pod: None, stage, since, told: false, slow: false };

@@ -224,6 +224,8 @@ pub struct WorkloadReport {
     pub desired: u32,
     /// Charged to the pool at present.
     pub charged: Amounts,
+    /// Of the memory that is charged, what is not the guests' of its machines: what `KubeVirt` says of each, else an estimate.
+    pub overhead: Amount,
     /// Disks of its machines are there, and are charged though it does not run.
     pub has_disks: bool,
     /// Members by index, the admitted ones (none while queued).

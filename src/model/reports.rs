@@ -242,8 +242,13 @@ impl World {
         };
         let requests = self.requests(workload);
         let mut charged = Amounts::new();
+        let mut overhead = Amount::ZERO;
+        let estimated =
+            workload.shape.and_then(|shape| self.shapes.get(shape)).map(|shape| shape.spec.overhead);
         for (index, member) in (0_u32..).zip(&workload.members).filter(|(_, member)| member.slot.charged()) {
             charged.add(&Self::charge_of(workload, index, member, &requests));
+            let run = member.pod.as_ref().and_then(|uid| self.pods.get(uid)?.machine.as_ref());
+            overhead = overhead + run.and_then(|run| run.overhead).or(estimated).unwrap_or_default();
         }
         charged.add(&Self::disks_of(workload));
         let has_unplaced = workload.members.iter().any(|member| member.slot == Slot::Unplaced);
@@ -253,6 +258,7 @@ impl World {
             priority: workload.spec.priority,
             desired: workload.size(),
             charged,
+            overhead,
             has_disks: !workload.disks.bytes.is_empty(),
             members: self.member_reports(id, workload),
             member_refusal: (has_unplaced && workload.refusal != Refusal::NotTried)

@@ -346,6 +346,12 @@ pub struct ShapeSpec {
     pub host_ports: Vec<HostPort>,
     /// Preferred node affinity: weights and terms.
     pub preferred: Vec<(i64, NodeTerm)>,
+    /// Of the memory that is requested, what is not its guest's but of the processes around it, in bytes: machines only.
+    #[cfg_attr(feature = "controller", serde(default))]
+    pub overhead: Amount,
+    /// A machine that has the CPU of its host.
+    #[cfg_attr(feature = "controller", serde(default))]
+    pub host_model: bool,
     /// Claims of its volumes that are there before its pods are: `namespace/name`.
     pub claims: Vec<Arc<str>>,
     /// What it wants of the pods around it, if anything.

@@ -9,6 +9,7 @@ use super::selectors::{node_term, toleration};
 use super::terms::{Whose, pod_terms};
 use super::volume::claim_name;
 use crate::api::pruned;
+use crate::model::amount::Amount;
 use crate::model::selector::{NodeTerm, Operator, Requirement, Toleration};
 use crate::model::spec::ShapeSpec;
 
@@ -37,6 +38,8 @@ pub fn shape(spec: &core::PodSpec) -> Result<ShapeSpec, String> {
         tolerations: tolerations(spec)?,
         host_ports: requests::host_ports(&pruned),
         preferred: preferred(spec)?,
+        overhead: Amount::ZERO,
+        host_model: false,
         claims: Vec::new(),
         terms: None,
     })
@@ -44,10 +47,14 @@ pub fn shape(spec: &core::PodSpec) -> Result<ShapeSpec, String> {
 
 /// Whether the shape hangs on whose pods they are: what is wanted of the pods around, and claims.
 pub fn is_personal(spec: &core::PodSpec) -> bool {
+    has_terms(spec) || claims(spec).next().is_some()
+}
+
+/// Whether something is wanted of the pods around.
+pub fn has_terms(spec: &core::PodSpec) -> bool {
     let affinity = spec.affinity.as_ref();
     affinity.is_some_and(|one| one.pod_affinity.is_some() || one.pod_anti_affinity.is_some())
         || spec.topology_spread_constraints.as_ref().is_some_and(|all| !all.is_empty())
-        || claims(spec).next().is_some()
 }
 
 /// The shape of pods of one workload, of that of the template.
@@ -134,7 +141,6 @@ pub fn shares_claims(spec: &core::PodSpec) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::amount::Amount;
     use serde_json::{Value, json};
 
     fn typed(spec: Value) -> core::PodSpec {

@@ -15,6 +15,7 @@ use crate::api::template::machine::InstancetypeKind;
 use crate::model::delta::Delta;
 use crate::model::labelled::MakerKind;
 use crate::model::spec::{MemberRef, NamedAmounts, Runtime, ShapeSpec};
+use crate::model::time::{Span, Time};
 
 /// Whether `KubeVirt` takes a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +39,14 @@ pub struct KubeVirt {
     sizes: BTreeMap<(Option<Arc<str>>, Arc<str>), seen::InstancetypeSpec>,
     /// Workloads whose templates it is to be asked about.
     pub(super) to_check: BTreeSet<Arc<str>>,
+    /// Those whose templates it has refused: how often in a row, and when it is asked again.
+    refused: BTreeMap<Arc<str>, (u32, Time)>,
 }
+
+/// What was refused may be taken later: a size is made, a feature is switched on. It is asked about again after so long, which
+/// doubles each time.
+const ASK_AGAIN: Span = Span::seconds(10);
+const ASK_AGAIN_AT_MOST: Span = Span::minutes(5);
 
 /// How far the machines of a pool are overcommitted, as far as it says.
 pub(super) fn overcommit(pool: &ResourcePool) -> Overcommit {
@@ -82,19 +90,22 @@ impl Catalog {
         check: &Check,
         owner: Owner<'_>,
     ) -> Result<Arc<ShapeSpec>, Arc<str>> {
-        if let Check::Refused(words) = check {
-            return Err(Arc::clone(words));
-        }
         let Some(machine) = &template.machine else { return template.shape_for(owner) };
         let size = machine.ask.instancetype.as_ref().and_then(|(kind, name)| {
             let namespace = (*kind == InstancetypeKind::Namespaced).then(|| Arc::from(owner.namespace));
             self.kubevirt.sizes.get(&(namespace, name.as_str().into()))
         });
-        let shape = machine::shape(machine, self.overcommit(owner.pool), self.kubevirt.cluster, size);
-        shape.map(Arc::new).map_err(Arc::from)
+        let cluster = &self.kubevirt.cluster;
+        let mut shape = machine::shape(machine, self.overcommit(owner.pool), cluster, size)?;
+        shape.terms = machine::terms(template, machine, owner)?;
+        // What is missing by Weir's own words comes first: they say what to write.
+        match check {
+            Check::Refused(words) => Err(Arc::clone(words)),
+            Check::Unneeded | Check::Wanted | Check::Taken => Ok(Arc::new(shape)),
+        }
     }
 
-    /// Whether `KubeVirt` takes the template of a workload that was seen: it is asked once about each.
+    /// Whether `KubeVirt` takes the template of a workload that was seen: it is asked about each until it does.
     pub(super) fn check_of(&mut self, uid: &Arc<str>, template: &Arc<Template>) -> Check {
         if template.machine.is_none() {
             self.kubevirt.to_check.remove(uid);
@@ -110,9 +121,10 @@ impl Catalog {
         }
     }
 
-    /// Some workloads whose templates `KubeVirt` is to be asked about; they are not named again until it could not be
-    /// asked.
-    pub fn take_checks(&mut self, most: usize) -> Vec<Arc<str>> {
+    /// Some workloads whose templates `KubeVirt` is to be asked about now; they are not named again until it could not be
+    /// asked, or has refused them for a while.
+    pub fn take_checks(&mut self, most: usize, now: Time) -> Vec<Arc<str>> {
+        self.ask_again(|due| due <= now);
         let first: Vec<Arc<str>> = self.kubevirt.to_check.iter().take(most).cloned().collect();
         for uid in &first {
             self.kubevirt.to_check.remove(uid);
@@ -125,6 +137,25 @@ impl Catalog {
         !self.kubevirt.to_check.is_empty()
     }
 
+    /// When what was refused is asked about again.
+    pub fn next_check(&self) -> Option<Time> {
+        self.kubevirt.refused.values().map(|(_, due)| *due).min()
+    }
+
+    /// Those of whom it is time are asked about again. What was said of them stands until then.
+    fn ask_again(&mut self, is_time: impl Fn(Time) -> bool) {
+        let workloads = &self.workloads;
+        let is_refused =
+            |uid: &Arc<str>| workloads.get(uid).is_some_and(|known| matches!(known.check, Check::Refused(_)));
+        let KubeVirt { refused, to_check, .. } = &mut self.kubevirt;
+        refused.retain(|uid, _| is_refused(uid));
+        for (uid, (_, due)) in refused.iter_mut().filter(|(_, (_, due))| is_time(*due)) {
+            // Until it has answered.
+            *due = Time(i64::MAX);
+            to_check.insert(Arc::clone(uid));
+        }
+    }
+
     /// `KubeVirt` has answered about the template of that generation: it takes it, or says why not; none: it could not
     /// be asked.
     pub fn checked(
@@ -132,16 +163,25 @@ impl Catalog {
         uid: &str,
         generation: i64,
         answer: Option<Result<(), Arc<str>>>,
+        now: Time,
     ) -> Vec<Delta> {
         let Some((uid, known)) = self.workloads.get_key_value(uid) else { return Vec::new() };
         let uid = Arc::clone(uid);
-        if known.check != Check::Wanted {
+        if matches!(known.check, Check::Taken | Check::Unneeded) {
             return Vec::new();
         }
         let Some(answer) = answer.filter(|_| known.generation == generation) else {
             self.kubevirt.to_check.insert(uid);
             return Vec::new();
         };
+        let refused = &mut self.kubevirt.refused;
+        if answer.is_ok() {
+            refused.remove(&uid);
+        } else {
+            let (times, due) = refused.entry(Arc::clone(&uid)).or_insert((0, now));
+            *due = now + ASK_AGAIN.doubled(*times, ASK_AGAIN_AT_MOST);
+            *times = times.saturating_add(1);
+        }
         if let Some(known) = self.workloads.get_mut(&uid) {
             known.check = match answer {
                 Ok(()) => Check::Taken,
@@ -173,14 +213,15 @@ impl Catalog {
 
     /// The settings of the cluster's `KubeVirt` were seen; none: they are gone.
     pub fn kubevirt_settings(&mut self, settings: Option<&seen::KubeVirt>) -> Vec<Delta> {
-        let cluster = settings.map_or_else(Cluster::default, |settings| {
-            Cluster::of(&settings.spec.configuration.developer_configuration)
-        });
-        if std::mem::replace(&mut self.kubevirt.cluster, cluster) == cluster {
-            Vec::new()
-        } else {
-            self.reshape()
+        let cluster =
+            settings.map_or_else(Cluster::default, |settings| Cluster::of(&settings.spec.configuration));
+        // A feature that was switched on changes what is taken.
+        self.ask_again(|_| true);
+        if self.kubevirt.cluster == cluster {
+            return Vec::new();
         }
+        self.kubevirt.cluster = cluster;
+        self.reshape()
     }
 
     /// Whether migrations have priorities.
@@ -200,7 +241,11 @@ impl Catalog {
             Some(size) => self.kubevirt.sizes.insert(key, size.clone()).as_ref() == Some(size),
             None => self.kubevirt.sizes.remove(&key).is_none(),
         };
-        if same { Vec::new() } else { self.reshape() }
+        if same {
+            return Vec::new();
+        }
+        self.ask_again(|_| true);
+        self.reshape()
     }
 
     /// A machine was seen.

@@ -7,18 +7,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::constraints;
+use super::template::{Owner, Template};
+use super::terms::{Whose, pod_terms};
 use crate::api::kubevirt::{
-    CPU_FEATURE, CPU_MANAGER, CPU_MODEL, DeveloperConfiguration, InstancetypeSpec, OBSOLETE_MODEL,
-    ORDERED_MIGRATIONS, SCHEDULABLE,
+    CPU_FEATURE, CPU_MANAGER, CPU_MODEL, Configuration, DeveloperConfiguration, InstancetypeSpec, KUBEVIRT,
+    LAUNCHER, OBSOLETE_MODEL, ORDERED_MIGRATIONS, SCHEDULABLE,
 };
+use crate::api::labels;
 use crate::api::quantity::{Amount as Quantity, counted};
 use crate::api::template::machine::{Ask, InstancetypeKind, Machine};
 use crate::model::amount::Amount;
-use crate::model::selector::{Operator, Requirement};
+use crate::model::selector::{Labels, Operator, Requirement};
 use crate::model::spec::{NamedAmounts, ShapeSpec};
+use crate::model::terms::PodTerms;
 
 /// Where the spec of a machine stands in a workload.
 pub const FIELD: &str = "spec.template.virtualMachine.spec";
+
+/// The CPU of the node, as far as others can give it, too: what machines have that name none.
+const HOST_MODEL: &str = "host-model";
+/// What stands in place of a model and names none.
+const OF_THE_HOST: [&str; 3] = ["", HOST_MODEL, "host-passthrough"];
 
 const MIB: i64 = 1 << 20;
 /// What every machine needs beside its guest's memory: the processes around it, and its picture.
@@ -45,36 +54,40 @@ pub struct Overcommit {
 }
 
 /// The settings of the cluster's `KubeVirt`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     cpu_milli: i64,
     memory_percent: i64,
     emulation: bool,
     orders_migrations: bool,
+    /// The CPU model of machines that name none.
+    model: Option<String>,
 }
 
 impl Default for Cluster {
     fn default() -> Self {
-        Self::of(&DeveloperConfiguration::default())
+        Self::of(&Configuration::default())
     }
 }
 
 impl Cluster {
     /// As they are written.
-    pub fn of(written: &DeveloperConfiguration) -> Self {
+    pub fn of(written: &Configuration) -> Self {
+        let Configuration { developer_configuration, cpu_model } = written;
         let DeveloperConfiguration { cpu_allocation_ratio, memory_overcommit, feature_gates, use_emulation } =
-            written;
+            developer_configuration;
         let positive = |value: Option<i64>, default| value.filter(|value| *value > 0).unwrap_or(default);
         Self {
             cpu_milli: positive(*cpu_allocation_ratio, 10).saturating_mul(1000),
             memory_percent: positive(*memory_overcommit, 100),
             emulation: *use_emulation,
             orders_migrations: feature_gates.iter().any(|one| one == ORDERED_MIGRATIONS),
+            model: cpu_model.clone().filter(|model| !model.is_empty()),
         }
     }
 
     /// Whether migrations have priorities.
-    pub fn orders_migrations(self) -> bool {
+    pub fn orders_migrations(&self) -> bool {
         self.orders_migrations
     }
 }
@@ -113,10 +126,11 @@ pub fn written(machine: &Machine, overcommit: Overcommit) -> BTreeMap<&'static s
 pub fn shape(
     machine: &Machine,
     overcommit: Overcommit,
-    cluster: Cluster,
+    cluster: &Cluster,
     size: Option<&InstancetypeSpec>,
 ) -> Result<ShapeSpec, String> {
     let mut ask = machine.ask.clone();
+    ask.model = ask.model.or_else(|| size?.cpu.model.clone()).or_else(|| cluster.model.clone());
     ask.requests.extend(written(machine, overcommit).into_iter().map(|(name, text)| (name.to_owned(), text)));
     let mut overcommitted = None;
     match (&ask.instancetype, size) {
@@ -125,9 +139,42 @@ pub fn shape(
         (None, _) => {}
     }
     let mut shape = constraints::shape(&machine.nodes)?;
-    shape.requests = requests(&ask, cluster, overcommitted)?;
+    let (requests, overhead) = requests(&ask, cluster, overcommitted)?;
+    (shape.requests, shape.overhead) = (requests, Amount::new(overhead));
     shape.selector.extend(selector(&ask));
+    for (key, value) in size.into_iter().flat_map(|size| &size.node_selector) {
+        shape.selector.push(is(key.clone(), value));
+    }
+    shape.host_model = matches!(ask.model.as_deref(), None | Some("" | HOST_MODEL));
     Ok(shape)
+}
+
+/// What the pods of a workload's machines say of the pods around.
+///
+/// # Errors
+/// What is wrong, with its field.
+pub fn terms(
+    template: &Template,
+    machine: &Machine,
+    owner: Owner<'_>,
+) -> Result<Option<Box<PodTerms>>, String> {
+    if !constraints::has_terms(&machine.nodes) {
+        return Ok(None);
+    }
+    // The pod has the labels of what runs of the machine, and KubeVirt's.
+    let spec = template.machine_spec().map(|(_, spec)| spec).unwrap_or_default();
+    let own = spec.pointer("/template/metadata/labels").and_then(serde_json::Value::as_object);
+    let own = own.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
+    let ours = [
+        (labels::POOL, owner.pool),
+        (labels::WORKLOAD, owner.name),
+        (labels::WORKLOAD_UID, owner.uid),
+        (KUBEVIRT, LAUNCHER),
+    ];
+    let all: Labels = own.chain(ours).map(|(key, value)| (Arc::from(key), Arc::from(value))).collect();
+    let namespace: Arc<str> = owner.namespace.into();
+    pod_terms(&machine.nodes, Whose { namespace: &namespace, labels: &all })
+        .map_err(|problem| format!("{FIELD}.template.spec.{problem}"))
 }
 
 fn missing(kind: InstancetypeKind, name: &str) -> String {
@@ -143,7 +190,7 @@ fn missing(kind: InstancetypeKind, name: &str) -> String {
 
 /// Takes the size in place of what the template does not say; what of its memory is not requested, in percent.
 fn resize(ask: &mut Ask, size: &InstancetypeSpec) -> Result<Option<i64>, String> {
-    let InstancetypeSpec { cpu, memory, gpus, host_devices } = size;
+    let InstancetypeSpec { cpu, memory, gpus, host_devices, node_selector: _ } = size;
     ask.vcpus = Some(cpu.guest.max(1));
     if cpu.dedicated_cpu_placement {
         ask.dedicated = Some(cpu.isolate_emulator_thread);
@@ -160,7 +207,8 @@ fn resize(ask: &mut Ask, size: &InstancetypeSpec) -> Result<Option<i64>, String>
     Ok(memory.overcommit_percent.filter(|percent| (1..100).contains(percent)))
 }
 
-fn requests(ask: &Ask, cluster: Cluster, overcommitted: Option<i64>) -> Result<NamedAmounts, String> {
+/// What the pod of a machine asks for, and what of its memory is not the guest's.
+fn requests(ask: &Ask, cluster: &Cluster, overcommitted: Option<i64>) -> Result<(NamedAmounts, i64), String> {
     let own = |name: &str| ask.requests.get(name).and_then(|text| counted(name, text).ok());
     let vcpus = ask.vcpus.or_else(|| own("cpu").map(|milli| divided(milli, 1, 1000))).unwrap_or(1).max(1);
     let Some(guest) = ask.guest_bytes.or_else(|| own("memory")) else {
@@ -215,23 +263,23 @@ fn requests(ask: &Ask, cluster: Cluster, overcommitted: Option<i64>) -> Result<N
     }
     named.insert("requests.storage".into(), Amount::new(ask.storage_bytes));
     named.retain(|_, amount| !amount.is_zero());
-    Ok(named)
+    Ok((named, overhead))
+}
+
+fn is(key: String, value: &str) -> Requirement {
+    Requirement { key: key.into(), operator: Operator::In, values: vec![Arc::from(value)] }
 }
 
 /// Labels that nodes must have beside what the template says.
 fn selector(ask: &Ask) -> Vec<Requirement> {
-    let is = |key: String, value: &str| Requirement {
-        key: key.into(),
-        operator: Operator::In,
-        values: vec![Arc::from(value)],
-    };
     let absent =
         |key: &str| Requirement { key: key.into(), operator: Operator::DoesNotExist, values: Vec::new() };
     let mut selector = vec![is(SCHEDULABLE.to_owned(), "true"), absent(OBSOLETE_MODEL)];
     if ask.dedicated.is_some() {
         selector.push(is(CPU_MANAGER.to_owned(), "true"));
     }
-    selector.extend(ask.model.as_ref().map(|model| is(format!("{CPU_MODEL}{model}"), "true")));
+    let named = ask.model.as_ref().filter(|model| !OF_THE_HOST.contains(&model.as_str()));
+    selector.extend(named.map(|model| is(format!("{CPU_MODEL}{model}"), "true")));
     for (feature, wanted) in &ask.features {
         let label = format!("{CPU_FEATURE}{feature}");
         selector.push(if *wanted { is(label, "true") } else { absent(&label) });
@@ -261,7 +309,7 @@ mod tests {
     }
 
     fn asked(domain: &Value, overcommit: Overcommit) -> BTreeMap<String, i64> {
-        let shape = shape(&machine(domain), overcommit, Cluster::default(), None).unwrap();
+        let shape = shape(&machine(domain), overcommit, &Cluster::default(), None).unwrap();
         shape.requests.iter().map(|(name, amount)| (name.to_string(), amount.units())).collect()
     }
 
@@ -314,19 +362,40 @@ mod tests {
         let spec =
             json!({"instancetype": {"name": "u1.large"}, "template": {"spec": {"domain": {"devices": {}}}}});
         let machine = check_machine_template(&spec).unwrap();
-        let problem = shape(&machine, Overcommit::default(), Cluster::default(), None).unwrap_err();
+        let problem = shape(&machine, Overcommit::default(), &Cluster::default(), None).unwrap_err();
         assert!(problem.contains("there is no VirtualMachineClusterInstancetype \"u1.large\""), "{problem}");
         let size = serde_json::from_value(json!({"cpu": {"guest": 2}, "memory": {"guest": "8Gi"}})).unwrap();
-        let asked = shape(&machine, Overcommit::default(), Cluster::default(), Some(&size)).unwrap().requests;
+        let asked =
+            shape(&machine, Overcommit::default(), &Cluster::default(), Some(&size)).unwrap().requests;
         assert_eq!(asked.get("cpu"), Some(&Amount::new(205)));
         assert_eq!(asked.get("memory"), Some(&Amount::new((8192 + 264 + 16 + 16) * MIB + 35_000_000)));
+    }
+
+    #[test]
+    fn a_size_with_cpus_of_its_own_asks_for_all_of_them() {
+        let spec =
+            json!({"instancetype": {"name": "cx1.large"}, "template": {"spec": {"domain": {"devices": {}}}}});
+        let size = json!({
+            "annotations": {"instancetype.kubevirt.io/version": "1"},
+            "cpu": {"dedicatedCPUPlacement": true, "guest": 8, "isolateEmulatorThread": true, "model": "host-passthrough"},
+            "ioThreadsPolicy": "auto",
+            "memory": {"guest": "16Gi", "hugepages": {"pageSize": "2Mi"}},
+            "nodeSelector": {"size": "large"},
+        });
+        let size = serde_json::from_value(size).unwrap();
+        let machine = check_machine_template(&spec).unwrap();
+        let shape = shape(&machine, Overcommit::default(), &Cluster::default(), Some(&size)).unwrap();
+        assert_eq!(shape.requests.get("cpu"), Some(&Amount::new(9005)));
+        assert_eq!(shape.requests.get("hugepages-2Mi"), Some(&Amount::new(16 << 30)));
+        let keys: Vec<&str> = shape.selector.iter().map(|one| &*one.key).collect();
+        assert_eq!(keys.iter().filter(|key| ["cpumanager", "size"].contains(key)).count(), 2, "{keys:?}");
     }
 
     #[test]
     fn nodes_must_be_able_to_run_it() {
         let machine = machine(&json!({"memory": {"guest": "1Gi"}, "cpu": {"model": "Haswell", "features": [
             {"name": "vmx"}, {"name": "hle", "policy": "forbid"}, {"name": "x", "policy": "optional"}]}}));
-        let shape = shape(&machine, Overcommit::default(), Cluster::default(), None).unwrap();
+        let shape = shape(&machine, Overcommit::default(), &Cluster::default(), None).unwrap();
         let keys: Vec<&str> = shape.selector.iter().map(|one| &*one.key).collect();
         assert_eq!(
             keys,

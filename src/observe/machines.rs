@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use super::{Notes, arc, names, pod, time};
 use crate::api::kubevirt::{
-    ALWAYS, EPHEMERAL, GROUP, HALTED, INSTANCE, InstanceStatus, MACHINE, MIGRATION, MachineStatus, TROUBLES,
-    VirtualMachine, VirtualMachineInstance,
+    ALWAYS, EPHEMERAL, GROUP, HALTED, INSTANCE, InstanceStatus, MACHINE, MIGRATION, MachineStatus, OVERHEAD,
+    TROUBLES, VirtualMachine, VirtualMachineInstance,
 };
 use crate::api::labels;
 use crate::api::pruned::Condition;
@@ -74,6 +74,8 @@ struct Launcher {
     ephemeral: bool,
     /// UID of the migration that it is the target of.
     migration: Option<Arc<str>>,
+    /// Of its memory, what is not the guest's.
+    overhead: Option<Amount>,
     spec: PodSpec,
 }
 
@@ -237,6 +239,12 @@ impl Machines {
                 .as_ref()
                 .and_then(|labels| labels.get(MIGRATION))
                 .map(|uid| uid.as_str().into()),
+            overhead: metadata
+                .annotations
+                .as_ref()
+                .and_then(|annotations| annotations.get(OVERHEAD)?.parse().ok())
+                .filter(|bytes: &i64| *bytes > 0)
+                .map(Amount::new),
             spec: pod::read(seen, notes),
         };
         self.launchers.insert(Arc::clone(&uid), launcher);
@@ -462,6 +470,7 @@ fn of_instance(vm: &Vm, vmi: &Vmi, attempt: u32, pod: Option<&Launcher>, asked: 
             live_migratable: movable,
             passage: None,
             astray,
+            overhead: pod.and_then(|pod| pod.overhead),
             trouble: vm.trouble.clone().filter(|_| vmi.status.phase.as_deref() != Some("Running")),
         }),
     }

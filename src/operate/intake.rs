@@ -132,7 +132,7 @@ impl Term {
                 if answer.is_none() {
                     self.ask_later();
                 }
-                for delta in self.catalog.checked(&workload, generation, answer) {
+                for delta in self.catalog.checked(&workload, generation, answer, now) {
                     self.apply(delta, now);
                 }
             }

@@ -239,6 +239,10 @@ impl Term {
         if self.catalog.wants_checks() && self.world.has_kubevirt() {
             due = due.min(self.check_at.max(now));
         }
+        if let Some(check) = self.catalog.next_check().filter(|_| self.world.has_kubevirt()) {
+            let millis = u64::try_from(check.0.saturating_sub(self::now().0)).unwrap_or(0);
+            due = due.min((now + Duration::from_millis(millis).min(IDLE)).max(self.check_at));
+        }
         let again = self.again.iter().map(|(at, _)| *at);
         let others = self
             .records
@@ -389,7 +393,7 @@ impl Term {
         if !self.world.is_settled() || !self.world.has_kubevirt() || at < self.check_at {
             return;
         }
-        let due = self.catalog.take_checks(CHECKS_AT_ONCE);
+        let due = self.catalog.take_checks(CHECKS_AT_ONCE, now());
         if due.is_empty() {
             return;
         }

@@ -233,6 +233,15 @@ pub fn migration(
     made
 }
 
+/// Takes a migration's priority away; whether it had one. `KubeVirt` may keep priorities for its own controllers, and then
+/// refuses those of all others.
+pub fn without_priority(migration: &mut Value) -> bool {
+    migration
+        .get_mut("spec")
+        .and_then(Value::as_object_mut)
+        .is_some_and(|spec| spec.remove("priority").is_some())
+}
+
 fn put(metadata: &mut Value, field: &str, more: &BTreeMap<&str, String>) {
     for (key, value) in more {
         metadata[field][*key] = json!(value);

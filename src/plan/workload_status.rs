@@ -253,6 +253,8 @@ fn allocation(
         priority: same.map_or(report.priority, |before| before.priority),
         replicas: size,
         resources: charged.collect(),
+        memory_overhead: (!report.overhead.is_zero())
+            .then(|| shown_amount("memory", report.overhead.units())),
         admitted_at: at,
     })
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{CANNOT_MIGRATE, IMMOVABLE};
+use super::{CANNOT_MIGRATE, IMMOVABLE, KEEPS_PRIORITIES};
 
 /// Kind, plural, group, version, in namespaces, with a status subresource.
 const KINDS: [(&str, &str, &str, &str, bool, bool); 6] = [
@@ -98,8 +98,8 @@ fn columns(kind: &str) -> Value {
 fn migration() -> Value {
     json!({
         "type": "object", "x-kubernetes-preserve-unknown-fields": true,
-        "properties": {"vmiName": {"type": "string"}},
-        "x-kubernetes-validations": [{
+        "properties": {"vmiName": {"type": "string"}, "priority": {"type": "string"}},
+        "x-kubernetes-validations": [{"rule": "!has(self.priority)", "message": KEEPS_PRIORITIES}, {
             "rule": format!("!has(self.vmiName) || !self.vmiName.startsWith('{IMMOVABLE}')"),
             "message": CANNOT_MIGRATE,
         }],

@@ -10,6 +10,7 @@ use super::{Act, INSTANCE, delete, is_deleting, launcher, patch, text};
 /// The kind of migrations.
 pub const MIGRATION: &str = "VirtualMachineInstanceMigration";
 const HOW: &str = "/metadata/annotations/sim.weir.dev~1migration";
+const FINALIZER: &str = "kubevirt.io/migrationJobFinalize";
 const JOB: &str = "kubevirt.io/migrationJobUID";
 
 /// Whether a pod is the target of a migration.
@@ -23,8 +24,26 @@ pub fn step(migration: &Value, instance: Option<&Value>, pods: &[&Value]) -> Opt
     let target = pods.iter().find(|pod| text(pod, "/metadata/labels/kubevirt.io~1migrationJobUID") == uid);
     let set = |phase: &str| Some(patch(MIGRATION, migration, json!({"status": {"phase": phase}})));
     let phase = text(migration, "/status/phase");
-    if matches!(phase, "Succeeded" | "Failed") {
+    let is_over = matches!(phase, "Succeeded" | "Failed");
+    let held = migration["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty());
+    if is_deleting(migration) {
+        // One that is under way is aborted first; one whose machine is on its target already goes on to its end.
+        let moved = instance.is_some_and(|one| one["status"]["migrationState"]["migrationUid"] == uid);
+        if is_over {
+            return held.then(|| patch(MIGRATION, migration, json!({"metadata": {"finalizers": null}})));
+        }
+        if !moved {
+            return match target {
+                Some(pod) if !is_deleting(pod) => Some(delete("Pod", pod)),
+                _ => set("Failed"),
+            };
+        }
+    }
+    if is_over {
         return None;
+    }
+    if !held && !is_deleting(migration) {
+        return Some(patch(MIGRATION, migration, json!({"metadata": {"finalizers": [FINALIZER]}})));
     }
     let Some(instance) = instance.filter(|one| text(one, "/status/phase") == "Running" && !is_deleting(one))
     else {

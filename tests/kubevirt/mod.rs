@@ -68,12 +68,17 @@ fn delete(kind: &'static str, object: &Value) -> Act {
 /// What the webhook says of migrations of machines whose names begin with [`IMMOVABLE`].
 pub const CANNOT_MIGRATE: &str =
     "Cannot migrate VMI, Reason: DisksNotLiveMigratable, Message: cannot migrate VMI: PVC root is not shared";
+/// What it says of migrations with a priority, unless they are of its own controllers.
+pub const KEEPS_PRIORITIES: &str = "spec.priority: only virt-controller may set it";
 /// So begin the names of machines whose migrations are refused.
 pub const IMMOVABLE: &str = "immovable";
 
 /// Why the webhooks would refuse a machine, or a migration.
 pub fn refusal(machine: &Value) -> Option<String> {
     if machine["kind"] == migration::MIGRATION {
+        if !machine["spec"]["priority"].is_null() {
+            return Some(KEEPS_PRIORITIES.to_owned());
+        }
         return text(machine, "/spec/vmiName").starts_with(IMMOVABLE).then(|| CANNOT_MIGRATE.to_owned());
     }
     let disks = machine.pointer("/spec/template/spec/domain/devices/disks").and_then(Value::as_array)?;

@@ -8,10 +8,13 @@ use serde_json::{Value, json};
 use super::api::{Api, Checks, NODES, POOLS, workloads};
 use super::cluster::Cluster;
 use super::operator::Account;
+use super::web::{Web, port_in_log};
 
 const SPACE: &str = "lab";
 /// Starts and ends that are nearer to each other than this may change their order on a busy machine.
 const APART: f64 = 3.0;
+/// Estimates may be so many seconds away from what happens: pods take a moment to start and to be seen to end, each time.
+const WRONG_AT_MOST: f64 = 8.0;
 
 fn pool(name: &str, parent: Option<&str>, reservation: &str, strategy: &str) -> Value {
     let nodes = if parent.is_none() { json!({"selector": {}}) } else { Value::Null };
@@ -119,7 +122,29 @@ async fn a_simulation_of_a_cluster_and_the_cluster_agree_on_order_and_places() {
     checks.ok("it is simulated from the cluster, which is only read");
 
     let account = Account::create(&cluster, &api, "weir-a").await;
-    let operator = account.start(&[]);
+    let operator = account.start(&["--metrics-addr", "127.0.0.1:0"]);
+    let web = Web::plain(port_in_log(&operator.path(), "serves metrics").await);
+    // Those that the simulation starts with the first do not wait.
+    let first = starts.iter().map(|(at, _)| *at).fold(f64::INFINITY, f64::min);
+    let waiting: Vec<&str> =
+        starts.iter().filter(|(at, _)| *at > first + APART).map(|(_, name)| name.as_str()).collect();
+    let mut estimated = Vec::new();
+    for name in &waiting {
+        let path = format!("{}/{name}", workloads(SPACE));
+        let told = |one: &Value| {
+            one["status"]["queue"]["estimatedStart"]["likely"].is_string()
+                || !matches!(one["status"]["phase"].as_str(), None | Some("Queued"))
+        };
+        let seen = api.until(&path, 20, told).await;
+        let time = |which: &str| {
+            let at = seen["status"]["queue"]["estimatedStart"][which].as_str()?;
+            Some(at.parse::<jiff::Timestamp>().unwrap().as_second())
+        };
+        estimated.extend(time("earliest").zip(time("likely")).map(|when| (*name, when)));
+    }
+    assert!(estimated.len() >= 4, "of {waiting:?} only {estimated:?} have an estimate");
+    checks.ok("those that wait are told when they start");
+
     let mut real = Vec::new();
     for (name, ..) in WORK {
         let found = api.until_phase(SPACE, name, "Succeeded", 120).await;
@@ -130,6 +155,26 @@ async fn a_simulation_of_a_cluster_and_the_cluster_agree_on_order_and_places() {
         assert_eq!(Value::Array(nodes), expected["nodes"], "the nodes of {name}");
         real.push((started.as_second() as f64, name.to_owned()));
     }
+    for (name, (earliest, likely)) in &estimated {
+        let (at, _) = real.iter().find(|(_, one)| one == name).unwrap();
+        // The simulation evicts and starts again whoever is in the way: only the last start is in the status.
+        let away = *at - *likely as f64;
+        assert!(
+            earliest <= likely && away.abs() <= WRONG_AT_MOST,
+            "{name}: {likely} was likely, it was {at}"
+        );
+    }
+    let text = web.get("/metrics", None).await.text;
+    let count = |line: &&str| line.starts_with("weir_estimated_start_error_seconds_count");
+    let counted: f64 =
+        text.lines().filter(count).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
+    assert!(
+        counted >= estimated.len() as f64,
+        "{counted} estimates are counted of {}:\n{text}",
+        estimated.len()
+    );
+    checks.ok("estimates were right, and how right is counted");
+
     assert_eq!(groups(real, APART - 1.0), groups(starts, 0.5), "the order of starts");
     checks.ok("all started in the order and on the nodes that the simulation told");
     operator.stop();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use weir::apply::machine::again;
 use weir::model::delta::Delta;
 use weir::observe::machines::run as run_of;
-use weir::plan::machine::MachineWrite;
+use weir::plan::machine::{MachineWrite, without_priority};
 use weir::plan::write::Write;
 
 use super::expand::Key;
@@ -68,7 +68,7 @@ impl Pure {
         if !self.store.kubevirt {
             return;
         }
-        for uid in self.catalog.take_checks(usize::MAX) {
+        for uid in self.catalog.take_checks(usize::MAX, self.now()) {
             if let Some(script) = self.desk().check(&uid) {
                 self.run_script(&script);
             }
@@ -96,7 +96,12 @@ impl Pure {
                 self.delete(&Key::new(INSTANCE, namespace, name), uid)
             }
             MachineWrite::Migrate { migration, member, attempt, .. } => {
-                if let Err(refused @ Refused::Denied(_)) = self.store.create(migration) {
+                let mut migration = Value::clone(migration);
+                let mut made = self.store.create(&migration);
+                if matches!(made, Err(Refused::Denied(_))) && without_priority(&mut migration) {
+                    made = self.store.create(&migration);
+                }
+                if let Err(refused @ Refused::Denied(_)) = made {
                     let (member, attempt, message) = (member.clone(), *attempt, refused.words().into());
                     self.tell(Delta::MoveRefused { member, attempt, message });
                     return false;
@@ -117,11 +122,11 @@ impl Pure {
                 bound || patch(self, &key, uid, &json!({"spec": {"nodeName": node}}))
             }
             MachineWrite::Check { workload, generation, machine, .. } => {
-                let answer = match crate::kubevirt::refusal(machine) {
+                let answer = match self.store.machine_refusal(machine) {
                     Some(words) => Err(words.into()),
                     None => Ok(()),
                 };
-                for delta in self.catalog.checked(workload, *generation, Some(answer)) {
+                for delta in self.catalog.checked(workload, *generation, Some(answer), self.now()) {
                     self.tell(delta);
                 }
                 true

@@ -156,7 +156,8 @@ impl Pure {
                 return;
             }
             let others = self.again.iter().map(|(at, _)| *at).chain(self.creates.iter().map(|(at, ..)| *at));
-            let due = [self.kubelets.next(&self.store), self.wake_at, self.records.next()];
+            let checks = self.catalog.next_check().filter(|_| self.store.kubevirt);
+            let due = [self.kubelets.next(&self.store), self.wake_at, self.records.next(), checks];
             let next = due.into_iter().flatten().chain(others).min();
             match next.filter(|next| *next <= until) {
                 Some(next) => self.store.now = next.max(self.now()),
@@ -200,6 +201,7 @@ impl Pure {
     fn is_due(&self) -> bool {
         let now = self.now();
         self.records.next().is_some_and(|at| at <= now)
+            || self.catalog.next_check().is_some_and(|at| at <= now && self.store.kubevirt)
             || self.again.iter().any(|(at, _)| *at <= now)
             || self.creates.iter().any(|(at, ..)| *at <= now)
     }

@@ -161,7 +161,7 @@ impl Store {
         self.serves(&key.kind)?;
         self.may_create(&key)?;
         if matches!(key.kind.as_str(), kubevirt::MACHINE | kubevirt::migration::MIGRATION)
-            && let Some(words) = kubevirt::refusal(manifest)
+            && let Some(words) = self.machine_refusal(manifest)
         {
             return Err(Refused::Denied(words));
         }
@@ -182,6 +182,20 @@ impl Store {
             _ => {}
         }
         Ok(self.put(&key, object))
+    }
+
+    /// Why `KubeVirt`'s webhooks would refuse a machine, or a migration: its size must be there.
+    pub fn machine_refusal(&self, manifest: &Value) -> Option<String> {
+        let size = &manifest["spec"]["instancetype"];
+        if let Some(name) = size["name"].as_str() {
+            let cluster = "VirtualMachineClusterInstancetype";
+            let kind = size["kind"].as_str().unwrap_or(cluster);
+            let namespace = if kind == cluster { "" } else { &Key::of(manifest).namespace };
+            if self.get(&Key::new(kind, namespace, name)).is_none() {
+                return Some(format!("instancetype: {kind} {name:?} not found"));
+            }
+        }
+        kubevirt::refusal(manifest)
     }
 
     /// `KubeVirt`'s kinds are there when it is.

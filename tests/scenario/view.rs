@@ -183,6 +183,7 @@ fn workload(object: &Value) -> Value {
     asked(&mut view, &status["migrationRequest"]);
     put(&mut view, "replicas", &status["allocation"]["replicas"]);
     put(&mut view, "charged", &status["allocation"]["resources"]);
+    put(&mut view, "memoryOverhead", &status["allocation"]["memoryOverhead"]);
     put(&mut view, "node", &status["summary"]["node"]);
     let placements = || status["placements"].as_array().into_iter().flatten();
     let moves: Vec<Value> = placements().map(|one| one["migration"]["node"].clone()).collect();

@@ -47,7 +47,7 @@ pub struct Ask {
     pub console_log: bool,
     /// Container disks.
     pub container_disks: i64,
-    /// The CPU model that its node must have.
+    /// The CPU model that its node must have, or whose model it has: `host-model`, `host-passthrough`.
     pub model: Option<String>,
     /// CPU features that its node must have, or must not have.
     pub features: BTreeMap<String, bool>,
@@ -166,10 +166,7 @@ fn ask(written: &Written, problems: &mut Problems) -> Ask {
         console_log: devices.log_serial_console != Some(false)
             && devices.autoattach_serial_console != Some(false),
         container_disks: count(volumes.iter().filter(|volume| volume.container_disk.is_some())),
-        model: cpu
-            .model
-            .clone()
-            .filter(|model| !matches!(model.as_str(), "" | "host-model" | "host-passthrough")),
+        model: cpu.model.clone().filter(|model| !model.is_empty()),
         instancetype: instancetype.as_ref().and_then(|one| one.read(problems)),
         ..Ask::default()
     };

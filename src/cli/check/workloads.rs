@@ -105,7 +105,7 @@ fn machine_requests(spec: &Value, pool: &str, pools: &Pools<'_>) -> Option<Amoun
         overcommit.cpu_milli = overcommit.cpu_milli.or(machine::milli(said.cpu_overcommit.as_ref()));
         overcommit.memory_milli = overcommit.memory_milli.or(machine::milli(said.memory_overcommit.as_ref()));
     }
-    let shape = machine::shape(&machine, overcommit, Cluster::default(), None).ok()?;
+    let shape = machine::shape(&machine, overcommit, &Cluster::default(), None).ok()?;
     Some(shape.requests.iter().map(|(name, amount)| (name.to_string(), amount.units())).collect())
 }
 

@@ -247,9 +247,9 @@ impl Loaded {
             self.apply(deltas);
         }
         // Nobody is asked whether KubeVirt takes a template: it is taken to do so.
-        for uid in self.catalog.take_checks(usize::MAX) {
+        for uid in self.catalog.take_checks(usize::MAX, self.now) {
             let generation = self.catalog.get(&uid).map_or(0, |known| known.generation);
-            let deltas = self.catalog.checked(&uid, generation, Some(Ok(())));
+            let deltas = self.catalog.checked(&uid, generation, Some(Ok(())), self.now);
             self.apply(deltas);
         }
         self.notes.extend(self.catalog.take_notes());

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::api::Quantity;
 use crate::api::queue::EstimatedStart;
-use crate::api::workload::{PendingNodes, PlacementStatus};
+use crate::api::workload::{AllocationStatus, PendingNodes, PlacementStatus};
 
 /// Why a workload is where it is.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -39,6 +39,9 @@ pub struct Answer {
     /// Where members are, and what they do.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub placements: Vec<PlacementStatus>,
+    /// What it holds while it is admitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<AllocationStatus>,
     /// Its last eviction, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evicted: Option<String>,

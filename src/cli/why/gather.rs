@@ -60,6 +60,7 @@ pub fn of_workload(workload: &PooledWorkload, now: Time) -> Answer {
         }),
         nodes: status.pending.as_ref().and_then(|pending| pending.nodes.clone()),
         placements: status.placements,
+        allocation: status.allocation,
         ..Answer::default()
     }
 }

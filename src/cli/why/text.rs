@@ -117,6 +117,17 @@ fn members(answer: &Answer) -> Option<String> {
         }
     }
     text.push('\n');
+    if let Some(held) = &answer.allocation {
+        let all = held.resources.iter().map(|(name, amount)| format!("{name} {}", amount.as_str()));
+        let _ = writeln!(text, "Charged  {}", all.collect::<Vec<_>>().join(", "));
+        if let Some(overhead) = &held.memory_overhead {
+            let _ = writeln!(
+                text,
+                "         of the memory {} is what KubeVirt adds to the guests'",
+                overhead.as_str()
+            );
+        }
+    }
     if !matches!(answer.phase.as_str(), "Succeeded" | "Failed") {
         for (state, count) in laggards(answer) {
             let first = answer.placements.iter().find(|one| one.state == state);

@@ -38,7 +38,7 @@ pub fn left_by(world: &World, member: MemberId) -> Option<Load> {
     let one = slot.moving.as_deref()?;
     match one.stage {
         Stage::Leaving => None,
-        Stage::Assumed | Stage::Starting => load_of(world, member),
+        Stage::Assumed | Stage::Queued | Stage::Starting => load_of(world, member),
         Stage::GivenUp => {
             let pod = one.pod.as_ref().and_then(|uid| world.pods.get(uid));
             let Some(pod) = pod else {

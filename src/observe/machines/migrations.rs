@@ -104,8 +104,9 @@ impl Machines {
         let state = |uid: &Arc<str>, phase: &Option<String>| match phase.as_deref() {
             Some("Succeeded") => PassageState::Succeeded,
             Some("Failed") => PassageState::Failed,
-            _ => PassageState::UnderWay {
+            phase => PassageState::UnderWay {
                 unbound: pods.iter().any(|pod| pod.waits() && pod.migration.as_ref() == Some(uid)),
+                queued: matches!(phase, None | Some("" | "Pending")),
             },
         };
         let of_it =
