@@ -175,6 +175,11 @@ impl Stage {
         let said = self.helm_with_values("install", &older, &json!({}));
         assert!(said.contains("kubectl create rolebinding use-lab"), "{said}");
         assert_eq!(self.column().await, "An older word");
+        // kubectl does not write over what is Helm's.
+        let crds = super::root().join("crds").display().to_string();
+        let said = text(&self.kubectl(&["apply", "--server-side", "-f", &crds], "").stderr);
+        assert!(said.contains("conflict with \"helm\""), "{said}");
+        assert_eq!(self.column().await, "An older word");
         let ready = |found: &Value, wanted: i64| found["status"]["readyReplicas"] == wanted;
         assert!(ready(&self.api.get(DEPLOYMENT).await.unwrap(), 2), "helm --wait waits for the operators");
         self.ok("installed with helm --wait in a namespace that enforces the standard restricted; two pods are ready");

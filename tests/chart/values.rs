@@ -18,7 +18,7 @@ const NONSENSE: &[(&str, &[&str])] = &[
     ("operator.lostAfter=5min", &["at '/operator/lostAfter'", "does not match pattern"]),
     ("operator.lostAfter=30s1m", &["at '/operator/lostAfter'", "does not match pattern"]),
     ("operator.lostAfter=0s", &["at '/operator/lostAfter'", "does not match pattern '[1-9]'"]),
-    ("operator.lostAfter=500ms", &["operator.lostAfter is 500ms: write 10s or more"]),
+    ("operator.lostAfter=500ms", &["operator.lostAfter is 500ms: write 5s or more"]),
     ("operator.staleAfter=", &["at '/operator/staleAfter'", "does not match pattern '[1-9]'"]),
     ("operator.staleAfter=91.5555s", &["at '/operator/staleAfter'", "does not match pattern"]),
     ("operator.staleAfter=1234567s", &["at '/operator/staleAfter'", "does not match pattern"]),
@@ -86,10 +86,19 @@ fn nonsense_is_refused_in_words() {
 /// What Helm lets pass the program takes: pods that crash after a good `helm install` are the worse refusal.
 #[test]
 fn durations_are_those_that_the_program_takes() {
+    const OPTIONS: [(&str, &str); 2] = [("lostAfter", "--lost-after"), ("staleAfter", "--stale-after")];
     let schema: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap();
     assert_eq!(schema["$defs"]["duration"]["pattern"], weir::api::duration::PATTERN);
     assert_eq!(schema["$defs"]["duration"]["maxLength"], weir::api::duration::MAX_LENGTH);
+    let by_helm = |value: &str, duration: &str| {
+        let output = template(&["--set-string", &format!("operator.{value}={duration}")]);
+        (output.status.success(), text(&output.stderr))
+    };
+    let by_program = |option: &str, duration: &str| {
+        let arguments = ["weir", "run", &format!("{option}={duration}")];
+        <weir::cli::Cli as clap::Parser>::try_parse_from(arguments).is_ok()
+    };
     for (duration, fine) in [
         ("90s", true),
         ("2m30s", true),
@@ -105,18 +114,17 @@ fn durations_are_those_that_the_program_takes() {
         ("-5m", false),
         ("5 m", false),
     ] {
-        for (value, option) in [("lostAfter", "--lost-after"), ("staleAfter", "--stale-after")] {
-            let by_helm = template(&["--set-string", &format!("operator.{value}={duration}")]);
-            let arguments = ["weir", "run", &format!("{option}={duration}")];
-            let by_program = <weir::cli::Cli as clap::Parser>::try_parse_from(arguments);
-            assert_eq!(by_program.is_ok(), fine, "{option}={duration}");
-            assert_eq!(
-                by_helm.status.success(),
-                fine,
-                "operator.{value}={duration}: {}",
-                text(&by_helm.stderr)
-            );
+        for (value, option) in OPTIONS {
+            assert_eq!(by_program(option, duration), fine, "{option}={duration}");
+            let (passed, said) = by_helm(value, duration);
+            assert_eq!(passed, fine, "operator.{value}={duration}: {said}");
         }
+    }
+    // Nor is anything shorter than the program takes.
+    for (at, (least, less)) in [("5s", "4s999ms"), ("90s", "1m29.999s")].into_iter().enumerate() {
+        let (value, option) = OPTIONS[at];
+        assert!(by_helm(value, least).0 && by_program(option, least), "{value}={least}");
+        assert!(!by_helm(value, less).0, "{value}={less}");
     }
 }
 
