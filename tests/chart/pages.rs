@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
@@ -14,20 +14,8 @@ use crate::real::api::{Api, Checks, NODES, POOLS, pods, workloads};
 use crate::real::cluster::Cluster;
 use crate::real::operator::Operator;
 
-const PAGES: &[&str] = &[
-    "README.md",
-    "charts/weir/README.md",
-    "docs/cli.md",
-    "docs/foresight.md",
-    "docs/gitops.md",
-    "docs/operating.md",
-    "docs/pools.md",
-    "docs/replay.md",
-    "docs/start.md",
-    "docs/upgrading.md",
-    "docs/workloads.md",
-    "examples/gitops/README.md",
-];
+/// Where pages are, beside those at the top.
+const FOLDERS: &[&str] = &["charts", "docs", "examples", "gitops", "kustomize"];
 
 /// Where a line stands, how it begins, and why it is not run.
 const NOT_RUN: &[(&str, &str, &str)] = &[
@@ -65,6 +53,23 @@ fn commands(page: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// All pages that may tell a user what to do.
+fn all_pages() -> Vec<String> {
+    let files = |folder: &Path| -> Vec<PathBuf> {
+        let all = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        all.filter(|path| path.extension().is_some_and(|ending| ending == "md")).collect()
+    };
+    let mut found = files(&root());
+    let mut folders: Vec<PathBuf> = FOLDERS.iter().map(|folder| root().join(folder)).collect();
+    while let Some(folder) = folders.pop() {
+        found.extend(files(&folder));
+        let below = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        folders.extend(below.filter(|path| path.is_dir()));
+    }
+    let name = |path: PathBuf| path.strip_prefix(root()).unwrap().display().to_string();
+    found.into_iter().map(name).collect()
 }
 
 /// The fenced blocks of a page.
@@ -170,22 +175,22 @@ async fn commands_of_the_pages_do_what_they_say() {
     pages.works_with_pools().await;
     pages.works_with_workloads().await;
     pages.looks_and_upgrades().await;
-    pages.comes_and_goes().await;
+    pages.comes_and_goes();
     let mut wrong = Vec::new();
     let mut excused = BTreeSet::new();
-    for page in PAGES {
+    for page in &all_pages() {
         for line in commands(page) {
             let bare = line.strip_suffix(" #2").unwrap_or(&line).to_owned();
             if let Some(reason) = NOT_RUN.iter().find(|(on, begin, _)| on == page && line.starts_with(begin))
             {
                 excused.insert(*reason);
-            } else if !pages.run.contains(&((*page).to_owned(), bare)) {
+            } else if !pages.run.contains(&(page.clone(), bare)) {
                 wrong.push(format!("{page}: {line}"));
             }
         }
     }
     assert!(wrong.is_empty(), "run these, or say why not:\n{}", wrong.join("\n"));
-    assert_eq!(excused.len(), NOT_RUN.len(), "these are not there any more: {:?}", NOT_RUN);
+    assert_eq!(excused.len(), NOT_RUN.len(), "these are not there any more: {NOT_RUN:?}");
 }
 
 impl Pages {
@@ -354,7 +359,7 @@ impl Pages {
     }
 
     /// docs/operating.md: away and back again, by Helm and by hand.
-    async fn comes_and_goes(&mut self) {
+    fn comes_and_goes(&mut self) {
         let page = "docs/operating.md";
         self.stage.operator.take().unwrap().stop();
         self.shell(

@@ -12,7 +12,9 @@ use super::{good, helm, text};
 use crate::real::api::{POOLS, workloads};
 
 /// Each state: the object, what `kubectl wait` must see, what it must not see, what Argo CD and Flux say.
-const STATES: &[(&str, &[&str], &[&str], &str, &str)] = &[
+type State<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a str, &'a str);
+
+const STATES: &[State<'static>] = &[
     (
         "pw/reads-running",
         &["condition=Ready", "jsonpath={.status.phase}=Running"],
