@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::ids::PoolId;
+use crate::model::moves::Why;
 use crate::model::resources::ResourceId;
 use crate::model::spec::{FinishReason, StopReason};
 use crate::model::time::{Span, Time};
@@ -34,6 +35,17 @@ pub struct GaveWay {
     pub for_whom: Option<Arc<str>>,
 }
 
+/// One time that a member had to leave its node and began anew on another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// When.
+    pub at: Time,
+    /// Why.
+    pub why: Why,
+    /// For whom (`namespace/name`), if for one.
+    pub for_whom: Option<Arc<str>>,
+}
+
 /// What became of one workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -57,14 +69,16 @@ pub struct Record {
     pub ended: Option<Time>,
     /// How it stood at the end.
     pub outcome: Outcome,
-    /// Nodes of its members when it was admitted last, by index.
-    pub nodes: Vec<Arc<str>>,
+    /// Nodes that its members are on, or were on last, by index.
+    pub nodes: BTreeMap<u32, Arc<str>>,
     /// When it gave way.
     pub gave_way: Vec<GaveWay>,
-    /// Members that moved.
+    /// Members that had to leave and began anew: they do not keep running, so nothing takes their place before.
+    pub restarts: Vec<Restart>,
+    /// Members that moved, and went on all the while.
     pub moves: u32,
-    /// Members that were lost with their nodes.
-    pub losses: u32,
+    /// When members were lost with their nodes.
+    pub losses: Vec<Time>,
     /// How long its members run; none: nobody knows, and they run for ever.
     pub duration: Option<Span>,
 }
@@ -134,8 +148,9 @@ pub struct History {
 }
 
 impl History {
-    /// Notes how all pools stand, where that has changed.
-    pub(super) fn note_pools(&mut self, world: &World, now: Time) {
+    /// Notes how all pools stand, where that has changed. Whether any has.
+    pub(super) fn note_pools(&mut self, world: &World, now: Time) -> bool {
+        let mut any = false;
         for (at, pool) in world.pools.iter() {
             let point = point(world, PoolId(at), now);
             let known = self.pools.entry(Arc::clone(&pool.spec.name)).or_insert_with(|| PoolHistory {
@@ -144,11 +159,13 @@ impl History {
                 points: Vec::new(),
             });
             match known.points.last_mut() {
-                Some(last) if Point { at: now, ..last.clone() } == point => {}
+                Some(last) if Point { at: now, ..last.clone() } == point => continue,
                 Some(last) if last.at == now => *last = point,
                 _ => known.points.push(point),
             }
+            any = true;
         }
+        any
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::history::{GaveWay, Lane, Outcome};
+use super::history::{GaveWay, Lane, Outcome, Restart};
 use super::run::{Next, Run};
-use crate::decide::decision::{Decision, DropReason, Placement};
+use crate::decide::decision::{Decision, DropReason, Placement, Way};
 use crate::model::amount::Amount;
 use crate::model::delta::Delta;
 use crate::model::ids::WorkloadId;
@@ -145,6 +145,7 @@ impl Run {
         let run = MachineRun { live_migratable: spec.migration == Migration::Live, ..MachineRun::default() };
         for placement in placements {
             self.count += 1;
+            self.note_place(workload, placement.index, &placement.node);
             let uid: Arc<str> = format!("{workload}/{}/{}", placement.index, self.count).into();
             let Placement { index, attempt, node } = placement.clone();
             self.keep(
@@ -179,7 +180,7 @@ impl Run {
                 self.awaited.remove(&workload);
                 if let Some(record) = self.record_mut(&workload) {
                     record.started.get_or_insert(at);
-                    record.nodes = placements.iter().map(|one| Arc::clone(&one.node)).collect();
+                    record.nodes.clear();
                     record.outcome = Outcome::Running;
                 }
                 self.create(&workload, &placements);
@@ -191,6 +192,7 @@ impl Run {
             }
             Decision::Migrate { member, pod, way, .. } => {
                 self.count_move(&member.workload);
+                self.note_place(&member.workload, member.index, &way.to);
                 self.migrate(&pod, &way.to);
             }
             Decision::Stop { workload, reason, for_whom } => {
@@ -206,7 +208,12 @@ impl Run {
                 }
                 self.remove_pods(&workload, 0);
             }
-            Decision::Shrink { workload, to, .. } => self.remove_pods(&workload, to),
+            Decision::Shrink { workload, to, .. } => {
+                if let Some(record) = self.record_mut(&workload) {
+                    drop(record.nodes.split_off(&to));
+                }
+                self.remove_pods(&workload, to);
+            }
             Decision::Drop { pod, reason, .. } => {
                 if reason == DropReason::NodeLost {
                     self.lose_pod(&pod);
@@ -214,8 +221,14 @@ impl Run {
                     self.later(self.now, Next::Gone(pod));
                 }
             }
-            Decision::Leave { pod, .. } => self.later(self.now, Next::Gone(pod)),
-            Decision::GiveUpMove { pod, .. } => {
+            Decision::Leave { member, pod, way, ready } => {
+                if !ready {
+                    self.note_restart(&member.workload, &pod, &way);
+                }
+                self.later(self.now, Next::Gone(pod));
+            }
+            Decision::GiveUpMove { member, pod, way, .. } => {
+                self.note_place(&member.workload, member.index, &way.from);
                 if let Some(pod) = pod {
                     self.later(self.now, Next::Gone(pod));
                 }
@@ -243,6 +256,21 @@ impl Run {
     fn count_move(&mut self, workload: &str) {
         if let Some(record) = self.record_mut(workload) {
             record.moves += 1;
+        }
+    }
+
+    fn note_place(&mut self, workload: &str, index: u32, node: &Arc<str>) {
+        if let Some(record) = self.record_mut(workload) {
+            record.nodes.insert(index, Arc::clone(node));
+        }
+    }
+
+    /// A pod leaves before the next one is there: if it ran, what it has done is lost.
+    fn note_restart(&mut self, workload: &str, pod: &str, way: &Way) {
+        let (at, why, for_whom) = (self.now, way.why, way.for_whom.clone());
+        let ran = self.pods.get(pod).is_some_and(|pod| matches!(pod.spec.phase, PodPhase::Running { .. }));
+        if let Some(record) = self.record_mut(workload).filter(|_| ran) {
+            record.restarts.push(Restart { at, why, for_whom });
         }
     }
 
@@ -327,8 +355,9 @@ impl Run {
     pub(super) fn lose_pod(&mut self, uid: &Arc<str>) {
         let lives = |pod: &&SimPod| !pod.spec.phase.ended();
         let whose = self.pods.get(uid).filter(lives).and_then(|pod| pod.spec.member.clone());
+        let now = self.now;
         if let Some(record) = whose.and_then(|member| self.record_mut(&member.workload)) {
-            record.losses += 1;
+            record.losses.push(now);
         }
         self.remove_pod(uid);
     }

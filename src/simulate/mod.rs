@@ -142,3 +142,19 @@ pub fn fits_alone(world: &World, now: Time, workload: &str) -> bool {
 pub fn simulate(world: World, start: Time, settings: Settings) -> Simulated {
     run::Run::new(world, start, settings).go()
 }
+
+/// The same as long as that is not `over`; whether it was.
+pub fn simulate_until(
+    world: World,
+    start: Time,
+    settings: Settings,
+    over: impl Fn() -> bool,
+) -> (Simulated, bool) {
+    let mut run = run::Run::new(world, start, settings);
+    let mut was_over = false;
+    let stopped = run.advance(|_| {
+        was_over = over();
+        was_over
+    });
+    (run.finish(stopped), was_over)
+}

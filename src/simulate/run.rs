@@ -110,10 +110,12 @@ impl Run {
     }
 
     /// Lets time pass until it ends, or `enough` says so.
-    pub(super) fn advance(&mut self, enough: impl Fn(&Self) -> bool) -> Stopped {
+    pub(super) fn advance(&mut self, mut enough: impl FnMut(&Self) -> bool) -> Stopped {
         let mut idle = 0;
+        // Time alone may change something still: a silent node is lost, a pool evens out. Where it does not, all was over then.
+        let mut changed_at = self.now;
         loop {
-            let decided = self.settle();
+            let changed = self.settle();
             if enough(self) {
                 return Stopped::TimeIsUp;
             }
@@ -124,13 +126,15 @@ impl Run {
                 return Stopped::NoEnd;
             }
             let coming = self.next.first_key_value().map(|((at, _), _)| *at);
-            idle = if decided || coming.is_some() { 0 } else { idle + 1 };
+            if changed || coming.is_some() {
+                (idle, changed_at) = (0, self.now);
+            } else {
+                idle += 1;
+            }
             let Some(at) = coming.into_iter().chain(self.wake_at).min().filter(|_| idle < MOST_IDLE) else {
+                self.now = changed_at;
                 return Stopped::AtRest;
             };
-            if coming.is_none() && !self.has_an_end() {
-                return Stopped::AtRest;
-            }
             let at = self.rounded(at).max(self.now + Span(1));
             if let Some(until) = self.settings.until.filter(|until| at > *until) {
                 self.now = until;
@@ -138,15 +142,6 @@ impl Run {
             }
             self.now = at;
         }
-    }
-
-    /// Whether anything that is there will end, now that nothing more is awaited: what waits for a time to pass may.
-    fn has_an_end(&self) -> bool {
-        self.world
-            .workloads
-            .iter()
-            .any(|(_, workload)| matches!(workload.phase, Phase::Queued { .. } | Phase::Stopping { .. }))
-            || self.world.workloads.iter().any(|(_, workload)| workload.timer.is_some())
     }
 
     pub(super) fn finish(self, stopped: Stopped) -> Simulated {
@@ -216,7 +211,7 @@ impl Run {
         records.filter_map(|record| Some((Arc::clone(&record.uid), record.started?))).collect()
     }
 
-    /// All that happens now, and what is decided of it, until nothing more follows. Whether anything was decided.
+    /// All that happens now, and what is decided of it, until nothing more follows. Whether anything has changed.
     fn settle(&mut self) -> bool {
         let mut any = false;
         for _ in 0..MOST_ROUNDS {
@@ -225,6 +220,7 @@ impl Run {
             {
                 let next = entry.remove();
                 self.take(next);
+                any = true;
             }
             let due = self.wake_at.is_some_and(|at| at <= self.now);
             if !self.stirred && !due {
@@ -248,7 +244,7 @@ impl Run {
         self.world.changed = crate::model::world::Changed::default();
         self.world.changed_pools.clear();
         if self.settings.keeps_history {
-            self.history.note_pools(&self.world, self.now);
+            any |= self.history.note_pools(&self.world, self.now);
         }
         any
     }
@@ -363,8 +359,9 @@ impl Run {
         let nodes = workload
             .members
             .iter()
-            .filter_map(|member| self.world.node_of_member(member))
-            .filter_map(|node| self.world.node(node).map(|node| Arc::clone(&node.name)))
+            .zip(0..)
+            .filter_map(|(member, index)| Some((index, self.world.node_of_member(member)?)))
+            .filter_map(|(index, node)| Some((index, Arc::clone(&self.world.node(node)?.name))))
             .collect();
         let record = Record {
             uid: Arc::clone(uid),
@@ -379,8 +376,9 @@ impl Run {
             outcome: if began.is_some() { Outcome::Running } else { Outcome::Waiting },
             nodes,
             gave_way: Vec::new(),
+            restarts: Vec::new(),
             moves: 0,
-            losses: 0,
+            losses: Vec::new(),
             duration: self.duration(uid),
         };
         self.history.records.push(record);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::estimate::{Estimate, estimates};
 use super::happening::Happening;
-use super::history::Outcome;
+use super::history::{Outcome, Restart};
 use super::random::{Random, Runs};
 use super::statistics::pools;
 use super::{Settings, Simulated, Stopped, fits_alone, simulate};
 use crate::decide::testing::{node, pool, workload};
 use crate::model::delta::Delta;
+use crate::model::moves::Why;
 use crate::model::spec::{
     Completion, FinishReason, Policy, PoolSpec, Queueing, StopReason, Strategy, WorkloadSpec,
 };
@@ -51,7 +52,7 @@ fn told(simulated: &Simulated) -> Vec<(String, Option<i64>, Option<i64>, String)
     let records = simulated.history.records.iter();
     records
         .map(|one| {
-            let node = one.nodes.first().map(ToString::to_string).unwrap_or_default();
+            let node = one.nodes.values().next().map(ToString::to_string).unwrap_or_default();
             (one.name.to_string(), since(one.started), since(one.ended), node)
         })
         .collect()
@@ -129,8 +130,41 @@ fn nodes_fail_come_back_leave_and_join() {
     assert_eq!(all[0], row("a", 0, 450, "n0"));
     assert_eq!(all[2], row("c", 450, 500, "n0"));
     // b was on n1, is placed anew on n2 at 320 s, would end at 720 s, and does.
-    assert_eq!(all[1], row("b", 0, 720, "n1"));
+    assert_eq!(all[1], row("b", 0, 720, "n2"));
+    assert_eq!(simulated.history.records[1].losses, [at(310)]);
     assert!(simulated.history.lanes.iter().any(|lane| &*lane.node == "n2" && lane.from == at(320)));
+}
+
+#[test]
+fn a_silent_node_is_lost_also_where_nothing_else_is_to_come() {
+    let mut world = world(2, 2, pool("root", None, 0, None));
+    submit(&mut world, [timed("endless", 2, 0)]);
+    let happenings = vec![(at(100), Happening::Fail("n0".into()))];
+    let simulated = simulate(world, BEGINNING, Settings { happenings, ..Settings::default() });
+    let record = &simulated.history.records[0];
+    assert_eq!((&record.losses[..], record.nodes.get(&0).map(|node| &**node)), (&[at(400)][..], Some("n1")));
+    assert_eq!(
+        (simulated.stopped, simulated.end),
+        (Stopped::AtRest, at(400)),
+        "it ends with what happened last"
+    );
+}
+
+#[test]
+fn a_drained_member_begins_anew_or_goes_on_and_both_are_told() {
+    let mut world = world(2, 4, pool("root", None, 0, None));
+    let service = WorkloadSpec { completion: Completion::KeepRunning, ..timed("service", 1, 0) };
+    submit(&mut world, [timed("run", 1, 300), service]);
+    let before = simulate(world.clone(), BEGINNING, Settings::default());
+    let on = |of: &Simulated, record: usize| of.history.records[record].nodes[&0].to_string();
+    assert_eq!((on(&before, 0), on(&before, 1)), ("n0".into(), "n0".into()));
+    let happenings = vec![(at(100), Happening::Drain("n0".into()))];
+    let simulated = simulate(world, BEGINNING, Settings { happenings, ..Settings::default() });
+    assert_eq!((on(&simulated, 0), on(&simulated, 1)), ("n1".into(), "n1".into()));
+    let [run, service] = simulated.history.records.as_slice() else { panic!("two workloads") };
+    assert_eq!(run.restarts, [Restart { at: at(100), why: Why::Drain, for_whom: None }]);
+    assert_eq!((run.ended, run.moves, run.gave_way.len()), (Some(at(400)), 0, 0));
+    assert_eq!((service.moves, service.restarts.len()), (1, 0));
 }
 
 #[test]

@@ -154,6 +154,15 @@ fn unknown_events_are_told_by_field_with_what_to_write() {
             "every and poisson say how far arrivals are apart: write count, too",
         ),
         ("- {at: 1m, fail: node-1, count: 2}", "belong to workload: leave them out"),
+        (
+            "- {at: 1m, join: {like: node-1, name: node-2}}",
+            "join.name: there is a node node-2 already: write another name, or leave it out",
+        ),
+        (
+            "- {at: 1m, join: {like: node-1, name: A b}}",
+            "join.name: \"A b\" is no name of a node: write lower-case letters",
+        ),
+        ("- 5", "entry 1: invalid type: integer `5`, expected an entry such as {at: 10m, fail: node-1}"),
         ("at: 1m", "this is no list: write entries such as `- {at: 10m, fail: node-1}`"),
     ] {
         let path = folder.join("events");
@@ -242,6 +251,75 @@ fn what_if_tells_what_nodes_are_worth() {
     assert_eq!(weir(&["what-if", "-f", "lab.yaml", "--without", "node-2"]).status.code(), Some(2));
     let drained = json(&["what-if", "-f", "lab.yaml", "--drain", "node-2", "-o", "json"]);
     assert!(drained["moved"].to_string().contains("ops/web"), "{drained}");
+}
+
+/// Writes a list for `--events` or `--arrivals`, which the test may delete with its folder.
+fn list(name: &str, text: &str) -> (PathBuf, String) {
+    let folder = std::env::temp_dir().join(format!("weir-list-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("list"), text).unwrap();
+    let path = folder.join("list").to_str().unwrap().to_owned();
+    (folder, path)
+}
+
+#[test]
+fn what_begins_anew_on_another_node_is_evicted_and_what_keeps_running_moves() {
+    let drain = ["what-if", "-f", "pair.yaml", "--drain", "n1"];
+    let output = weir(&drain);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let table = said(&output);
+    let words = "team/run   lab    +1s    Drained   -     +2h    +2h";
+    assert!(table.contains("1 workload would be evicted, 1 workload would move"), "{table}");
+    assert!(table.contains(words), "{words:?} is not in\n{table}");
+
+    // The other node fails half an hour later, and is lost after five minutes.
+    let (folder, events) = list("pair", "- {at: 30m, fail: n2}");
+    let found = json(&[&drain[..], &["--events", &events, "-o", "json"]].concat());
+    let evicted = |name: &str| {
+        let all = found["evicted"].as_array().unwrap();
+        let one = all.iter().find(|one| one["workload"] == name).unwrap();
+        (one["reason"].as_str().unwrap().to_owned(), one["at"].as_f64().unwrap().to_string())
+    };
+    assert_eq!(evicted("team/run"), ("Drained".to_owned(), "1".to_owned()));
+    assert_eq!(evicted("team/service"), ("NodeLost".to_owned(), "2100".to_owned()));
+
+    // Where it runs in the end is told, and why it took longer.
+    std::fs::write(&events, "- {at: 10m, drain: n1}").unwrap();
+    let table = said(&weir(&["simulate", "-f", "pair.yaml", "--events", &events]));
+    for words in [
+        "1 workload runs for ever, 0 wait for ever",
+        "n2      Running, no duration is known; moved 1 member",
+        "+2h 10m   n2      Completed; evicted 1 member, which began anew (Drained)",
+    ] {
+        assert!(table.contains(words), "{words:?} is not in\n{table}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn no_two_arrivals_are_the_same() {
+    let (folder, arrivals) = list(
+        "twice",
+        "
+- {at: 5m, workload: research/report, count: 2}
+- {at: 5m, workload: research/report, count: 2}
+- {at: 6m, workload: research/report}
+- {at: 7m, workload: ops/fix}
+- {at: 7m, workload: ops/fix}
+",
+    );
+    let report = json(&["simulate", "-f", "lab.yaml", "--arrivals", &arrivals, "-o", "json"]);
+    let all = report["variants"][0]["workloads"].as_array().unwrap();
+    let mut ended: Vec<&str> = all
+        .iter()
+        .filter(|one| one["outcome"] == "Completed")
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    ended.sort_unstable();
+    let reports = [1, 2, 3, 4, 5].map(|number| format!("research/report-{number}"));
+    let expected = ["ops/fix", "ops/fix-2"].into_iter().chain(reports.iter().map(String::as_str));
+    assert_eq!(ended, expected.chain(["research/train"]).collect::<Vec<_>>());
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

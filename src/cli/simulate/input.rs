@@ -20,7 +20,11 @@ const MOST_COPIES: u32 = 1_000_000;
 
 /// One entry of a list: when, and exactly one thing that happens.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "camelCase",
+    expecting = "an entry such as {at: 10m, fail: node-1}"
+)]
 struct Entry {
     at: Duration,
     workload: Option<String>,
@@ -42,7 +46,7 @@ struct Entry {
 
 /// Nodes that join.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "nodes such as {like: node-1, count: 4}")]
 struct Join {
     like: String,
     count: Option<u32>,
@@ -56,13 +60,22 @@ pub struct Reader<'a> {
     /// Entries so far: each draws numbers of its own.
     entries: usize,
     joined: BTreeMap<Arc<str>, NodeSpec>,
+    /// Arrivals so far, by the UID of the workload that they are like: no two of them are the same.
+    arrived: BTreeMap<Arc<str>, u32>,
     found: Vec<(Time, Happening)>,
 }
 
 impl<'a> Reader<'a> {
     /// Of what was loaded: workloads that arrive later are taken out of it.
     pub fn new(loaded: &'a mut Loaded, seed: u64) -> Self {
-        Self { loaded, seed, entries: 0, joined: BTreeMap::new(), found: Vec::new() }
+        Self {
+            loaded,
+            seed,
+            entries: 0,
+            joined: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            found: Vec::new(),
+        }
     }
 
     /// All that was read.
@@ -221,18 +234,22 @@ impl<'a> Reader<'a> {
         // It does not arrive by itself any more.
         let now = self.loaded.now;
         self.loaded.world.apply(Delta::WorkloadGone(Arc::clone(&spec.uid)), now);
-        let Some(count) = count else {
-            // Another than the one that was taken out: that one leaves the world with the first decision only.
-            let uid = format!("{}.{}", spec.uid, at.0).into();
-            self.found.push((at, Happening::Arrive(Box::new(WorkloadSpec { uid, ..spec }))));
-            return Ok(());
-        };
+        let first = self.arrived.get(&spec.uid).copied().unwrap_or(0);
+        let last = first.saturating_add(count.unwrap_or(1));
+        self.arrived.insert(Arc::clone(&spec.uid), last);
         let mut random = Random::of(self.seed, &format!("{name}#{}", self.entries));
         let mut when = at;
-        for number in 1..=count {
+        for number in first.saturating_add(1)..=last {
+            // Without a count it is the workload itself, unless that has come already. Its UID is another even then, as the
+            // one that was taken out leaves the world with the first decision only.
+            let keeps_name = count.is_none() && number == 1;
             let copy = WorkloadSpec {
                 uid: format!("{}.{}.{number:07}", spec.uid, at.0).into(),
-                name: format!("{}-{number}", spec.name).into(),
+                name: if keeps_name {
+                    Arc::clone(&spec.name)
+                } else {
+                    format!("{}-{number}", spec.name).into()
+                },
                 ..spec.clone()
             };
             self.found.push((when, Happening::Arrive(Box::new(copy))));
@@ -255,12 +272,30 @@ impl<'a> Reader<'a> {
                 Some(name) => format!("{name}-{number}"),
                 None => format!("{}-new-{}", join.like, self.joined.len() + 1),
             };
+            ensure!(is_node_name(&name), "join.name: {name:?} is no name of a node: {NODE_NAME}");
+            ensure!(
+                self.node(&name, "").is_err(),
+                "join.name: there is a node {name} already: write another name, or leave it out"
+            );
             let spec = like(&model, &name);
             self.joined.insert(Arc::clone(&spec.name), spec.clone());
             self.found.push((at, Happening::Join(Box::new(spec))));
         }
         Ok(())
     }
+}
+
+/// What a node may be called.
+const NODE_NAME: &str =
+    "write lower-case letters, digits, dashes and dots, with a letter or digit at both ends";
+
+fn is_node_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (1..=253).contains(&name.len())
+        && name.bytes().all(|byte| plain(byte) || byte == b'-' || byte == b'.')
+        && name
+            .split('.')
+            .all(|part| part.bytes().next().is_some_and(plain) && part.bytes().next_back().is_some_and(plain))
 }
 
 /// A ready node of another name.

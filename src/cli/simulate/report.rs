@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::api::quantity::shown_amount;
+use crate::api::reasons::Reason;
 use crate::cli::load::stamp;
+use crate::model::moves::Why;
 use crate::model::report::WorkloadPhase;
 use crate::model::time::{Span, Time};
 use crate::model::world::World;
@@ -148,14 +150,18 @@ pub struct Workload {
     pub end: Option<f64>,
     /// How it stood at the end: `Waiting`, `Running`, `Removed`, or the reason of its end.
     pub outcome: String,
-    /// Nodes of its members when it was admitted last, by index.
+    /// Nodes that its members are on, or were on last, in the order of their indexes.
     pub nodes: Vec<String>,
-    /// How often it gave way, and why.
+    /// When it gave way, and why.
     pub gave_way: Vec<GaveWay>,
-    /// Members that moved.
+    /// When members were evicted and began anew on other nodes, and why.
+    pub restarts: Vec<GaveWay>,
+    /// Members that moved, and went on all the while.
     pub moves: u32,
     /// Members that were lost with their nodes, and began anew.
-    pub losses: u32,
+    pub losses: usize,
+    /// When each of them was.
+    pub lost_at: Vec<f64>,
     /// Why it waits, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
@@ -166,7 +172,7 @@ pub struct Workload {
     pub duration: Option<f64>,
 }
 
-/// One time that a workload gave way.
+/// One time that a workload, or a member of one, gave way.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GaveWay {
@@ -314,7 +320,7 @@ fn workload(record: &Record, (start, end): (Time, Time), world: &World, reasons:
         wait: record.wait().map(seconds),
         end: record.ended.map(|at| since(start, at)),
         outcome: outcome(record.outcome).to_owned(),
-        nodes: record.nodes.iter().map(ToString::to_string).collect(),
+        nodes: record.nodes.values().map(ToString::to_string).collect(),
         gave_way: record
             .gave_way
             .iter()
@@ -324,11 +330,29 @@ fn workload(record: &Record, (start, end): (Time, Time), world: &World, reasons:
                 for_whom: one.for_whom.as_ref().map(ToString::to_string),
             })
             .collect(),
+        restarts: record
+            .restarts
+            .iter()
+            .map(|one| GaveWay {
+                at: since(start, one.at),
+                reason: restarted(one.why).as_str(),
+                for_whom: one.for_whom.as_ref().map(ToString::to_string),
+            })
+            .collect(),
         moves: record.moves,
-        losses: record.losses,
+        losses: record.losses.len(),
+        lost_at: record.losses.iter().map(|at| since(start, *at)).collect(),
         why,
         never_fits,
         duration: record.duration.map(seconds),
+    }
+}
+
+/// Why a member had to begin anew.
+fn restarted(why: Why) -> Reason {
+    match why {
+        Why::Drain => Reason::Drained,
+        Why::Rebalance | Why::MakeRoom | Why::Asked | Why::Others => Reason::Migrating,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::report::{Pool, Report, Variant, Workload};
+use super::report::{GaveWay, Pool, Report, Variant, Workload};
 use crate::cli::say::{self, Table, counted};
 use crate::model::time::Span;
 
@@ -43,11 +43,15 @@ pub fn text(report: &Report, rows: usize) -> String {
 pub fn ending(variant: &Variant) -> String {
     let waiting = variant.workloads.iter().filter(|one| one.outcome == "Waiting").count();
     let running = variant.workloads.iter().filter(|one| one.outcome == "Running").count();
+    let say = |count: usize, one: &str, several: &str| match count {
+        1 => format!("1 workload {one}"),
+        _ => format!("{count} workloads {several}"),
+    };
     let how = match variant.stopped {
         "AtRest" if waiting + running == 0 => "everything has ended".to_owned(),
         "AtRest" => format!(
             "nothing more happens: {} for ever, {} for ever",
-            counted(running, "workload").replace("workload ", "workload runs ").replace("workloads", "workloads run"),
+            say(running, "runs", "run"),
             if waiting == 1 { "1 waits".to_owned() } else { format!("{waiting} wait") }
         ),
         "TimeIsUp" => format!("the time is up: {running} run, {waiting} wait"),
@@ -111,6 +115,12 @@ pub fn nodes(all: &[String]) -> String {
     if told.is_empty() { "-".to_owned() } else { told }
 }
 
+fn reasons(all: &[GaveWay]) -> String {
+    let mut reasons: Vec<&str> = all.iter().map(|one| one.reason).collect();
+    reasons.dedup();
+    reasons.join(", ")
+}
+
 /// How a workload fared, in a line.
 pub fn outcome(one: &Workload) -> String {
     let mut told = one.outcome.clone();
@@ -125,14 +135,18 @@ pub fn outcome(one: &Workload) -> String {
         told.push_str("; it would not fit even if nothing else was there");
     }
     if !one.gave_way.is_empty() {
-        let mut reasons: Vec<&str> = one.gave_way.iter().map(|one| one.reason).collect();
-        reasons.dedup();
         let count = one.gave_way.len();
         let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
-        let _ = write!(told, "; gave way {times} ({})", reasons.join(", "));
+        let _ = write!(told, "; gave way {times} ({})", reasons(&one.gave_way));
+    }
+    if !one.restarts.is_empty() {
+        let count = one.restarts.len();
+        let who = if count == 1 { "which" } else { "each of which" };
+        let members = counted(count, "member");
+        let _ = write!(told, "; evicted {members}, {who} began anew ({})", reasons(&one.restarts));
     }
     if one.losses > 0 {
-        let _ = write!(told, "; lost {} with a node", counted(one.losses as usize, "member"));
+        let _ = write!(told, "; lost {} with a node", counted(one.losses, "member"));
     }
     if one.moves > 0 {
         let _ = write!(told, "; moved {}", counted(one.moves as usize, "member"));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::cli::simulate::report::{Pool, Variant, WaitSeconds, Workload};
+use crate::cli::simulate::report::{GaveWay, Pool, Variant, WaitSeconds, Workload};
 
 /// Starts that differ by less are the same.
 const SAME: f64 = 1.5;
@@ -19,7 +19,7 @@ pub struct Comparison {
     pub changes: Vec<String>,
     /// What a reader should know.
     pub notes: Vec<String>,
-    /// Who would be evicted, or lose members with their node, and is not without the change.
+    /// Who would be evicted, have members evicted that begin anew, or lose members with their node, and does not without the change.
     pub evicted: Vec<Evicted>,
     /// Who would not fit even if nothing else was there.
     pub never_fit: Vec<Waits>,
@@ -235,30 +235,41 @@ impl Comparison {
             + self.earlier.len()
     }
 
-    /// It gives way more often than without the change: that is told once, with the first time that is new.
+    /// It, or members of it, give way more often than without the change, or are lost with a node: that is told once, with
+    /// the first time that is new.
     fn note_evictions(&mut self, before: &Workload, after: &Workload) {
-        let lost = after.losses > before.losses;
-        if after.gave_way.len() <= before.gave_way.len() && !lost {
-            return;
-        }
-        let is_new = |at: f64| before.gave_way.iter().all(|one| (one.at - at).abs() > SAME);
-        let first = after.gave_way.iter().find(|one| is_new(one.at)).or(after.gave_way.last());
-        let (reason, for_whom, at) = match first {
-            Some(first) if after.gave_way.len() > before.gave_way.len() => {
-                (first.reason.to_owned(), first.for_whom.clone(), first.at)
-            }
-            _ => ("NodeLost".to_owned(), None, 1.0),
+        let lost = |of: &Workload| -> Vec<GaveWay> {
+            let one = |at: &f64| GaveWay { at: *at, reason: "NodeLost", for_whom: None };
+            of.lost_at.iter().map(one).collect()
         };
+        let (lost_before, lost_after) = (lost(before), lost(after));
+        let ways = [
+            (&before.gave_way, &after.gave_way),
+            (&before.restarts, &after.restarts),
+            (&lost_before, &lost_after),
+        ];
+        let first = ways
+            .into_iter()
+            .filter_map(|(before, after)| first_new(before, after))
+            .min_by(|one, other| one.at.total_cmp(&other.at));
+        let Some(GaveWay { at, reason, for_whom }) = first else { return };
         self.evicted.push(Evicted {
             workload: after.name.clone(),
             pool: after.pool.clone(),
-            reason,
-            for_whom,
-            at,
+            reason: (*reason).to_owned(),
+            for_whom: for_whom.clone(),
+            at: *at,
             ends: after.end,
             ended_before: before.end,
         });
     }
+}
+
+/// The first of several that is not there without the change, where there are more of them with it.
+fn first_new<'a>(before: &[GaveWay], after: &'a [GaveWay]) -> Option<&'a GaveWay> {
+    let is_new = |one: &&GaveWay| before.iter().all(|other| (other.at - one.at).abs() > SAME);
+    let more = after.len() > before.len();
+    after.iter().find(is_new).or(after.last()).filter(|_| more)
 }
 
 fn pools(before: &Variant, after: &Variant) -> Vec<PoolChange> {
