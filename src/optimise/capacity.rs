@@ -13,7 +13,7 @@ use good_lp::{Expression, ProblemVariables, Solution, SolverModel, Variable, Wit
 /// A kind of nodes that can be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kind {
-    /// What one costs, in any unit; more than nothing.
+    /// What one costs, in any unit; nothing for those that are there already.
     pub price: i64,
     /// What one offers, by resource.
     pub offers: Vec<i64>,

@@ -62,6 +62,8 @@ impl Files {
             .arg(path("work.yaml"))
             .arg("--kinds")
             .arg(path("kinds.txt"))
+            // However busy the machine is: what is found is not to hang on it.
+            .args(if more.contains(&"--time-limit") { &[][..] } else { &["--time-limit", "20m"][..] })
             .args(more)
             .output()
             .unwrap();
@@ -128,4 +130,97 @@ fn what_no_nodes_would_do_names_what_is_in_the_way() {
     let files = Files::new("typo", &many, &KINDS.replace("price", "prize"));
     let (fine, told) = files.plan(&[]);
     assert!(!fine && told.contains("prize"), "{told}");
+}
+
+#[test]
+fn limits_of_pools_that_bind_are_named_and_more_nodes_are_not_tried_in_vain() {
+    let files = Files::new("limit", &(work("one", 1, 6, 0) + &work("two", 1, 6, 0)), KINDS);
+    let manifests = files.0.join("work.yaml");
+    let limited =
+        std::fs::read_to_string(&manifests).unwrap().replace("{name: cpu}", "{name: cpu, limit: '10'}");
+    std::fs::write(&manifests, &limited).unwrap();
+    let (fine, told) = files.plan(&[]);
+    for words in [
+        "no nodes were found that do, and more would not help: with ",
+        "team/two waits for longer than 0s: pool \"lab\": limit cpu=10 would be passed by 2",
+    ] {
+        assert!(!fine && told.contains(words), "{words:?} is not in {told}");
+    }
+    // An hour later there is room.
+    let (fine, told) = files.plan(&["--wait", "1h"]);
+    assert!(fine, "{told}");
+    let running = limited.replace("access:", "limits: {maxRunning: 1}\n  access:");
+    std::fs::write(&manifests, running.replace("limit: '10'", "limit: '20'")).unwrap();
+    let (fine, told) = files.plan(&[]);
+    assert!(!fine && told.contains("pool \"lab\": limits.maxRunning=1 workloads run already"), "{told}");
+}
+
+#[test]
+fn the_company_of_the_examples_is_told_what_binds_there() {
+    let kinds = "
+kinds:
+- {name: cpu-16, price: 10, allocatable: {cpu: '16', memory: 64Gi}, labels: {kind: cpu}}
+- {name: gpu-4, price: 60, most: 20, allocatable: {cpu: '32', memory: 128Gi, nvidia.com/gpu: '4'}, labels: {kind: gpu}}
+";
+    let files = Files::new("company", "", kinds);
+    let company = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/company");
+    let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["plan", "--time-limit", "20m", "--for"])
+        .args([&*company, Path::new("--kinds"), &files.0.join("kinds.txt")])
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    for words in [
+        "more would not help",
+        "pool \"analytics\": limit cpu=300 would be passed by 36",
+        "limit nvidia.com/gpu=40",
+    ] {
+        assert!(!output.status.success() && told.contains(words), "{words:?} is not in {told}");
+    }
+}
+
+#[test]
+fn nodes_that_are_there_already_count() {
+    let node = |cpus: u32| {
+        format!(
+            "---
+apiVersion: v1
+kind: Node
+metadata: {{name: there, labels: {{weir.dev/pool: lab}}}}
+status: {{allocatable: {{cpu: '{cpus}', memory: 64Gi, pods: '110'}}}}
+"
+        )
+    };
+    let small = "kinds: [{name: small, price: 1, most: 2, allocatable: {cpu: '2', memory: 8Gi}}]";
+    // Nothing has to be bought, though all that could be is too small.
+    let files = Files::new("there", &(work("one", 1, 6, 0) + &node(10)), small);
+    let (fine, text) = files.plan(&["-o", "json"]);
+    assert!(fine, "{text}");
+    let plan: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((counts(&plan), plan["cost"].as_f64()), (vec![0], Some(0.0)));
+    // Of five workloads three are on the node that is there, and the bound knows it.
+    let five: String = (0..5).map(|one| work(&format!("w{one}"), 1, 3, 0)).collect();
+    let kinds = "kinds: [{name: four, price: 7, allocatable: {cpu: '4', memory: 8Gi}}]";
+    let files = Files::new("beside", &(five.clone() + &node(10)), kinds);
+    let (fine, text) = files.plan(&["-o", "json"]);
+    assert!(fine, "{text}");
+    let plan: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(counts(&plan), [2]);
+    assert!(plan["bound"].as_f64().unwrap() > 8.0, "{plan}");
+    // A node that no pool selects does not.
+    let other = node(10).replace("weir.dev/pool: lab", "weir.dev/pool: other");
+    let files = Files::new("other", &(five + &other), kinds);
+    let (fine, text) = files.plan(&["-o", "json"]);
+    assert!(fine, "{text}");
+    assert_eq!(counts(&serde_json::from_str(&text).unwrap()), [5]);
+}
+
+#[test]
+fn a_search_without_time_says_so() {
+    let files = Files::new("time", &work("one", 1, 8, 0), KINDS);
+    let (fine, told) = files.plan(&["--time-limit", "0s"]);
+    assert!(
+        !fine && told.contains("no nodes were found within 0s that do. Give a longer --time-limit"),
+        "{told}"
+    );
 }

@@ -1,30 +1,25 @@
-//! Nodes that would do: found by programmes, tried by the simulator.
+//! Work, the nodes that are there and the kinds that can be had, as programmes and the simulator take them.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use serde_json::{Map, Value, json};
 
 use super::super::load::Loaded;
 use super::super::say;
+use super::search::{Found, Search};
 use super::{Offer, Plan};
 use crate::api::quantity::counted;
 use crate::model::resources::DERIVED_NAMES;
 use crate::model::selector::Operator;
 use crate::model::spec::NamedAmounts;
 use crate::model::time::Span;
-use crate::optimise::capacity::{Cover, Kind, Work, cover, fit};
-use crate::simulate::{Settings, fits_alone, simulate};
+use crate::model::world::World;
+use crate::optimise::capacity::{Kind, Work, cover, fit};
 
-/// How long is looked for cheaper nodes, once there are some that do.
-const POLISH: Duration = Duration::from_secs(20);
-/// How long one programme may take.
-const SOLVE: Duration = Duration::from_secs(5);
 /// Nodes that are tried at most.
-const MOST_NODES: u32 = 20_000;
-/// Between what surely is too little and what covers all at once it is halved so often.
-const HALVINGS: u32 = 6;
+pub(super) const MOST_NODES: u32 = 20_000;
 /// Prices in parts of that.
 const PARTS: f64 = 1000.0;
 
@@ -35,22 +30,24 @@ pub struct Fleet {
     pub(super) wait: Span,
     /// Nodes that are there already.
     pub(super) there: usize,
-    default_duration: Option<Span>,
+    pub(super) default_duration: Option<Span>,
+    /// Kinds of nodes that are there already, then those of the offers.
     kinds: Vec<Kind>,
-    works: Vec<Load>,
+    /// How many of them are there already.
+    known: usize,
+    pub(super) works: Vec<Load>,
     resources: Vec<String>,
     labels: BTreeMap<String, String>,
 }
 
 /// Workloads with equal members that run equally long.
-struct Load {
-    work: Work,
+pub(super) struct Load {
+    pub(super) work: Work,
     /// Members without which they do not start.
     least: u32,
     duration: Option<Span>,
-    /// One of them: title and UID.
+    /// One of them.
     title: String,
-    uid: String,
 }
 
 impl Fleet {
@@ -79,7 +76,6 @@ impl Fleet {
                 least: 0,
                 duration,
                 title,
-                uid: spec.uid.to_string(),
             });
             load.work.members = load.work.members.saturating_add(spec.replicas);
             load.least = load.least.saturating_add(spec.min_replicas);
@@ -101,7 +97,9 @@ impl Fleet {
             let ask = |name: &String| asks.get(name.as_str()).map_or(0, |amount| amount.units());
             load.work.ask = resources.iter().map(ask).collect();
         }
-        let kinds = offers.iter().map(|offer| kind(offer, &resources)).collect();
+        let mut kinds = there(world, &resources);
+        let known = kinds.len();
+        kinds.extend(offers.iter().map(|offer| kind(offer, &resources)));
         let mut labels = BTreeMap::new();
         for (_, pool) in world.pools.iter() {
             for wanted in pool.spec.nodes.iter().flat_map(|selector| &selector.requirements) {
@@ -112,7 +110,7 @@ impl Fleet {
         }
         let there = world.nodes.len();
         let works = classes.into_values().collect();
-        Ok(Self { loaded, offers, wait, there, default_duration, kinds, works, resources, labels })
+        Ok(Self { loaded, offers, wait, there, default_duration, kinds, known, works, resources, labels })
     }
 
     /// Workloads that are planned for.
@@ -120,18 +118,24 @@ impl Fleet {
         self.loaded.world.workloads.len()
     }
 
-    /// The cheapest nodes that were found.
+    /// The cheapest nodes that were found within that time.
     ///
     /// # Errors
     /// What stands in the way, if no nodes do.
-    pub fn plan(&self) -> anyhow::Result<Plan> {
+    pub fn plan(&self, limit: Duration) -> anyhow::Result<Plan> {
         self.check_sizes()?;
-        self.check_suits()?;
-        let bound = self.bound()?;
-        let (nodes, longest) = self.least()?;
-        let (nodes, longest) = self.trim(nodes, longest);
+        let mut search = Search::new(self, limit);
+        let there = if self.there > 0 { search.none()? } else { None };
+        let (Found { nodes, longest, late }, bound) = match there {
+            Some(found) => (found, 0.0),
+            None => {
+                let plenty = search.plenty()?;
+                let bound = self.bound(search.solve());
+                (search.run(plenty)?, bound)
+            }
+        };
         let cost = self.cost(&nodes);
-        Ok(Plan { nodes, cost, bound: bound.min(cost), longest })
+        Ok(Plan { nodes, cost, bound: bound.min(cost), longest, late })
     }
 
     fn cost(&self, nodes: &[u32]) -> f64 {
@@ -141,11 +145,13 @@ impl Fleet {
     /// Whether there is a kind that has room for a member of each.
     fn check_sizes(&self) -> anyhow::Result<()> {
         for load in &self.works {
-            if self.there > 0 || self.kinds.iter().any(|kind| fit(&load.work, kind) >= 1) {
+            if self.kinds.iter().any(|kind| fit(&load.work, kind) >= 1) {
                 continue;
             }
             for (at, (name, ask)) in self.resources.iter().zip(&load.work.ask).enumerate() {
-                let most = self.kinds.iter().zip(&self.offers).max_by_key(|(kind, _)| kind.offers[at]);
+                let names = self.offers.iter().map(|offer| &*offer.name);
+                let names = std::iter::repeat_n("there already", self.known).chain(names);
+                let most = self.kinds.iter().zip(names).max_by_key(|(kind, _)| kind.offers[at]);
                 let Some((kind, offer)) = most else { continue };
                 if kind.offers[at] < *ask {
                     bail!(
@@ -153,7 +159,7 @@ impl Fleet {
                         load.title,
                         shown(name, *ask),
                         shown(name, kind.offers[at]),
-                        offer.name
+                        offer
                     );
                 }
             }
@@ -169,175 +175,66 @@ impl Fleet {
         Ok(())
     }
 
-    /// Whether one of each would be admitted if it was alone with enough nodes of every kind.
-    fn check_suits(&self) -> anyhow::Result<()> {
-        let most = self.works.iter().map(|load| load.work.members).max().unwrap_or(1).clamp(1, 1_000);
-        let many: Vec<u32> = self.kinds.iter().map(|kind| most.min(kind.most)).collect();
-        let world = self.with(&many)?;
-        for load in &self.works {
-            if !fits_alone(&world.world, world.now, &load.uid) {
-                bail!(
-                    "{} would not be admitted though nodes of every kind are free: look at its nodeSelector, affinity and tolerations and at the labels of the kinds, at limits and access of its pool, and at `most` of the kinds; `weir simulate` with such nodes says why",
-                    load.title
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// What no nodes cost less than. All that may not have ended when the last must start runs at once then; and of all
-    /// work what must be done until the last has ended is an area, over that time.
-    fn bound(&self) -> anyhow::Result<f64> {
-        if self.there > 0 {
-            return Ok(0.0);
-        }
+    /// What no nodes cost less than; nothing, where that is not found in time. All that may not have ended when the last must
+    /// start runs at once then; and of all work what must be done until the last has ended is an area, over that time.
+    fn bound(&self, limit: Duration) -> f64 {
         let at_once = |load: &Load| load.duration.is_none_or(|duration| duration > self.wait);
         let together: Vec<f64> =
             self.works.iter().map(|load| if at_once(load) { 1.0 } else { 0.0 }).collect();
         let least = |load: &Load| Work { members: load.least, ..load.work.clone() };
         let least: Vec<Work> = self.works.iter().map(least).collect();
-        let mut best = 0.0_f64;
-        for shares in [together, self.area()] {
-            let found = cover(&self.kinds, &least, &shares, false, SOLVE);
-            best = best.max(found.with_context(|| self.too_few())?.cost / PARTS);
-        }
-        Ok(best)
+        let found = [together, self.area()].into_iter().map(|shares| {
+            cover(&self.kinds, &least, &shares, false, limit).map_or(0.0, |found| found.cost / PARTS)
+        });
+        found.fold(0.0, f64::max)
     }
 
-    fn works(&self) -> Vec<Work> {
-        self.works.iter().map(|load| load.work.clone()).collect()
+    /// The cheapest nodes beside those that are there whose room, added up, takes a share of each kind of work.
+    pub(super) fn candidate(&self, shares: &[f64], limit: Duration) -> Option<Vec<u32>> {
+        let works: Vec<Work> = self.works.iter().map(|load| load.work.clone()).collect();
+        let found = cover(&self.kinds, &works, shares, true, limit)?;
+        Some(found.nodes.into_iter().skip(self.known).collect())
+    }
+
+    /// The kinds of the offers.
+    pub(super) fn kinds_to_have(&self) -> &[Kind] {
+        self.kinds.get(self.known..).unwrap_or_default()
+    }
+
+    /// All that can be had.
+    pub(super) fn at_most(&self) -> Vec<u32> {
+        self.kinds_to_have().iter().map(|kind| kind.most).collect()
     }
 
     /// The share of each kind of work that must run in the mean until the last has ended.
-    fn area(&self) -> Vec<f64> {
+    pub(super) fn area(&self) -> Vec<f64> {
         let longest = self.works.iter().filter_map(|load| load.duration).max().unwrap_or_default();
         let whole = (self.wait.0 + longest.0).max(1) as f64;
         let share = |load: &Load| load.duration.map_or(1.0, |duration| duration.0 as f64 / whole);
         self.works.iter().map(share).collect()
     }
 
-    fn too_few(&self) -> String {
+    /// A resource of which all nodes that may be had have less than what must run at the same time.
+    pub(super) fn short_sum(&self) -> Option<String> {
+        let at_once = self.works.iter().filter(|load| load.duration.is_none_or(|lasts| lasts > self.wait));
         let asked = |at: usize| -> i128 {
-            self.works.iter().map(|load| i128::from(load.work.ask[at]) * i128::from(load.work.members)).sum()
+            at_once.clone().map(|load| i128::from(load.work.ask[at]) * i128::from(load.least)).sum()
         };
         let there = |at: usize| -> i128 {
             self.kinds.iter().map(|kind| i128::from(kind.offers[at]) * i128::from(kind.most)).sum()
         };
-        let short = self.resources.iter().enumerate().find(|(at, _)| asked(*at) > there(*at));
-        match short {
-            Some((at, name)) => {
-                let say = |amount: i128| shown(name, i64::try_from(amount).unwrap_or(i64::MAX));
-                format!(
-                    "no nodes would do: the work asks for {} of {name}, and all kinds at their `most` have {}",
-                    say(asked(at)),
-                    say(there(at))
-                )
-            }
-            None => "no nodes would do, or none were found in time: `most` of the kinds is too small for what the work asks for together".to_owned(),
-        }
-    }
-
-    /// The least share of the way from what is surely too little to all at once that does; and where packing takes
-    /// more than that, more nodes.
-    fn least(&self) -> anyhow::Result<(Vec<u32>, Span)> {
-        let works = self.works();
-        let least = self.area();
-        let between = |part: f64| -> Option<Cover> {
-            let shares: Vec<f64> = least.iter().map(|least| least + (1.0 - least) * part).collect();
-            cover(&self.kinds, &works, &shares, true, SOLVE)
-        };
-        let try_at = |part: f64| -> anyhow::Result<Option<(Vec<u32>, Span)>> {
-            let Some(cover) = between(part) else { return Ok(None) };
-            Ok(self.longest(&cover.nodes)?.map(|longest| (cover.nodes, longest)))
-        };
-        if let Some(found) = try_at(0.0)? {
-            return Ok(found);
-        }
-        let (mut low, mut high, mut found) = (0.0, 1.0, try_at(1.0)?);
-        if found.is_none() {
-            return self.more(between(1.0).with_context(|| self.too_few())?.nodes);
-        }
-        for _ in 0..HALVINGS {
-            let middle = f64::midpoint(low, high);
-            match try_at(middle)? {
-                Some(better) => (found, high) = (Some(better), middle),
-                None => low = middle,
-            }
-        }
-        found.with_context(|| self.too_few())
-    }
-
-    /// Adds nodes until it does: a twentieth more of those that are taken, of each kind at least one.
-    fn more(&self, mut nodes: Vec<u32>) -> anyhow::Result<(Vec<u32>, Span)> {
-        loop {
-            let before = nodes.clone();
-            for (count, kind) in nodes.iter_mut().zip(&self.kinds) {
-                if *count > 0 {
-                    *count = count.saturating_add((*count / 20).max(1)).min(kind.most);
-                }
-            }
-            if nodes == before {
-                // What is taken is all that there is: the others help.
-                for (count, kind) in nodes.iter_mut().zip(&self.kinds) {
-                    *count = count.saturating_add(1).min(kind.most);
-                }
-            }
-            let all: u32 = nodes.iter().fold(0, |sum, count| sum.saturating_add(*count));
-            if nodes == before || all > MOST_NODES {
-                bail!(
-                    "no nodes were found that do: with {} the longest wait is still more than {}. Limits of the pools, or `most` of the kinds, may be in the way; `weir simulate` says why a workload waits",
-                    say::counted(all as usize, "node"),
-                    say::span(self.wait)
-                );
-            }
-            if let Some(longest) = self.longest(&nodes)? {
-                return Ok((nodes, longest));
-            }
-        }
-    }
-
-    /// Takes nodes away, the dearest first, as long as it still does.
-    fn trim(&self, mut nodes: Vec<u32>, mut longest: Span) -> (Vec<u32>, Span) {
-        let began = Instant::now();
-        let mut order: Vec<usize> = (0..nodes.len()).collect();
-        order.sort_by(|one, other| self.offers[*other].price.total_cmp(&self.offers[*one].price));
-        for kind in order {
-            // As many at once as may be, then fewer.
-            let mut step = nodes[kind];
-            while step > 0 && began.elapsed() < POLISH {
-                let mut fewer = nodes.clone();
-                fewer[kind] = fewer[kind].saturating_sub(step);
-                match self.longest(&fewer) {
-                    Ok(Some(found)) if fewer != nodes => (nodes, longest) = (fewer, found),
-                    _ => step /= 2,
-                }
-            }
-        }
-        (nodes, longest)
-    }
-
-    /// The longest wait with so many nodes; none if somebody waits for longer than is asked for.
-    fn longest(&self, nodes: &[u32]) -> anyhow::Result<Option<Span>> {
-        let Loaded { world, now, .. } = self.with(nodes)?;
-        let settings = Settings {
-            default_duration: self.default_duration,
-            keeps_history: false,
-            until: Some(now + Span(self.wait.0.saturating_add(1))),
-            ..Settings::default()
-        };
-        let simulated = simulate(world, now, settings);
-        let mut longest = Span(0);
-        for record in &simulated.history.records {
-            match record.wait() {
-                Some(wait) if wait <= self.wait => longest = longest.max(wait),
-                _ => return Ok(None),
-            }
-        }
-        Ok(Some(longest))
+        let (at, name) = self.resources.iter().enumerate().find(|(at, _)| asked(*at) > there(*at))?;
+        let say = |amount: i128| shown(name, i64::try_from(amount).unwrap_or(i64::MAX));
+        Some(format!(
+            "the work asks for {} of {name}, and all kinds at their `most` have {}{}",
+            say(asked(at)),
+            say(there(at)),
+            if self.known > 0 { ", with the nodes that are there" } else { "" }
+        ))
     }
 
     /// The world with so many nodes of each kind.
-    fn with(&self, nodes: &[u32]) -> anyhow::Result<Loaded> {
+    pub(super) fn with(&self, nodes: &[u32]) -> anyhow::Result<Loaded> {
         let mut loaded = self.loaded.clone();
         for (offer, count) in self.offers.iter().zip(nodes) {
             for number in 0..*count {
@@ -364,6 +261,21 @@ impl Fleet {
             "status": {"allocatable": allocatable, "capacity": allocatable},
         })
     }
+}
+
+/// The nodes of a world that pools have, taken together where they have as much room for work. They cost nothing.
+fn there(world: &World, resources: &[String]) -> Vec<Kind> {
+    let mut alike: BTreeMap<Vec<i64>, u32> = BTreeMap::new();
+    for (_, node) in world.nodes.iter().filter(|(_, node)| node.is_open() && node.root.is_some()) {
+        let room = |name: &String| {
+            let Some(resource) = world.resources.get(name) else { return 0 };
+            // Members of workloads are planned for.
+            let others = node.load.get(resource).less(node.member_load.get(resource));
+            node.allocatable.get(resource).less(others).units().max(0)
+        };
+        *alike.entry(resources.iter().map(room).collect()).or_default() += 1;
+    }
+    alike.into_iter().map(|(offers, most)| Kind { price: 0, offers, most }).collect()
 }
 
 fn kind(offer: &Offer, resources: &[String]) -> Kind {

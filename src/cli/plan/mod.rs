@@ -1,6 +1,7 @@
 //! `weir plan`: how many nodes of which kind some work needs, and what they cost at least.
 
 mod fleet;
+mod search;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -38,6 +39,10 @@ pub struct Args {
     #[arg(long, value_name = "DURATION")]
     default_duration: Option<Duration>,
 
+    /// How long to look for nodes that do, and then for fewer
+    #[arg(long, value_name = "DURATION", default_value = "1m")]
+    time_limit: Duration,
+
     /// How the result is printed
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -68,7 +73,7 @@ struct Offer {
 }
 
 fn read(path: &std::path::Path) -> anyhow::Result<Vec<Offer>> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let Kinds { kinds } = serde_yaml::from_str(&text).with_context(|| {
         format!(
             "{}: write kinds: [{{name: small, price: 1.5, allocatable: {{cpu: \"16\", memory: 64Gi}}}}]",
@@ -117,7 +122,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let wait = Span(args.wait.as_millis());
     let default_duration = args.default_duration.map(|duration| Span(duration.as_millis()));
     let fleet = Fleet::new(loaded, offers, wait, default_duration)?;
-    let plan = fleet.plan()?;
+    let plan = fleet.plan(args.time_limit.into())?;
     output::print(args.output, &document(&fleet, &plan), |_| table(&fleet, &plan))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -132,6 +137,8 @@ pub struct Plan {
     bound: f64,
     /// The longest wait with them.
     longest: Span,
+    /// The time was over before fewer were ruled out.
+    late: bool,
 }
 
 fn table(fleet: &Fleet, plan: &Plan) -> String {
@@ -159,6 +166,10 @@ fn table(fleet: &Fleet, plan: &Plan) -> String {
         say::span(plan.longest),
         say::span(fleet.wait)
     );
+    if plan.late {
+        let _ =
+            writeln!(text, "the time limit ended the search: with a longer --time-limit fewer may be found");
+    }
     if fleet.there > 0 {
         let _ = writeln!(text, "beside {} that the manifests have", say::counted(fleet.there, "node"));
     }
@@ -176,5 +187,6 @@ fn document(fleet: &Fleet, plan: &Plan) -> serde_json::Value {
         "workloads": fleet.workloads(),
         "longestWaitSeconds": plan.longest.0 / 1000,
         "askedWaitSeconds": fleet.wait.0 / 1000,
+        "timeLimitReached": plan.late,
     })
 }
