@@ -76,8 +76,8 @@ impl Times {
         let (mut waiting, mut waits, mut runs) = (Vec::new(), Vec::new(), Vec::new());
         for life in lives {
             let Life { created, waits_since, started, finished, evictions, evicted_for, kept: _ } = life;
-            waiting.extend(waits_since.map(|since| now - since));
-            if let Some(started) = started.filter(|at| *at >= from) {
+            waiting.extend(waits_since.map(|since| Span((now - since).0.max(0))));
+            if let Some(started) = started.filter(|at| (from..=now).contains(at)) {
                 if *evictions > 0 {
                     times.left_out += 1;
                 } else {
@@ -90,7 +90,7 @@ impl Times {
             }
             let Some((at, well, reason)) = finished else { continue };
             times.last_end = times.last_end.max(Some(*at));
-            if *at >= known_from {
+            if (known_from..=now).contains(at) {
                 *(if *well { &mut times.succeeded } else { &mut times.failed }) += 1;
                 *times.ends.entry(Arc::clone(reason)).or_default() += 1;
                 runs.extend(started.map(|started| *at - started));
@@ -102,11 +102,14 @@ impl Times {
         times
     }
 
-    /// Workloads that ended well in a day, in thousandths.
-    pub fn a_day(&self) -> i64 {
+    /// Workloads that ended well in a day, in thousandths; none where too little is covered to say.
+    pub fn a_day(&self) -> Option<i64> {
+        if self.covered < Span::minutes(1) {
+            return None;
+        }
         let day = i128::from(Span::minutes(24 * 60).0) * 1000;
         let succeeded = i128::try_from(self.succeeded).unwrap_or(i128::MAX / day);
-        i64::try_from(succeeded * day / i128::from(self.covered.0.max(1))).unwrap_or(i64::MAX)
+        i64::try_from(succeeded * day / i128::from(self.covered.0)).ok()
     }
 }
 
@@ -159,7 +162,7 @@ mod tests {
         assert_eq!(minutes(times.waiting), (1, 30, 30, 30));
         assert_eq!((times.evictions, times.evicted.get("Preempted")), (2, Some(&1)));
         assert_eq!(times.covered, Span::minutes(600));
-        assert_eq!(times.a_day(), 9600, "4 in ten hours");
+        assert_eq!(times.a_day(), Some(9600), "4 in ten hours");
         assert_eq!(times.last_end, Some(minute(990)));
     }
 
@@ -169,10 +172,13 @@ mod tests {
         let lives = [short, ended(900, 910, 960)];
         let times = Times::of(lives.iter(), window(Some(60)));
         assert_eq!((times.covered, times.succeeded), (Span::minutes(30), 1));
-        assert_eq!(times.a_day(), 48_000);
+        assert_eq!(times.a_day(), Some(48_000));
         assert_eq!(times.waits.started, 2, "how long it waited is known all the same");
         let young = Window { begun: minute(990), ..window(None) };
         assert_eq!(Times::of(lives.iter(), young).covered, Span::minutes(10));
-        assert_eq!(Times::of([].iter(), Window { begun: minute(1000), ..window(None) }).a_day(), 0);
+        assert_eq!(Times::of([].iter(), Window { begun: minute(1000), ..window(None) }).a_day(), None);
+        // Clocks of machines differ: what is to come does not count yet.
+        let early = Window { now: minute(970), ..window(None) };
+        assert_eq!(Times::of(lives.iter(), early).succeeded, 1);
     }
 }

@@ -198,11 +198,23 @@ fn what_is_wrong_with_the_question_is_told() {
             "--prometheus-token: cannot read nowhere",
         ),
         (&["--html", "/nowhere/report.html"], "the page cannot be written to /nowhere/report.html"),
-        (&["--at", "noon"], "--at"),
         (&["--kubeconfig", "x"], "cannot be used with"),
     ] {
         let error = of(more);
         assert!(error.contains(words), "{more:?}: {error}");
+    }
+    for (at, words) in [
+        (
+            "noon",
+            "\"noon\" is no time: write one with a day, an hour and a zone, such as 2026-11-25T04:00:00Z",
+        ),
+        (
+            "2020-01-01T00:00:00Z",
+            "--at 2020-01-01T00:00:00Z is before what these objects tell of: write when they were written, 2026-",
+        ),
+    ] {
+        let error = refused(&["report", "-f", "report", "--at", at], 1);
+        assert!(error.contains(words), "{error}");
     }
     let folder = Folder::new("empty");
     fs::write(folder.0.join("node.yaml"), "apiVersion: v1\nkind: Node\nmetadata: {name: a}\n").unwrap();

@@ -170,8 +170,8 @@ pub struct WorkloadsRow {
     pub failed: usize,
     /// Ends by reason.
     pub ends: BTreeMap<String, usize>,
-    /// Ended well, a day.
-    pub succeeded_a_day: f64,
+    /// Ended well, a day; none where less than a minute is covered.
+    pub succeeded_a_day: Option<f64>,
     /// How often those that are there were evicted.
     pub evictions: u32,
     /// Those that have not run since their last eviction, by its reason.

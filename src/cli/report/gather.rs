@@ -20,7 +20,7 @@ use crate::cli::tree::tree;
 use crate::decide::fragmentation;
 use crate::model::amount::Amount;
 use crate::model::time::{Span, Time};
-use crate::observe::catalog::{Pool, Workload};
+use crate::observe::catalog::{Catalog, Pool, Workload};
 use crate::observe::workload::reason;
 use crate::plan::pool_status;
 use crate::report::borrowing::{self, Borrower, Lender, Level, Sibling};
@@ -221,6 +221,16 @@ fn pool_row(pool: &Pool, depth: usize, status: &ResourcePoolStatus) -> PoolRow {
     }
 }
 
+/// The latest time at which pools and workloads say that something happened.
+pub fn latest(catalog: &Catalog) -> Option<Time> {
+    let pools = catalog.pools().map(|(_, pool)| pool.spec.created);
+    let workloads = catalog.workloads().flat_map(|(_, known)| {
+        let Life { created, waits_since, started, finished, .. } = life(known, &known.status());
+        [Some(created), waits_since, started, finished.map(|(at, ..)| at)]
+    });
+    pools.chain(workloads.flatten()).max()
+}
+
 /// What a workload's object tells of its life.
 fn life(known: &Workload, status: &PooledWorkloadStatus) -> Life {
     let at = |time: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
@@ -292,7 +302,7 @@ fn workloads_row(shorts: &Shorts, scope: &Scope, pool: &str, times: Option<&Time
         succeeded: times.succeeded,
         failed: times.failed,
         ends: named(&times.ends),
-        succeeded_a_day: times.a_day() as f64 / 1000.0,
+        succeeded_a_day: times.a_day().map(|thousandths| thousandths as f64 / 1000.0),
         evictions: times.evictions,
         evicted: named(&times.evicted),
         ..row

@@ -64,7 +64,7 @@ pub struct Args {
     paths: Vec<PathBuf>,
 
     /// When the objects of -f were written, such as 2026-11-25T04:00:00Z; default: now
-    #[arg(long, value_name = "TIME", requires = "paths")]
+    #[arg(long, value_name = "TIME", requires = "paths", value_parser = at)]
     at: Option<Timestamp>,
 
     /// Which Prometheus.
@@ -73,6 +73,12 @@ pub struct Args {
 
     #[command(flatten)]
     cluster: cluster::Args,
+}
+
+fn at(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| {
+        format!("{text:?} is no time: write one with a day, an hour and a zone, such as 2026-11-25T04:00:00Z")
+    })
 }
 
 /// How far back to look: days, and what is less.

@@ -2,17 +2,21 @@
 
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use jiff::Timestamp;
 
 use crate::cli::cluster::Cluster;
 use crate::cli::live::{self, Live};
-use crate::cli::load::Loaded;
-use crate::model::time::Time;
+use crate::cli::load::{Loaded, stamp};
+use crate::model::time::{Span, Time};
 use crate::model::world::World;
 use crate::observe::catalog::Catalog;
 
 /// Kinds without which nothing is known of what is free on nodes.
 const PLACES: [&str; 3] = ["nodes", "pods", "resourcepools"];
+
+/// Clocks of machines may differ by so much.
+const SKEW: Span = Span::minutes(1);
 
 /// Objects that were seen.
 pub struct Seen {
@@ -53,5 +57,12 @@ pub fn of_files(paths: &[PathBuf], at: Option<Timestamp>) -> anyhow::Result<Seen
     loaded.settle();
     let knows_nodes = !loaded.node_names().is_empty();
     let Loaded { world, catalog, notes, .. } = loaded;
+    if let (Some(at), Some(latest)) = (at, super::gather::latest(&catalog)) {
+        ensure!(
+            latest.0 <= now.0.saturating_add(SKEW.0),
+            "--at {at} is before what these objects tell of: write when they were written, {} or later",
+            stamp(latest)
+        );
+    }
     Ok(Seen { world, catalog, now, unknown: Vec::new(), notes, knows_nodes })
 }

@@ -230,7 +230,7 @@ fn runs(text: &mut String, pools: &[PoolRow], since: i64) {
             running.to_string(),
             succeeded.to_string(),
             failed.to_string(),
-            format!("{succeeded_a_day:.1}"),
+            or_none(succeeded_a_day.map(|count| format!("{count:.1}"))),
             mean,
             median,
             p95,
