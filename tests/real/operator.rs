@@ -79,6 +79,11 @@ impl Account {
         Self { name: self.name, kubeconfig, folder: self.folder.clone() }
     }
 
+    /// What it asks the API server with.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// Its name in the audit log.
     pub fn user(&self) -> String {
         format!("system:serviceaccount:{NAMESPACE}:{}", self.name)

@@ -67,10 +67,44 @@ fn groups(mut starts: Vec<(f64, String)>, apart: f64) -> Vec<Vec<String>> {
         .collect()
 }
 
+/// What the program says of the cluster to that user, as JSON.
+fn ask(user: &Account, args: &[&str], code: i32) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(args)
+        .env("KUBECONFIG", user.kubeconfig())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The version of each pool and workload: it changes with whatever is written. (Nodes tell of themselves.)
+async fn versions(api: &Api) -> Vec<(String, String)> {
+    let all = api.list(POOLS).await.into_iter().chain(api.list(&workloads(SPACE)).await);
+    let text = |one: &Value, field: &str| one["metadata"][field].as_str().unwrap().to_owned();
+    all.map(|one| (text(&one, "name"), text(&one, "resourceVersion"))).collect()
+}
+
+/// By the audit log that user, who may do everything, has but read; and has read what the answers are made of.
+fn nothing_is_written(cluster: &Cluster, user: &Account) {
+    let log = std::fs::read_to_string(cluster.path("AUDIT_LOG")).unwrap();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let asked: Vec<Value> = lines.filter(|line| line["user"]["username"] == *user.user()).collect();
+    let of = |resource: &str| asked.iter().filter(|line| line["objectRef"]["resource"] == resource).count();
+    assert!(of("resourcepools") >= 4 && of("pooledworkloads") >= 4 && of("nodes") >= 4, "{asked:#?}");
+    let writes = |line: &&Value| {
+        // To ask what one may do is written as a question that is not kept.
+        !["get", "list", "watch"].iter().any(|verb| line["verb"] == *verb)
+            && line["objectRef"]["apiGroup"] != "authorization.k8s.io"
+    };
+    assert_eq!(asked.iter().filter(writes).collect::<Vec<_>>(), [&Value::Null; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_simulation_of_a_cluster_and_the_cluster_agree_on_order_and_places() {
     let mut checks = Checks::begin("simulated");
-    let cluster = Cluster::up(&["--no-nodes"]);
+    let cluster = Cluster::up(&["--no-nodes", "--audit-reads"]);
     let api = Api::new(&cluster.kubeconfig()).await;
     api.small_nodes(3).await;
     api.post(POOLS, pool("all", None, "0", "Balanced")).await;
@@ -89,13 +123,9 @@ async fn a_simulation_of_a_cluster_and_the_cluster_agree_on_order_and_places() {
     }
     checks.ok("a control plane with nodes, pools and workloads is up, and no operator runs yet");
 
-    let output = Command::new(env!("CARGO_BIN_EXE_weir"))
-        .args(["simulate", "--from-cluster", "-o", "json"])
-        .env("KUBECONFIG", cluster.kubeconfig())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let versions = versions(&api).await;
+    let reader = Account::create(&cluster, &api, "reader").await;
+    let report = ask(&reader, &["simulate", "--from-cluster", "-o", "json"], 0);
     let simulated = report["variants"][0]["workloads"].as_array().unwrap();
     assert!(simulated.iter().all(|one| one["outcome"] == "Completed"), "{simulated:#?}");
     let short = |name: &Value| name.as_str().unwrap().split_once('/').unwrap().1.to_owned();
@@ -119,7 +149,17 @@ async fn a_simulation_of_a_cluster_and_the_cluster_agree_on_order_and_places() {
     apart(times, "starts");
     apart(simulated.iter().map(|one| one["end"].as_f64().unwrap()).collect(), "ends");
     assert!(simulated.iter().any(|one| !one["gaveWay"].as_array().unwrap().is_empty()), "nobody gives way");
-    checks.ok("it is simulated from the cluster, which is only read");
+    checks.ok("it is simulated from the cluster");
+    let what_if = ["what-if", "--from-cluster", "-o", "json"];
+    let without = ask(&reader, &[&what_if[..], &["--without", "node-0"]].concat(), 2);
+    let lost = without["evicted"].as_array().unwrap();
+    assert!(lost.iter().any(|one| one["reason"] == "NodeLost" && one["at"] == 1.0), "{without:#}");
+    let more = ask(&reader, &[&what_if[..], &["--add-nodes", "3", "--like", "node-1"]].concat(), 0);
+    assert!(!more["earlier"].as_array().unwrap().is_empty(), "{more:#}");
+    ask(&reader, &["report", "-o", "json"], 0);
+    nothing_is_written(&cluster, &reader);
+    assert_eq!(self::versions(&api).await, versions);
+    checks.ok("what-if tells of a node that is gone and of nodes that join, and nothing was written");
 
     let account = Account::create(&cluster, &api, "weir-a").await;
     let operator = account.start(&["--metrics-addr", "127.0.0.1:0"]);
