@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::api::Duration;
 use crate::api::quantity::is_bytes;
 use crate::model::time::Span;
 
@@ -22,6 +23,28 @@ pub fn span(span: Span) -> String {
         rest %= size;
     }
     told.join(" ")
+}
+
+/// A length of time as it is written on the command line: days, and what the API takes.
+///
+/// # Errors
+/// What to write.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    const DAY: i64 = 24 * 60;
+    let wrong = || {
+        format!("{text:?} is not a length of time: write days, hours and minutes, such as 12h, 7d or 1d12h")
+    };
+    let (days, rest) =
+        text.split_once('d').map_or((0, text), |(days, rest)| (days.parse().unwrap_or(-1), rest));
+    let rest: Duration = if rest.is_empty() && text.ends_with('d') {
+        Duration::default()
+    } else {
+        rest.parse().map_err(|_| wrong())?
+    };
+    if !(0..=100_000).contains(&days) {
+        return Err(wrong());
+    }
+    Ok(Duration::from_millis(Span::minutes(days * DAY).0.saturating_add(rest.as_millis())))
 }
 
 /// A number and its word.

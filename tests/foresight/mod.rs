@@ -185,6 +185,9 @@ fn unknown_events_are_told_by_field_with_what_to_write() {
 
 #[test]
 fn ways_are_put_side_by_side() {
+    let twice =
+        json(&["simulate", "-f", "lab.yaml", "--compare", "fcfs,fcfs", "-o", "json", "--until", "1d"]);
+    assert_eq!(twice["variants"].as_array().unwrap().len(), 1, "twice the same is once");
     let ways = "declared,fcfs,priority,fairshare+backfill,roundrobin,binpack,spread";
     let output = weir(&["simulate", "-f", "lab.yaml", "--arrivals", "arrivals.list", "--compare", ways]);
     let table = said(&output);

@@ -127,6 +127,14 @@ fn what_no_nodes_would_do_names_what_is_in_the_way() {
     let (fine, told) = files.plan(&[]);
     assert!(!fine && told.contains("asks for 12 of nvidia.com/gpu") && told.contains("have 8"), "{told}");
 
+    let odd = KINDS.replace("price: 60,", "price: 60, labels: {example.com/gpu: big one},");
+    let files = Files::new("label", &many, &odd);
+    let (fine, told) = files.plan(&[]);
+    assert!(
+        !fine && told.contains("kinds[1].labels: \"example.com/gpu\": \"big one\" is no label"),
+        "{told}"
+    );
+
     let files = Files::new("typo", &many, &KINDS.replace("price", "prize"));
     let (fine, told) = files.plan(&[]);
     assert!(!fine && told.contains("prize"), "{told}");
@@ -147,7 +155,7 @@ fn limits_of_pools_that_bind_are_named_and_more_nodes_are_not_tried_in_vain() {
         assert!(!fine && told.contains(words), "{words:?} is not in {told}");
     }
     // An hour later there is room.
-    let (fine, told) = files.plan(&["--wait", "1h"]);
+    let (fine, told) = files.plan(&["--wait", "1d1h"]);
     assert!(fine, "{told}");
     let running = limited.replace("access:", "limits: {maxRunning: 1}\n  access:");
     std::fs::write(&manifests, running.replace("limit: '10'", "limit: '20'")).unwrap();

@@ -16,6 +16,7 @@ use super::load::{Loaded, Source};
 use super::output::{self, Output};
 use super::say;
 use crate::api::Duration;
+use crate::api::names::{is_label_value, is_qualified_name};
 use crate::api::quantity::{Quantity, counted};
 use crate::model::time::Span;
 use fleet::Fleet;
@@ -32,15 +33,15 @@ pub struct Args {
     kinds: PathBuf,
 
     /// No workload waits for longer when all is submitted at once, such as 30m; 0s: all run at the same time
-    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = say::duration)]
     wait: Duration,
 
     /// How long workloads run that say nothing of it; without it, for ever
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = say::duration)]
     default_duration: Option<Duration>,
 
     /// How long to look for nodes that do, and then for fewer
-    #[arg(long, value_name = "DURATION", default_value = "1m")]
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = say::duration)]
     time_limit: Duration,
 
     /// How the result is printed
@@ -99,6 +100,12 @@ fn read(path: &std::path::Path) -> anyhow::Result<Vec<Offer>> {
         );
         let priced = kind.price.is_finite() && kind.price >= 0.001 && kind.price <= 1e9;
         ensure!(priced, "kinds[{at}].price: write a number from 0.001 to 1000000000, not {}", kind.price);
+        for (name, value) in &kind.labels {
+            ensure!(
+                is_qualified_name(name) && is_label_value(value),
+                "kinds[{at}].labels: {name:?}: {value:?} is no label: both are at most 63 letters, digits, dashes, dots and underscores, and a name may have a domain and a slash before it"
+            );
+        }
         for (name, quantity) in &kind.allocatable {
             if let Err(problem) = counted(name, quantity.as_str()) {
                 bail!("kinds[{at}].allocatable.{name}: {problem}");

@@ -19,8 +19,7 @@ use jiff::Timestamp;
 
 use super::output::{self, Output};
 use super::page::page;
-use super::{check, cluster, complete};
-use crate::api::Duration;
+use super::{check, cluster, complete, say};
 use crate::model::time::Span;
 pub use answer::Report;
 use seen::Seen;
@@ -84,20 +83,7 @@ fn at(text: &str) -> Result<Timestamp, String> {
 /// How far back to look: days, and what is less.
 fn since(text: &str) -> Result<Span, String> {
     const DAY: i64 = 24 * 60;
-    let wrong = || {
-        format!("{text:?} is not a length of time: write days, hours and minutes, such as 12h, 7d or 1d12h")
-    };
-    let (days, rest) =
-        text.split_once('d').map_or((0, text), |(days, rest)| (days.parse().unwrap_or(-1), rest));
-    let rest: Duration = if rest.is_empty() && text.ends_with('d') {
-        Duration::default()
-    } else {
-        rest.parse().map_err(|_| wrong())?
-    };
-    if !(0..=100_000).contains(&days) {
-        return Err(wrong());
-    }
-    let span = Span(Span::minutes(days * DAY).0.saturating_add(rest.as_millis()));
+    let span = Span(say::duration(text)?.as_millis());
     if span < Span::minutes(1) || span > Span::minutes(366 * DAY) {
         return Err(format!("{text} is too short or too long: write between 1m and 366d"));
     }

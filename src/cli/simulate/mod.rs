@@ -6,6 +6,7 @@ pub mod report;
 pub mod table;
 pub mod variants;
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail, ensure};
 
 use super::load::{Loaded, Source};
+use super::say;
 use crate::api::Duration;
 use crate::model::time::Span;
 use crate::simulate::random::Runs;
@@ -53,7 +55,7 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Args)]
 pub struct How {
     /// Stop after that much simulated time, such as 8h; without it, when nothing more happens
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = say::duration)]
     until: Option<Duration>,
 
     /// A list of workloads that arrive later
@@ -69,7 +71,7 @@ pub struct How {
     runs: Runs,
 
     /// How long workloads run that say nothing of it; without it, for ever
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = say::duration)]
     default_duration: Option<Duration>,
 
     /// The seed of what is random
@@ -158,7 +160,7 @@ pub fn note_endless(loaded: &mut Loaded, settings: &Settings) {
         if all.len() == 1 { ("declares", "it runs", "its") } else { ("declare", "they run", "their") };
     loaded.notes.push(format!(
         "{} {declare} no duration, so {run} for ever ({}): write {their} spec.expectedDuration, or give --default-duration",
-        super::say::counted(all.len(), "workload"),
+        say::counted(all.len(), "workload"),
         if all.len() > 4 { format!("{}, ...", all[..4].join(", ")) } else { all.join(", ") }
     ));
 }
@@ -188,6 +190,14 @@ fn report(args: &Args, loaded: &mut Loaded) -> anyhow::Result<Report> {
         ways.push(args.policy.clone().unwrap_or_else(Variant::declared));
     }
     let mut report = Report::new(loaded.now, args.how.seed, std::mem::take(&mut loaded.notes));
+    // Twice the same is once.
+    let mut names = BTreeSet::new();
+    ways.retain(|way| names.insert(way.name.clone()));
+    if loaded.catalog.workloads().next().is_none() {
+        report
+            .notes
+            .push("there is no workload, so nothing happens: give manifests of workloads with -f".to_owned());
+    }
     for way in &ways {
         let (world, notes) = way.applied(loaded);
         report.notes.extend(notes);
