@@ -126,13 +126,12 @@ impl Fleet {
         self.check_sizes()?;
         let mut search = Search::new(self, limit);
         let there = if self.there > 0 { search.none()? } else { None };
-        let (Found { nodes, longest, late }, bound) = match there {
-            Some(found) => (found, 0.0),
-            None => {
-                let plenty = search.plenty()?;
-                let bound = self.bound(search.solve());
-                (search.run(plenty)?, bound)
-            }
+        let (Found { nodes, longest, late }, bound) = if let Some(found) = there {
+            (found, 0.0)
+        } else {
+            let plenty = search.plenty()?;
+            let bound = self.bound(search.solve());
+            (search.run(plenty)?, bound)
         };
         let cost = self.cost(&nodes);
         Ok(Plan { nodes, cost, bound: bound.min(cost), longest, late })

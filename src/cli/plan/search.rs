@@ -338,8 +338,8 @@ fn cause_of(refusal: &Refusal) -> Cause {
         | Refusal::QueueFull { .. }
         | Refusal::TooManyRunning { .. }
         | Refusal::RateLimited { .. }
-        | Refusal::CreateRefused { .. } => Cause::Fixed,
-        Refusal::ExceedsLimit { per_workload: true, .. } => Cause::Fixed,
+        | Refusal::CreateRefused { .. }
+        | Refusal::ExceedsLimit { per_workload: true, .. } => Cause::Fixed,
         Refusal::ExceedsLimit { bound, .. } | Refusal::WaitingForQuota { bound, .. } => match bound {
             Bound::Capacity => Cause::Nodes,
             Bound::Limit | Bound::Declared | Bound::NotExpandable | Bound::NotPreemptible => Cause::Fixed,
