@@ -200,7 +200,7 @@ fn fingerprint(simulated: &Simulated) -> u64 {
         take(one.uid.as_bytes());
         take(&one.started.unwrap_or_default().0.to_le_bytes());
         take(&one.ended.unwrap_or_default().0.to_le_bytes());
-        one.nodes.iter().for_each(|node| take(node.as_bytes()));
+        one.nodes.values().for_each(|node| take(node.as_bytes()));
     }
     sum
 }
