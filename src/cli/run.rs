@@ -14,7 +14,7 @@ pub type Args = config::Args;
 /// # Errors
 /// Where it cannot start.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    run::log(args.log_format);
+    run::log(args.log_format)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(run::run(args))?;

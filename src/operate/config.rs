@@ -48,10 +48,10 @@ pub struct Args {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub max_in_flight: u16,
     /// Members on a node that is not ready for that long are placed elsewhere
-    #[arg(long, value_parser = duration, default_value = "5m")]
+    #[arg(long, value_parser = lost_after, default_value = "5m")]
     pub lost_after: Duration,
     /// Nothing is decided while a watch has been silent for that long (the API server speaks once a minute)
-    #[arg(long, value_parser = duration, default_value = "3m")]
+    #[arg(long, value_parser = stale_after, default_value = "3m")]
     pub stale_after: Duration,
     /// Where health is served; on an address of the loopback interface metrics too, unless they have their own
     #[arg(long, default_value = "0.0.0.0:8080")]
@@ -76,11 +76,31 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     u64::try_from(parsed.as_millis()).map(Duration::from_millis).map_err(|error| error.to_string())
 }
 
+/// What no node that comes back soon survives is no bound: kubelets report every ten seconds.
+const LOST_AFTER_AT_LEAST: Duration = Duration::from_secs(5);
+/// The API server speaks once a minute, and not to the second.
+const STALE_AFTER_AT_LEAST: Duration = Duration::from_secs(90);
+/// More often than that it would be a burden to renew.
+const RENEW_AT_LEAST: Duration = Duration::from_millis(100);
+
+fn lost_after(text: &str) -> Result<Duration, String> {
+    let given = duration(text)?;
+    let why =
+        "every node that is not ready for a moment would lose its members: write 5s or more, such as 5m";
+    if given < LOST_AFTER_AT_LEAST { Err(why.to_owned()) } else { Ok(given) }
+}
+
+fn stale_after(text: &str) -> Result<Duration, String> {
+    let given = duration(text)?;
+    let why = "the API server speaks once a minute, so that often nothing would be decided: write 90s or more, such as 3m";
+    if given < STALE_AFTER_AT_LEAST { Err(why.to_owned()) } else { Ok(given) }
+}
+
 impl Args {
     /// The election's times.
     ///
     /// # Errors
-    /// Where two could lead at once.
+    /// Where two could lead at once, or the Lease would be written all the time.
     pub fn timing(&self) -> anyhow::Result<Timing> {
         let timing = Timing {
             lease: self.lease_duration,
@@ -94,8 +114,12 @@ impl Args {
              a leader must stop writing before another starts"
         );
         ensure!(
-            timing.lease >= Duration::from_secs(1),
-            "--lease-duration is whole seconds in the Lease: write 1s or more"
+            timing.lease >= Duration::from_secs(1) && timing.lease.subsec_nanos() == 0,
+            "--lease-duration is whole seconds in the Lease: write 1s or more, such as 15s"
+        );
+        ensure!(
+            timing.renew >= RENEW_AT_LEAST,
+            "--lease-renew would have the Lease written without a pause: write 100ms or more, such as 5s"
         );
         Ok(timing)
     }
@@ -174,5 +198,55 @@ impl Clients {
         let client =
             || Client::try_from(config.clone()).context("the credentials for the cluster cannot be used");
         Ok(Self { watch: client()?, write: client()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn refused(given: &[&str]) -> String {
+        let parsed = Program::try_parse_from(["weir"].iter().chain(given));
+        match parsed {
+            Err(error) => error.to_string(),
+            Ok(Program { args }) => args.timing().unwrap_err().to_string(),
+        }
+    }
+
+    #[test]
+    fn durations_that_make_no_sense_are_refused_and_it_is_said_what_to_write() {
+        for (flag, value, write) in [
+            ("--stale-after", "0s", "write 90s or more, such as 3m"),
+            ("--stale-after", "0", "write 90s or more, such as 3m"),
+            ("--stale-after", "89s", "write 90s or more, such as 3m"),
+            ("--lost-after", "0s", "write 5s or more, such as 5m"),
+            ("--lost-after", "4999ms", "write 5s or more, such as 5m"),
+            ("--lost-after", "30s1m", "such as 90s, 15m or 2h30m"),
+            ("--stale-after", "-3m", "such as 90s, 15m or 2h30m"),
+            ("--lease-renew", "0s", "write 100ms or more, such as 5s"),
+            ("--lease-renew", "10s", "--lease-renew must be shorter than --lease-give-up"),
+            ("--lease-duration", "0s", "--lease-renew must be shorter than --lease-give-up"),
+            ("--lease-duration", "10500ms", "write 1s or more, such as 15s"),
+            ("--lease-give-up", "15s", "that shorter than --lease-duration"),
+        ] {
+            let said = refused(&[&format!("{flag}={value}")]);
+            assert!(said.contains(flag) && said.contains(write), "{flag}={value}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_where_nobody_says_makes_sense_and_so_do_the_least_values() {
+        for given in [&[][..], &["--stale-after=90s", "--lost-after=5s", "--lease-renew=100ms"]] {
+            let parsed = Program::try_parse_from(["weir"].iter().chain(given)).unwrap();
+            parsed.args.timing().unwrap();
+        }
     }
 }

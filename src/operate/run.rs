@@ -1,13 +1,15 @@
 //! The process: stands by, leads, stands by again, until it is told to end.
 
+use std::env::VarError;
 use std::future::Future;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, bail, ensure};
 use kube::Config;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tracing::level_filters::LevelFilter;
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 
@@ -18,9 +20,19 @@ use super::http::{self, Told};
 use super::lead::Leadership;
 use super::term::{Ended, Term};
 
+/// What is logged where nobody says.
+const LOG: &str = "info,kube_client=off";
+
 /// Begins to log, as asked.
-pub fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
+///
+/// # Errors
+/// Where it is not clear what is asked for.
+pub fn log(format: LogFormat) -> anyhow::Result<()> {
+    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(text) => filter(&text)?,
+        Err(VarError::NotPresent) => EnvFilter::new(LOG),
+        Err(VarError::NotUnicode(_)) => bail!("RUST_LOG is not text: {EXAMPLE}"),
+    };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -30,6 +42,30 @@ pub fn log(format: LogFormat) {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
+    Ok(())
+}
+
+/// What to write instead.
+const EXAMPLE: &str = "write levels (error, warn, info, debug, trace, off), for parts of the program if you like, such as \
+                       RUST_LOG=info,weir::decision=debug (the chart's value operator.log)";
+
+/// What `RUST_LOG` asks for. A word that is no level names a part of the program, so that a misspelt level would silence
+/// the operator.
+fn filter(text: &str) -> anyhow::Result<EnvFilter> {
+    if text.trim().is_empty() {
+        return Ok(EnvFilter::new(LOG));
+    }
+    let parsed = EnvFilter::builder().parse(text);
+    let parsed = parsed.map_err(|error| anyhow!("RUST_LOG={text} is not understood ({error}): {EXAMPLE}"))?;
+    let speaks = |part: &str| {
+        let part = part.trim();
+        part.contains(['=', '[']) || part.starts_with("weir") || part.parse::<LevelFilter>().is_ok()
+    };
+    ensure!(
+        text.split(',').any(speaks),
+        "RUST_LOG={text} names no level and no part of weir, so that nothing would be logged: {EXAMPLE}"
+    );
+    Ok(parsed)
 }
 
 /// Runs the operator until SIGTERM or SIGINT.
@@ -47,6 +83,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         }
         let _ = stop.send(true);
     });
+    args.timing()?;
     let config = cluster().await?;
     let told = Told::default();
     http::serve(args.places(), &config, told.clone()).await?;
@@ -129,5 +166,27 @@ async fn until<T>(stop: &mut watch::Receiver<bool>, work: impl Future<Output = T
         biased;
         _ = stop.wait_for(|stop| *stop) => None,
         done = work => Some(done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rust_log_asks_for_is_understood_or_refused_with_an_example() {
+        for good in
+            ["info", "info,weir::decision=debug", "WARN", "weir", "kube_client=off,weir=trace", "", "off"]
+        {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["weir=verbose", "verbose", "inof", "info,weir=7x", "weir=debug=info"] {
+            let said = filter(bad).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("RUST_LOG={bad} ")), "{said}");
+            assert!(
+                said.contains("RUST_LOG=info,weir::decision=debug") && said.contains("operator.log"),
+                "{said}"
+            );
+        }
     }
 }

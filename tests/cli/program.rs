@@ -253,3 +253,21 @@ fn completion_lasts_when_the_program_is_replaced_behind_its_link() {
     let script = out(&by_name.output().unwrap());
     assert!(script.contains("exec 'kubectl-weir' --"), "{script}");
 }
+
+#[test]
+fn settings_of_the_operator_that_make_no_sense_end_it_with_what_to_write() {
+    let folder = Folder::new("settings");
+    for (log, flag, said) in [
+        ("weir=verbose", None, ["RUST_LOG=weir=verbose", "such as RUST_LOG=info,weir::decision=debug"]),
+        ("inof", None, ["RUST_LOG=inof", "operator.log"]),
+        ("info", Some("--stale-after=0"), ["--stale-after", "write 90s or more, such as 3m"]),
+        ("info", Some("--lost-after=0s"), ["--lost-after", "write 5s or more, such as 5m"]),
+        ("info", Some("--lease-renew=0s"), ["--lease-renew", "write 100ms or more, such as 5s"]),
+    ] {
+        let output = folder.named("weir").arg("run").args(flag).env("RUST_LOG", log).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let text = err(&output);
+        assert!(said.iter().all(|words| text.contains(words)), "{text}");
+        assert!(text.lines().count() <= 3, "{text}");
+    }
+}
