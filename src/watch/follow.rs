@@ -26,7 +26,7 @@ pub enum Change<K> {
     Unreadable(Box<ObjectMeta>, String),
     /// The object is gone.
     Gone(Key),
-    /// A list is complete: all that there was has been told.
+    /// A list is complete, and changes from then on are watched: all that there was has been told.
     Listed,
     /// The cluster does not have this kind. It is asked again from time to time.
     Absent,
@@ -60,6 +60,12 @@ pub struct Follow {
     pub labels: Option<&'static str>,
     /// Without this kind nothing can be decided: what is not seen would count as not there.
     pub needed: bool,
+    /// Before it is tried again; it doubles with each failure.
+    pub first: Duration,
+    /// The longest pause.
+    pub most: Duration,
+    /// The longest pause where only the watch is forbidden: each try then reads a whole list.
+    pub most_unwatched: Duration,
 }
 
 impl Default for Follow {
@@ -72,7 +78,17 @@ impl Default for Follow {
             optional: None,
             labels: None,
             needed: true,
+            first: Duration::from_millis(100),
+            most: Duration::from_secs(5),
+            most_unwatched: Duration::from_secs(30),
         }
+    }
+}
+
+impl Follow {
+    fn pause(&self, failures: u32, unwatched: bool) -> Duration {
+        let most = if unwatched { self.most_unwatched } else { self.most };
+        self.first.saturating_mul(1 << failures.min(20)).min(most)
     }
 }
 
@@ -106,6 +122,10 @@ struct Follower<'a, K, T> {
     keep: fn(&K) -> bool,
     tell: &'a (dyn Fn(Change<K>) -> T + Send + Sync),
     out: mpsc::Sender<T>,
+    /// All was listed, which is told once it is watched too.
+    listed: bool,
+    /// The watch is forbidden, or was when it was last opened.
+    unwatched: bool,
 }
 
 /// Follows all objects of kind `K` that `keep` keeps, and sends what `tell` makes of each change to `out`.
@@ -121,7 +141,9 @@ pub async fn follow<K, T>(
     K: Resource<DynamicType = ()> + DeserializeOwned + Send,
     T: Send,
 {
-    let mut follower = Follower { client, follow, mark, known: Known::default(), keep, tell: &tell, out };
+    let known = Known::default();
+    let mut follower =
+        Follower { client, follow, mark, known, keep, tell: &tell, out, listed: false, unwatched: false };
     let kind = K::kind(&()).into_owned();
     let mut version: Option<String> = None;
     let mut failures = 0_u32;
@@ -132,7 +154,7 @@ pub async fn follow<K, T>(
                 Ok(listed) => {
                     debug!(%kind, version = %listed, "listed");
                     version = Some(listed);
-                    failures = 0;
+                    // A list alone is no success: where the watch fails each time, it must not be read without a pause.
                     continue;
                 }
                 Err(broken) => broken,
@@ -160,7 +182,7 @@ pub async fn follow<K, T>(
             }
             Broken::Client(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
                 // Once it is shown again it is listed anew.
-                version = None;
+                follower.unwatched = version.take().is_some() || follower.unwatched;
                 let why = match status.code {
                     403 => Withheld::Forbidden(status.message.clone()),
                     _ => Withheld::Unknown,
@@ -180,14 +202,9 @@ pub async fn follow<K, T>(
                 warn!(%kind, error = %broken, "the watch broke and is opened again");
             }
         }
-        sleep(pause(failures)).await;
+        sleep(follow.pause(failures, follower.unwatched)).await;
         failures = failures.saturating_add(1);
     }
-}
-
-/// A tenth of a second, doubled with each failure up to five seconds.
-fn pause(failures: u32) -> Duration {
-    Duration::from_millis(100_u64.saturating_mul(1 << failures.min(10))).min(Duration::from_secs(5))
 }
 
 impl<K, T> Follower<'_, K, T>
@@ -244,7 +261,8 @@ where
         }
     }
 
-    /// Reads all there is, as of now or later (no resourceVersion is given), and tells what is gone.
+    /// Reads all there is, as of now or later (no resourceVersion is given), and tells what is gone. That it was all is told
+    /// when the watch begins: who may list and not watch would else be told to be well again and again.
     async fn list(&mut self) -> Result<String, Broken> {
         let request = Request::new(K::url_path(&(), None));
         let label_selector = self.follow.labels.map(str::to_owned);
@@ -260,13 +278,16 @@ where
             for item in page.items {
                 self.applied(item).await?;
             }
-            self.mark.heard();
+            // What may only be listed now and then is not known well enough to decide on.
+            if !self.unwatched {
+                self.mark.heard();
+            }
             params.continue_token = page.next;
             if params.continue_token.is_none() {
                 for key in self.known.end() {
                     self.send(Change::Gone(key)).await?;
                 }
-                self.send(Change::Listed).await?;
+                self.listed = true;
                 return Ok(page.resource_version);
             }
         }
@@ -281,6 +302,11 @@ where
         let open = self.client.request_stream(request);
         let stream =
             timeout(self.follow.answer, open).await.map_err(|_| Broken::NoAnswer)?.map_err(expired)?;
+        self.unwatched = false;
+        if std::mem::take(&mut self.listed) {
+            self.mark.heard();
+            self.send(Change::Listed).await?;
+        }
         let mut stream = pin!(stream);
         let mut bytes = Vec::new();
         let mut lines = 0;

@@ -28,6 +28,8 @@ pub enum Reply {
     Later(u16, u64),
     /// None, ever.
     Hang,
+    /// A watch that is open and says nothing.
+    Open,
 }
 
 #[derive(Default)]
@@ -56,6 +58,11 @@ impl Stub {
     /// Answers by a function.
     pub fn handling(handler: impl Fn(&Asked) -> Option<Reply> + Send + Sync + 'static) -> Self {
         Self { inner: Arc::default(), handler: Arc::new(handler) }
+    }
+
+    /// What its function answers.
+    pub fn answer(&self, asked: &Asked) -> Option<Reply> {
+        (self.handler)(asked)
     }
 
     /// A client that talks to it.
@@ -94,6 +101,10 @@ async fn serve(State(stub): State<Stub>, request: Request) -> Response<Body> {
         Some(Reply::Hang) => {
             tokio::time::sleep(Duration::from_hours(1)).await;
             unreachable!("nobody waits an hour")
+        }
+        Some(Reply::Open) => {
+            let silence = futures::stream::pending::<Result<Vec<u8>, std::convert::Infallible>>();
+            return Response::new(Body::from_stream(silence));
         }
         None => panic!("nothing was to be asked any more: {asked:?}"),
     };

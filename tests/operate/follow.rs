@@ -1,0 +1,116 @@
+//! One kind that may be listed and not watched: no storm of lists, and it is said for as long as it is so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use weir::api::pruned::PriorityClass;
+use weir::watch::follow::{Change, Follow, Withheld, follow};
+use weir::watch::freshness::Freshness;
+
+use super::stub::{Reply, Stub, failure};
+
+const NOTHING: u8 = 0;
+const LIST: u8 = 1;
+const ALL: u8 = 2;
+/// It may be watched, and each watch says that its version is forgotten.
+const FORGETS: u8 = 3;
+
+struct Bench {
+    stub: Stub,
+    may: Arc<AtomicU8>,
+    changes: mpsc::Receiver<Change<PriorityClass>>,
+    freshness: Freshness,
+}
+
+fn bench(may: u8, needed: bool) -> Bench {
+    let may = Arc::new(AtomicU8::new(may));
+    let allowed = may.clone();
+    let stub = Stub::handling(move |asked| {
+        let watches = asked.path.contains("watch=true");
+        Some(match (allowed.load(Ordering::SeqCst), watches) {
+            (ALL, true) => Reply::Open,
+            (FORGETS, true) => Reply::Say(410, failure(410, "Expired", "too old resource version")),
+            (NOTHING, _) | (LIST, true) => Reply::Say(403, failure(403, "Forbidden", "may not")),
+            _ => Reply::Say(
+                200,
+                json!({
+                    "metadata": {"resourceVersion": "7"},
+                    "items": [{"metadata": {"name": "urgent", "uid": "u", "resourceVersion": "5"}, "value": 1000}],
+                }),
+            ),
+        })
+    });
+    let (out, changes) = mpsc::channel(1000);
+    let freshness = Freshness::new(&["PriorityClass"]);
+    // As in running, a hundred times as fast.
+    let millis = Duration::from_millis;
+    let how = Follow {
+        needed,
+        first: millis(1),
+        most: millis(50),
+        most_unwatched: millis(300),
+        ..Follow::default()
+    };
+    let all: fn(&PriorityClass) -> bool = |_| true;
+    tokio::spawn(follow(stub.client(), how, freshness.mark(0), all, |change| change, out));
+    Bench { stub, may, changes, freshness }
+}
+
+impl Bench {
+    /// What is told within that time: (lists that are complete, refusals, objects).
+    async fn told(&mut self, within: Duration) -> (usize, usize, usize) {
+        let (mut listed, mut withheld, mut applied) = (0, 0, 0);
+        let until = tokio::time::Instant::now() + within;
+        while let Ok(Some(change)) =
+            timeout(until.saturating_duration_since(tokio::time::Instant::now()), self.changes.recv()).await
+        {
+            match change {
+                Change::Listed => listed += 1,
+                Change::Withheld(Withheld::Forbidden(_)) => withheld += 1,
+                Change::Applied(_) => applied += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        (listed, withheld, applied)
+    }
+
+    fn lists(&self) -> usize {
+        self.stub.asked().iter().filter(|asked| !asked.path.contains("watch=true")).count()
+    }
+}
+
+#[tokio::test]
+async fn who_may_list_and_not_watch_lists_seldom_and_is_never_told_to_see_all() {
+    let mut bench = bench(LIST, false);
+    let (listed, withheld, applied) = bench.told(Duration::from_secs(3)).await;
+    assert_eq!(listed, 0, "it would end what is said of the missing right");
+    let lists = bench.lists();
+    // After 1, 2, 4, ... up to 300 ms: about nine in the first half second, and then three a second.
+    assert!((4..=20).contains(&lists), "{lists} lists in three seconds");
+    assert!(withheld + 1 >= lists && applied + 1 >= lists, "{withheld} {applied} of {lists}");
+    bench.may.store(NOTHING, Ordering::SeqCst);
+    assert_eq!(bench.told(Duration::from_secs(1)).await.0, 0);
+    bench.may.store(ALL, Ordering::SeqCst);
+    let (listed, _, applied) = bench.told(Duration::from_secs(2)).await;
+    assert_eq!((listed, applied), (1, 1), "it goes on by itself");
+}
+
+#[tokio::test]
+async fn versions_that_are_forgotten_at_once_make_no_storm_of_lists() {
+    let mut bench = bench(FORGETS, true);
+    bench.told(Duration::from_secs(2)).await;
+    let lists = bench.lists();
+    assert!((4..=50).contains(&lists), "{lists} lists in two seconds");
+}
+
+#[tokio::test]
+async fn a_kind_that_is_needed_and_not_watched_grows_old_though_it_is_listed() {
+    let bench = bench(LIST, true);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let age = bench.freshness.oldest().unwrap().1;
+    assert!(bench.lists() >= 4 && age > Duration::from_secs(1), "{age:?}");
+}
