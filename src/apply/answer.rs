@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::rights::Lack;
 use crate::model::delta::Delta;
 use crate::model::spec::MemberRef;
 
@@ -65,12 +66,12 @@ pub enum Answer {
         /// UID of the workload or name of the pool.
         object: Arc<str>,
     },
-    /// A write was refused, with the API server's words; it is of no use to repeat it as it is.
-    Refused {
-        /// UID of the workload or name of the pool.
-        object: Arc<str>,
-        /// What for.
-        message: String,
+    /// The operator lacks a right, or has it again.
+    Right {
+        /// Which requests need it, as metrics name them.
+        kind: &'static str,
+        /// What is missing; none: nothing any more.
+        lack: Option<Lack>,
     },
     /// A script has ended.
     Done {
@@ -78,5 +79,7 @@ pub enum Answer {
         object: Arc<str>,
         /// Whether all of it was carried out.
         completed: bool,
+        /// The API server's words where it refused a write: to repeat it at once is of no use.
+        refused: Option<String>,
     },
 }

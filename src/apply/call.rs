@@ -12,6 +12,8 @@ use kube::core::Status;
 use serde::Deserialize;
 use tokio::time::timeout;
 
+use super::events::result;
+use super::rights::Rights;
 use crate::operate::lead::Leadership;
 
 /// What one request came to.
@@ -44,6 +46,8 @@ pub struct Caller {
     pub open: Arc<AtomicBool>,
     /// How long to wait, and for what.
     pub pauses: Pauses,
+    /// What is forbidden, and where requests are counted.
+    pub rights: Arc<Rights>,
 }
 
 /// How long to wait, and for what.
@@ -57,6 +61,8 @@ pub struct Pauses {
     pub most: Duration,
     /// Between two tries to evict a pod that a disruption budget holds.
     pub budget: Duration,
+    /// Between two tries of what the operator lacks the right for: the first, and the longest; it doubles.
+    pub rights: (Duration, Duration),
 }
 
 impl Default for Pauses {
@@ -66,6 +72,7 @@ impl Default for Pauses {
             first: Duration::from_millis(100),
             most: Duration::from_secs(5),
             budget: Duration::from_secs(5),
+            rights: (Duration::from_secs(1), Duration::from_secs(30)),
         }
     }
 }
@@ -117,6 +124,19 @@ impl Caller {
     /// What is left of the right to write, if there is any.
     pub fn left(&self) -> Option<Duration> {
         self.leadership.left().filter(|_| self.open.load(Ordering::SeqCst))
+    }
+
+    /// Sends one request of a kind, once, and counts it. What the operator lacks the right for is refused here, in the words
+    /// that the API server last had for it, until it is time to try it again.
+    pub async fn send(&self, kind: &'static str, request: Request<Vec<u8>>) -> Outcome {
+        let path = request.uri().path().to_owned();
+        if let Some(words) = self.rights.withheld(kind, &path, self.pauses.rights) {
+            return if self.left().is_some() { Outcome::Refused(403, words) } else { Outcome::NotLeading };
+        }
+        let outcome = self.call(request).await;
+        self.rights.metrics().wrote(kind, result(&outcome));
+        self.heed(kind, &path, &outcome);
+        outcome
     }
 
     /// Sends one request, once.

@@ -104,7 +104,7 @@ impl Create<'_> {
     }
 
     async fn look(&self, hand: &Hand<'_>) -> Look {
-        match find(hand, &pod_path(self.namespace, self.name())).await {
+        match find(hand, "read_pod", &pod_path(self.namespace, self.name())).await {
             Err(look) => look,
             Ok(None) => Look::Nothing,
             Ok(Some(pod)) if pod.owner_references.iter().any(|owner| *owner.uid == *self.member.workload) => {
@@ -141,15 +141,15 @@ pub async fn whose(hand: &Hand<'_>, namespace: &str, there: WrittenMeta) -> Look
         return Look::Foreign;
     };
     let path = format!("{}/{}", PooledWorkload::url_path(&(), Some(namespace)), owner.name);
-    match find(hand, &path).await {
+    match find(hand, "read_workload", &path).await {
         Err(look) => look,
         Ok(Some(there)) if there.uid == owner.uid && there.deletion_timestamp.is_none() => Look::Foreign,
         Ok(_) => Look::Leaving,
     }
 }
 
-async fn find(hand: &Hand<'_>, path: &str) -> Result<Option<WrittenMeta>, Look> {
-    read(hand, path).await.map_err(|outcome| match outcome {
+async fn find(hand: &Hand<'_>, kind: &'static str, path: &str) -> Result<Option<WrittenMeta>, Look> {
+    read(hand, kind, path).await.map_err(|outcome| match outcome {
         Outcome::NotLeading => Look::NotLeading,
         _ => Look::Unclear,
     })
@@ -164,9 +164,9 @@ pub fn pod_path(namespace: &str, name: &str) -> String {
 ///
 /// # Errors
 /// Any other outcome.
-pub async fn read(hand: &Hand<'_>, path: &str) -> Result<Option<WrittenMeta>, Outcome> {
+pub async fn read(hand: &Hand<'_>, kind: &'static str, path: &str) -> Result<Option<WrittenMeta>, Outcome> {
     let request = request(Method::GET, path, JSON, Vec::new()).map_err(Outcome::Unclear)?;
-    match hand.call("read", request).await {
+    match hand.call(kind, request).await {
         Outcome::Done(body) => match serde_json::from_slice::<Written>(&body) {
             Ok(Written { metadata }) => Ok(Some(metadata)),
             Err(error) => Err(Outcome::Unclear(error.to_string())),

@@ -245,7 +245,7 @@ impl Start<'_> {
     async fn look(&self, hand: &Hand<'_>) -> Result<Option<Value>, Look> {
         match hand
             .call(
-                "read",
+                "read_machine",
                 whole(Method::GET, &machine_path(self.namespace, self.name), JSON, Vec::new())
                     .map_err(|_| Look::Unclear)?,
             )

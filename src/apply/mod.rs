@@ -10,6 +10,7 @@ pub mod create;
 pub mod events;
 pub mod machine;
 pub mod remove;
+pub mod rights;
 pub mod status;
 pub mod writer;
 

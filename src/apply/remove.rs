@@ -23,7 +23,9 @@ pub struct Remove {
 pub enum Removed {
     /// It is gone or going.
     Yes,
-    /// It was refused, or another script overtook this one.
+    /// It was refused.
+    Refused,
+    /// This process may not ask any more, or cannot.
     No,
     /// A disruption budget holds it: it is tried again for as long as it takes.
     Held,
@@ -72,7 +74,8 @@ impl Remove {
             let wait = match hand.call(self.kind, request).await {
                 // A conflict: another object has the name, so the one that was meant is gone.
                 Outcome::Done(_) | Outcome::Missing(_) | Outcome::Conflict(_) => return Removed::Yes,
-                Outcome::Refused(..) | Outcome::NotLeading => return Removed::No,
+                Outcome::Refused(..) => return Removed::Refused,
+                Outcome::NotLeading => return Removed::No,
                 Outcome::Later(..) if self.method == Method::POST => return Removed::Held,
                 Outcome::Later(after, _) => after.unwrap_or_else(|| hand.pauses().after(failures)),
                 Outcome::Unclear(_) => hand.pauses().after(failures),
@@ -82,10 +85,17 @@ impl Remove {
         }
     }
 
-    /// Goes on asking where a disruption budget holds the pod, until it goes.
+    /// Goes on asking where a disruption budget holds the pod, until it goes. Nobody else asks for it meanwhile, so a
+    /// refusal does not end it either.
     pub async fn insist(&self, hand: &Hand<'_>) {
-        while self.carry_out(hand).await == Removed::Held {
-            sleep(hand.pauses().budget).await;
+        let mut wait = hand.pauses().budget;
+        loop {
+            wait = match self.carry_out(hand).await {
+                Removed::Held => hand.pauses().budget,
+                Removed::Refused => wait.saturating_mul(2).min(hand.pauses().rights.1),
+                Removed::Yes | Removed::No => return,
+            };
+            sleep(wait).await;
         }
     }
 

@@ -75,7 +75,10 @@ impl<'a> Patch<'a> {
         loop {
             let request = match self.request() {
                 Ok(request) => request,
-                Err(message) => return (false, Some(Answer::Refused { object, message })),
+                Err(message) => {
+                    hand.refused(message);
+                    return (false, None);
+                }
             };
             let wait = match hand.call(self.kind, request).await {
                 Outcome::Done(body) => {
@@ -87,10 +90,10 @@ impl<'a> Patch<'a> {
                 Outcome::Conflict(_) | Outcome::Missing(_) => {
                     return (false, Some(Answer::Outdated { object }));
                 }
-                Outcome::Refused(_, message) => return (false, Some(Answer::Refused { object, message })),
                 Outcome::Later(after, _) => after.unwrap_or_else(|| hand.pauses().after(failures)),
                 Outcome::Unclear(_) => hand.pauses().after(failures),
-                Outcome::NotLeading => return (false, None),
+                // The hand knows what was refused.
+                Outcome::Refused(..) | Outcome::NotLeading => return (false, None),
             };
             // What comes after it for the same object says more than it does.
             if hand.overtaken_within(sleep(wait)).await {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::http::Request;
@@ -13,7 +13,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::Client;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::answer::{Answer, Child};
 use super::call::{Caller, Outcome, Pauses};
@@ -21,6 +21,7 @@ use super::create::{Create, pod_path, read};
 use super::events;
 use super::machine;
 use super::remove::{Remove, Removed};
+use super::rights::Rights;
 use super::status::Patch;
 use crate::model::delta::Delta;
 use crate::model::spec::MemberRef;
@@ -84,9 +85,10 @@ impl Writer {
         answers: mpsc::UnboundedSender<Answer>,
     ) -> Self {
         let open = Arc::new(AtomicBool::new(true));
-        let caller = Caller { client, leadership, open, pauses: limits.pauses };
+        let rights = Rights::new(metrics.clone(), Some(answers.clone()));
+        let caller = Caller { client, leadership, open, pauses: limits.pauses, rights };
         let (events, queue) = mpsc::channel(limits.events_waiting);
-        tokio::spawn(events::send_all(caller.clone(), metrics.clone(), queue, limits.events_in_flight));
+        tokio::spawn(events::send_all(caller.clone(), queue, limits.events_in_flight));
         let permits = Semaphore::new(limits.in_flight);
         let lanes = Mutex::default();
         Self { shared: Arc::new(Shared { caller, permits, answers, lanes, events, metrics }) }
@@ -146,18 +148,24 @@ impl Writer {
     }
 }
 
-/// Whether a 403 is for want of a right: policies and quotas refuse with other words.
-fn lacks_right(words: &str) -> bool {
-    words.contains(" is forbidden: User ") && words.contains(" cannot ")
-}
-
 /// What a write holds while it is carried out.
 pub struct Hand<'a> {
     shared: &'a Shared,
     lane: Option<(&'a Arc<str>, &'a Notify)>,
+    /// What was said against it first.
+    refused: OnceLock<String>,
 }
 
-impl Hand<'_> {
+impl<'a> Hand<'a> {
+    fn new(shared: &'a Shared, lane: Option<(&'a Arc<str>, &'a Notify)>) -> Self {
+        Self { shared, lane, refused: OnceLock::new() }
+    }
+
+    /// It is refused, by these words.
+    pub fn refused(&self, words: String) {
+        let _ = self.refused.set(words);
+    }
+
     /// How long to wait, and for what.
     pub fn pauses(&self) -> Pauses {
         self.shared.caller.pauses
@@ -166,15 +174,11 @@ impl Hand<'_> {
     /// Sends one request when there is room for it.
     pub async fn call(&self, kind: &'static str, request: Request<Vec<u8>>) -> Outcome {
         let Ok(permit) = self.shared.permits.acquire().await else { return Outcome::NotLeading };
-        let outcome = self.shared.caller.call(request).await;
+        let outcome = self.shared.caller.send(kind, request).await;
         drop(permit);
-        if let Outcome::Unclear(words) = &outcome {
-            debug!(kind, %words, "it is not clear what became of a request");
-        }
-        self.shared.metrics.wrote(kind, events::result(&outcome));
         match &outcome {
-            Outcome::Refused(403, words) if lacks_right(words) => self.shared.metrics.lacks(kind, true),
-            Outcome::Done(_) => self.shared.metrics.lacks(kind, false),
+            Outcome::Unclear(words) => debug!(kind, %words, "it is not clear what became of a request"),
+            Outcome::Refused(_, words) => self.refused(words.clone()),
             _ => {}
         }
         outcome
@@ -220,7 +224,7 @@ impl Shared {
     async fn run(self: Arc<Self>, mut script: Script, more: Arc<Notify>) {
         loop {
             let object = script.object.clone();
-            let completed = self.carry_out(script, &more).await;
+            let (completed, refused) = self.carry_out(script, &more).await;
             let next = {
                 let mut lanes = self.lanes();
                 let next = lanes.get_mut(&object).and_then(|lane| lane.waiting.pop_front());
@@ -229,7 +233,7 @@ impl Shared {
                 }
                 next
             };
-            self.tell(Answer::Done { object, completed });
+            self.tell(Answer::Done { object, completed, refused });
             match next {
                 Some(next) => script = next,
                 None => return,
@@ -237,26 +241,28 @@ impl Shared {
         }
     }
 
-    /// Whether all of it was done.
-    async fn carry_out(self: &Arc<Self>, script: Script, more: &Notify) -> bool {
+    /// Whether all of it was done, and what was said where it was refused.
+    async fn carry_out(self: &Arc<Self>, script: Script, more: &Notify) -> (bool, Option<String>) {
         let Script { object, steps } = script;
         for step in steps {
             let done = match <[Write; 1]>::try_from(step) {
-                Ok([write]) => self.write(&object, write, more).await,
-                Err(step) => {
-                    let all = step.into_iter().map(|write| self.write(&object, write, more));
-                    join_all(all).await.into_iter().all(|done| done)
-                }
+                Ok([write]) => vec![self.write(&object, write, more).await],
+                Err(step) => join_all(step.into_iter().map(|write| self.write(&object, write, more))).await,
             };
-            if !done {
-                return false;
+            if !done.iter().all(|(done, _)| *done) {
+                return (false, done.into_iter().find_map(|(_, refused)| refused));
             }
         }
-        true
+        (true, None)
     }
 
-    async fn write(self: &Arc<Self>, object: &Arc<str>, write: Write, more: &Notify) -> bool {
-        let hand = Hand { shared: self, lane: Some((object, more)) };
+    async fn write(
+        self: &Arc<Self>,
+        object: &Arc<str>,
+        write: Write,
+        more: &Notify,
+    ) -> (bool, Option<String>) {
+        let hand = Hand::new(self, Some((object, more)));
         let (done, answer) = match write {
             Write::CreatePod { member, namespace, pod } => {
                 let create = Create { member: &member, namespace: &namespace, pod: &pod };
@@ -294,29 +300,26 @@ impl Shared {
             }
         };
         if let Some(answer) = answer {
-            if let Answer::Refused { message, .. } = &answer {
-                warn!(%object, %message, "a write was refused");
-            }
             self.tell(answer);
         }
-        done
+        (done, hand.refused.into_inner())
     }
 
     async fn remove(self: &Arc<Self>, remove: Remove, hand: &Hand<'_>) -> bool {
         match remove.carry_out(hand).await {
             Removed::Yes => true,
-            Removed::No => false,
+            Removed::Refused | Removed::No => false,
             // A budget may hold it for minutes, which must not hold the other writes of its workload.
             Removed::Held => {
                 let shared = self.clone();
-                tokio::spawn(async move { remove.insist(&Hand { shared: &shared, lane: None }).await });
+                tokio::spawn(async move { remove.insist(&Hand::new(&shared, None)).await });
                 true
             }
         }
     }
 
     async fn look(self: Arc<Self>, member: MemberRef, namespace: Arc<str>, child: Child) {
-        let hand = Hand { shared: &self, lane: None };
+        let hand = Hand::new(&self, None);
         let name = match child {
             Child::Pod(name) => name,
             Child::Machine(name) => {
@@ -326,7 +329,7 @@ impl Shared {
                 return;
             }
         };
-        let answer = match read(&hand, &pod_path(&namespace, &name)).await {
+        let answer = match read(&hand, "read_pod", &pod_path(&namespace, &name)).await {
             Ok(Some(pod)) if pod.owner_references.iter().any(|owner| *owner.uid == *member.workload) => {
                 Answer::Member(Delta::MemberCreated { member, pod: pod.uid.into() })
             }

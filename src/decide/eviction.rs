@@ -127,3 +127,38 @@ fn a_pool_that_forbids_preemption_while_one_is_under_way_loses_nothing() {
         WorkloadPhase::Queued { refusal: Refusal::WaitingForQuota { .. }, .. }
     ));
 }
+
+#[test]
+fn when_creates_may_go_through_again_those_that_were_refused_are_tried_at_once() {
+    let mut cluster = Cluster::start(pool("root", None, 0, None), &[8]);
+    let admitted = |decided: &Decided| -> Vec<(Arc<str>, u32)> {
+        let admits = decided.decisions.iter().filter_map(|decision| match decision {
+            Decision::Admit { workload, placements, .. } => {
+                Some((Arc::clone(workload), placements[0].attempt))
+            }
+            _ => None,
+        });
+        admits.collect()
+    };
+    let refuse = |cluster: &mut Cluster, (uid, attempt): &(Arc<str>, u32), name_taken| {
+        let member = MemberRef { workload: Arc::clone(uid), index: 0, attempt: *attempt };
+        cluster.tell(Delta::MemberRefused { member, message: "no".into(), name_taken });
+    };
+    let decide_at = |cluster: &mut Cluster, span| {
+        cluster.now = cluster.now + span;
+        decide(&mut cluster.world, cluster.now)
+    };
+    cluster.submit("forbidden", 0);
+    cluster.submit("named", 0);
+    let tried = admitted(&decide_at(&mut cluster, Span::seconds(1)));
+    assert_eq!(tried.len(), 2);
+    for one in &tried {
+        refuse(&mut cluster, one, *one.0 == *"uid-named");
+    }
+    assert!(admitted(&decide_at(&mut cluster, Span::seconds(1))).is_empty(), "they wait");
+    cluster.tell(Delta::MayCreate);
+    let tried = admitted(&decide_at(&mut cluster, Span::seconds(1)));
+    let names: Vec<&str> = tried.iter().map(|(uid, _)| &**uid).collect();
+    assert_eq!(names, ["uid-forbidden"], "a name that is taken stays so");
+    assert_eq!(cluster.world.audit(), Vec::<String>::new());
+}

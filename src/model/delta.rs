@@ -66,6 +66,8 @@ pub enum Delta {
         /// A pod of that name is there and is not ours.
         name_taken: bool,
     },
+    /// What may have hindered creates of many is over: who was refused need not wait any longer to be tried again.
+    MayCreate,
     /// The API server was asked and has no such pod, though it was created or assumed.
     MemberVanished(MemberRef),
     /// A migration of a machine was not created, and will not be.

@@ -11,7 +11,7 @@ use super::resources::Amounts;
 use super::shapes::intern;
 use super::spec::{Completion, HostPort, MemberRef, OnMemberFailure, PodPhase, PodSpec, Run};
 use super::time::Time;
-use super::workloads::{Member, Phase, Slot};
+use super::workloads::{Member, Phase, Slot, Workload};
 use super::world::{World, remove_ports};
 
 /// A pod that was seen.
@@ -545,6 +545,22 @@ impl World {
             workload.refused_with = Some((Arc::clone(message), name_taken));
         }
         self.attend(id);
+    }
+
+    /// Creates may go through again. A name that is taken stays so.
+    pub(crate) fn may_create(&mut self, now: Time) {
+        let waits = |workload: &Workload| {
+            workload.retry_at.is_some_and(|at| at > now)
+                && workload.refused_with.as_ref().is_some_and(|(_, name_taken)| !name_taken)
+        };
+        let ids: Vec<WorkloadId> =
+            self.workloads.iter().filter(|(_, one)| waits(one)).map(|(id, _)| WorkloadId(id)).collect();
+        for id in ids {
+            if let Some(workload) = self.workload_mut(id) {
+                workload.retry_at = Some(now);
+            }
+            self.attend(id);
+        }
     }
 }
 

@@ -27,6 +27,7 @@ impl World {
             Delta::MemberRefused { member, message, name_taken } => {
                 self.member_refused(&member, &message, name_taken, now);
             }
+            Delta::MayCreate => self.may_create(now),
             Delta::MemberVanished(member) => self.member_vanished(&member, now),
             Delta::MoveRefused { member, attempt, message } => {
                 self.passage_refused(&member, attempt, &message, now);

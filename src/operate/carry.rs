@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::{debug, warn};
 
+use super::setback::Of;
 use super::term::{Term, now};
 use crate::apply::Child;
+use crate::apply::rights::Missing;
 use crate::decide::decision::Decision;
 use crate::model::delta::Delta;
 use crate::model::spec::MemberRef;
@@ -66,21 +69,50 @@ impl Term {
                 _ => {}
             }
         }
-        self.carried.entry(script.object.clone()).or_default().push_back(carried);
+        let holds = |write: &Write| matches!(write, Write::SetPoolFinalizers { .. });
+        let of = match &carried {
+            Some(_) => Of::Decision,
+            None if script.steps.iter().flatten().any(holds) => Of::Hold,
+            None => Of::Record,
+        };
+        self.carried.entry(script.object.clone()).or_default().push_back((of, carried));
         self.writer.submit(script);
     }
 
     /// A script has ended.
-    pub(super) fn script_done(&mut self, object: &Arc<str>, completed: bool) {
-        let carried = self.carried.get_mut(object).and_then(std::collections::VecDeque::pop_front).flatten();
+    pub(super) fn script_done(&mut self, object: &Arc<str>, completed: bool, refused: Option<&str>) {
+        let carried = self.carried.get_mut(object).and_then(std::collections::VecDeque::pop_front);
+        let (of, carried) = carried.unwrap_or((Of::Record, None));
         if self.carried.get(object).is_some_and(std::collections::VecDeque::is_empty) {
             self.carried.remove(object);
         }
         if completed {
+            self.setbacks.end(object, of);
             return;
         }
-        let at = Instant::now() + AGAIN;
+        let now = Instant::now();
+        let at = match refused {
+            Some(words) => self.set_back(object, of, words, now),
+            None => now + AGAIN,
+        };
         self.again.extend(carried.into_iter().filter(Decision::is_repeated).map(|decision| (at, decision)));
+    }
+
+    /// A write was refused: it is told once, and tried again after a pause that grows. When.
+    fn set_back(&mut self, object: &Arc<str>, of: Of, words: &str, now: Instant) -> Instant {
+        let (due, news) = self.setbacks.refused(object, of, now);
+        let name =
+            self.catalog.get(object).map(|known| format!("{}/{}", known.spec.namespace, known.spec.name));
+        let name = name.as_deref().unwrap_or(object);
+        // What is missing of rights is told for all at once.
+        if news && Missing::read(words).is_none() {
+            warn!(object = name, "a write was refused, and is tried again less and less often: {words}");
+        } else {
+            debug!(object = name, %words, "a write was refused");
+        }
+        // The status of a pool that cannot be held waits for nothing.
+        self.look_again(object, if of == Of::Hold { now } else { due });
+        due
     }
 
     /// Plans again what was not carried out.
@@ -101,6 +133,7 @@ impl Term {
     /// for, since its members count until it is known that they are gone too.
     pub(super) fn forget(&mut self, workload: &str, now: Time) {
         self.records.forget(workload);
+        self.setbacks.forget(workload);
         self.estimates.forget(workload);
         self.again.retain(|(_, decision)| **decision.workload() != *workload);
         let (dropped, held) = std::mem::take(&mut self.held)

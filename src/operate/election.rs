@@ -1,13 +1,17 @@
 //! The election on a thread of its own: neither a long cycle nor a flood of events may delay a renewal.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use kube::{Client, Config};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
 use super::health::Health;
+use super::http::Told;
 use super::lead::{Leadership, Timing};
 use super::lease::Candidate;
+use super::metrics::Metrics;
 
 /// Where this process stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +54,7 @@ impl Election {
     ///
     /// # Errors
     /// Where no thread can be had.
-    pub fn begin(config: Config, lease: Lease, health: Health) -> anyhow::Result<Self> {
+    pub fn begin(config: Config, lease: Lease, told: &Told) -> anyhow::Result<Self> {
         let leadership = Leadership::none();
         let (out, standing) = watch::channel(Standing::StandsBy);
         let (give_back, asked) = mpsc::unbounded_channel();
@@ -59,13 +63,14 @@ impl Election {
             .build()
             .context("cannot start the election")?;
         let token = leadership.clone();
+        let told = (told.health.clone(), told.metrics.clone());
         std::thread::Builder::new()
             .name("election".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
                     // Its client lives here too, so that its connections are served by this thread.
                     match Client::try_from(config) {
-                        Ok(client) => stand(&client, &lease, &token, &health, &out, asked).await,
+                        Ok(client) => stand(&client, &lease, &token, &told, &out, asked).await,
                         Err(error) => error!(%error, "the credentials for the cluster cannot be used"),
                     }
                 });
@@ -89,7 +94,7 @@ async fn stand(
     client: &Client,
     lease: &Lease,
     token: &Leadership,
-    health: &Health,
+    (health, metrics): &(Health, Arc<Metrics>),
     out: &watch::Sender<Standing>,
     mut asked: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
 ) {
@@ -97,7 +102,7 @@ async fn stand(
     loop {
         let Lease { namespace, name, identity, timing } = lease;
         let mut candidate = Candidate::new(client.clone(), namespace, name, identity, *timing, token.clone());
-        candidate.report_to(health.clone());
+        candidate.report_to(health.clone(), metrics.clone());
         out.send_replace(Standing::StandsBy);
         loop {
             tokio::select! {

@@ -15,6 +15,8 @@ pub const ENDS: &str = "ends";
 pub const CREDENTIALS: &str = "credentials";
 /// See [`LISTS`].
 pub const LEASE: &str = "lease";
+/// It cannot take the ledgers over, and so does not come to lead.
+pub const LEDGERS: &str = "ledgers";
 
 /// Shared by all that can be in the way.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +48,7 @@ impl Health {
     /// It does not lead, so that only what keeps it from taking over matters.
     pub fn stands_by(&self) {
         let mut state = self.state();
-        state.problems.retain(|about, _| [CREDENTIALS, LEASE].contains(&about.as_str()));
+        state.problems.retain(|about, _| [CREDENTIALS, LEASE, LEDGERS].contains(&about.as_str()));
         state.notes.clear();
     }
 

@@ -139,8 +139,11 @@ impl Term {
             Answer::Written { object, resource_version, status } => {
                 self.written(&object, &resource_version, &status);
             }
-            Answer::Outdated { object } | Answer::Refused { object, .. } => self.not_written(&object),
-            Answer::Done { object, completed } => self.script_done(&object, completed),
+            Answer::Outdated { object } => self.not_written(&object),
+            Answer::Right { kind, lack } => self.right(kind, lack.as_ref(), now),
+            Answer::Done { object, completed, refused } => {
+                self.script_done(&object, completed, refused.as_deref());
+            }
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 //!
 //! That client must not retry by itself: an old renewal that arrives late must not be taken for a new one.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,6 +16,9 @@ use tracing::{debug, info, warn};
 
 use super::health::{self, Health};
 use super::lead::{Elector, Leadership, Move, Record, Timing};
+use super::metrics::Metrics;
+use super::withheld::RIGHTS;
+use crate::apply::rights::Missing;
 
 /// What is said where the API server answers 401.
 const UNAUTHORIZED: &str = "the API server does not know the operator's credentials (401 Unauthorized): its token has expired or was \
@@ -29,6 +34,22 @@ pub enum Lost {
     NotRenewed,
 }
 
+/// What is done with the Lease, for what is said of it.
+const READ: &str = "read";
+/// See [`READ`].
+const WRITE: &str = "write";
+
+/// Longest pause between two tries of what is forbidden, where nothing is to be lost by it.
+const LONGEST: Duration = Duration::from_secs(15);
+
+/// Reading or writing does not go well.
+struct Trouble {
+    since: Instant,
+    words: String,
+    /// So often in a row it was forbidden.
+    forbidden: u32,
+}
+
 /// One candidate at work.
 pub struct Candidate {
     api: Api<Lease>,
@@ -40,8 +61,9 @@ pub struct Candidate {
     leadership: Leadership,
     last: Option<Lease>,
     health: Health,
-    /// Since when the API server has not answered well, and what it said last.
-    trouble: Option<(Instant, String)>,
+    metrics: Arc<Metrics>,
+    /// What does not go well, and since when.
+    trouble: BTreeMap<&'static str, Trouble>,
 }
 
 impl Candidate {
@@ -65,13 +87,14 @@ impl Candidate {
             leadership,
             last: None,
             health: Health::default(),
-            trouble: None,
+            metrics: Arc::default(),
+            trouble: BTreeMap::new(),
         }
     }
 
     /// Says there what keeps it from the Lease.
-    pub fn report_to(&mut self, health: Health) {
-        self.health = health;
+    pub fn report_to(&mut self, health: Health, metrics: Arc<Metrics>) {
+        (self.health, self.metrics) = (health, metrics);
     }
 
     /// The token that writers ask.
@@ -158,10 +181,7 @@ impl Candidate {
         if matches!(next, Move::Read(_)) || (self.elector.deadline().is_none() && self.last.is_some()) {
             match self.read().await {
                 Ok(follows) => next = follows,
-                Err(trouble) => {
-                    self.complain("read", trouble.as_ref());
-                    return Step::Waiting(Instant::now() + self.timing.retry);
-                }
+                Err(trouble) => return self.complain(READ, trouble.as_ref()),
             }
         }
         match next {
@@ -184,9 +204,14 @@ impl Candidate {
     async fn read(&mut self) -> Result<Move, Option<kube::Error>> {
         let answer = timeout(self.patience(), self.api.get_opt(&self.name)).await;
         let lease = answer.map_err(|_| None)?.map_err(Some)?;
-        self.relax();
+        self.relax(READ);
         let follows = self.elector.read(Instant::now(), lease.as_ref().map(record));
         self.last = lease;
+        if matches!(follows, Move::Read(_)) && ![self.identity.as_str(), ""].contains(&self.holder().as_str())
+        {
+            // Another leads: there is nothing to be written.
+            self.relax(WRITE);
+        }
         Ok(follows)
     }
 
@@ -202,7 +227,7 @@ impl Candidate {
         };
         match timeout(self.patience(), send).await {
             Ok(Ok(written)) => {
-                self.relax();
+                self.relax(WRITE);
                 self.elector.written(began, Instant::now(), record(&written));
                 self.last = Some(written);
                 if let Some(deadline) = self.elector.deadline() {
@@ -219,42 +244,66 @@ impl Candidate {
                     Err(_) => Step::Waiting(Instant::now() + self.timing.retry),
                 }
             }
-            Ok(Err(error)) => {
-                self.complain("write", Some(&error));
-                Step::Waiting(Instant::now() + self.timing.retry)
-            }
-            Err(_) => {
-                self.complain("write", None);
-                Step::Waiting(Instant::now() + self.timing.retry)
-            }
+            Ok(Err(error)) => self.complain(WRITE, Some(&error)),
+            Err(_) => self.complain(WRITE, None),
         }
     }
 
-    /// The Lease could not be read or written (none: there was no answer in time). The same is told once.
-    fn complain(&mut self, what: &str, error: Option<&kube::Error>) {
+    /// The Lease could not be read or written (none: there was no answer in time). The same is told once. It is tried
+    /// again after a pause: a short one, but where it is forbidden and no lead is to be lost.
+    fn complain(&mut self, what: &'static str, error: Option<&kube::Error>) -> Step {
         let now = Instant::now();
-        let since = self.trouble.as_ref().map_or(now, |(since, _)| *since);
-        let words = error.map_or_else(|| "no answer in time".to_owned(), ToString::to_string);
-        if let Some(kube::Error::Api(status)) = error
-            && status.code == 401
-        {
+        let (since, before, forbidden) = self
+            .trouble
+            .remove(what)
+            .map_or((now, None, 0), |Trouble { since, words, forbidden }| (since, Some(words), forbidden));
+        let status = match error {
+            Some(kube::Error::Api(status)) => Some(status),
+            _ => None,
+        };
+        let words = match (status, error) {
+            (Some(status), _) if !status.message.is_empty() => status.message.clone(),
+            (_, Some(error)) => error.to_string(),
+            (_, None) => "no answer in time".to_owned(),
+        };
+        let missing = status.filter(|status| status.code == 403).and_then(|_| Missing::read(&words));
+        let mut text = format!("it cannot {what} its Lease {}/{}: {words}", self.namespace, self.name);
+        if let Some(missing) = &missing {
+            text = format!(
+                "the operator may not {missing}, so it cannot lead, and nothing is admitted; what runs goes on. The API server \
+                 says: {words}. {RIGHTS}"
+            );
+            self.metrics.lacks(request(what), true);
+        }
+        if status.is_some_and(|status| status.code == 401) {
             if self.health.problem(health::CREDENTIALS, Some(UNAUTHORIZED.to_owned())) {
                 tracing::error!(%words, "{UNAUTHORIZED}");
             }
-        } else if self.trouble.as_ref().is_none_or(|(_, told)| *told != words) {
-            warn!(error = %words, lease = %self.name, "cannot {what} the Lease");
+        } else if before.is_none_or(|before| before != words) {
+            warn!(lease = %self.name, "{text}");
         }
-        if now - since >= self.timing.lease {
-            let text = format!("it cannot {what} its Lease {}/{}: {words}", self.namespace, self.name);
+        if missing.is_some() || now - since >= self.timing.lease {
             self.health.problem(health::LEASE, Some(text));
         }
-        self.trouble = Some((since, words));
+        let leads = self.elector.leads(now);
+        let wait = match forbidden {
+            _ if leads || missing.is_none() => self.timing.retry,
+            forbidden => self.timing.retry.saturating_mul(1 << forbidden.min(10)).min(LONGEST),
+        };
+        let forbidden = if missing.is_some() { forbidden.saturating_add(1) } else { 0 };
+        self.trouble.insert(what, Trouble { since, words, forbidden });
+        Step::Waiting(now + wait)
     }
 
     /// The API server has answered well.
-    fn relax(&mut self) {
-        self.trouble = None;
-        self.health.problem(health::LEASE, None);
+    fn relax(&mut self, what: &'static str) {
+        if self.trouble.remove(what).is_some_and(|trouble| trouble.forbidden > 0) {
+            self.metrics.lacks(request(what), false);
+            info!(lease = %self.name, "the operator may {what} the Lease again");
+        }
+        if self.trouble.is_empty() {
+            self.health.problem(health::LEASE, None);
+        }
         if self.health.problem(health::CREDENTIALS, None) {
             info!("the API server knows the operator again");
         }
@@ -283,6 +332,11 @@ impl Candidate {
         }
         lease
     }
+}
+
+/// What metrics call it.
+fn request(what: &str) -> &'static str {
+    if what == READ { "read_lease" } else { "lease" }
 }
 
 enum Step {

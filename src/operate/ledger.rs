@@ -15,9 +15,8 @@ use thiserror::Error;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
-use super::metrics::Metrics;
 use crate::apply::call::{Caller, JSON, Outcome};
-use crate::apply::events::result;
+use crate::apply::rights::Missing;
 use crate::model::delta::InFlight;
 use crate::model::spec::MemberRef;
 use crate::model::time::Time;
@@ -25,6 +24,15 @@ use crate::plan::ledger::{self, Ledger, LedgerError};
 
 /// On every ledger: the name of its root pool.
 pub const LABEL: &str = "weir.dev/ledger";
+
+/// The requests about ledgers, as metrics name them: each needs a right of its own.
+pub const LIST: &str = "list_ledgers";
+/// See [`LIST`].
+pub const READ: &str = "read_ledger";
+/// See [`LIST`].
+pub const CREATE: &str = "create_ledger";
+/// See [`LIST`].
+pub const WRITE: &str = "ledger";
 
 /// Why nothing was reserved.
 #[derive(Debug, Error)]
@@ -45,15 +53,32 @@ pub enum ReserveError {
     /// The ledger cannot be read, or would be too large.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The API server refuses to have it written.
-    #[error("the ledger {0} cannot be written: {1}")]
-    Refused(String, String),
+    /// The API server refuses to have it read or written.
+    #[error("{what} cannot be {done}: {words}")]
+    Refused {
+        /// The request, as metrics name it.
+        request: &'static str,
+        /// Which ledger, or all.
+        what: String,
+        /// What cannot be done with it.
+        done: &'static str,
+        /// The API server's words.
+        words: String,
+    },
 }
 
 impl ReserveError {
     /// Whether it ends this term.
     pub fn ends_the_term(&self) -> bool {
         matches!(self, Self::Lost { .. } | Self::NotLeading)
+    }
+
+    /// The right that is missing, and the request that needs it.
+    pub fn lack(&self) -> Option<(&'static str, Missing)> {
+        match self {
+            Self::Refused { request, words, .. } => Some((*request, Missing::read(words)?)),
+            _ => None,
+        }
     }
 }
 
@@ -94,7 +119,6 @@ struct Book {
 /// All ledgers of one term.
 pub struct Ledgers {
     caller: Caller,
-    metrics: Arc<Metrics>,
     namespace: String,
     holder: String,
     epoch: u64,
@@ -118,10 +142,9 @@ enum Found {
 
 impl Ledgers {
     /// Ledgers in `namespace`, of which none is read yet.
-    pub fn new(caller: Caller, metrics: Arc<Metrics>, namespace: &str, holder: &str) -> Self {
+    pub fn new(caller: Caller, namespace: &str, holder: &str) -> Self {
         Self {
             caller,
-            metrics,
             namespace: namespace.to_owned(),
             holder: holder.to_owned(),
             epoch: 0,
@@ -321,11 +344,11 @@ impl Ledgers {
             adopted = self.look(root, &name).await?;
         }
         loop {
-            let request = self.request(root, &name, &more)?;
-            match self.send("ledger", request).await {
+            let (kind, request) = self.request(root, &name, &more)?;
+            match self.caller.send(kind, request).await {
                 Outcome::Done(body) => {
                     let map: ConfigMap = serde_json::from_slice(&body)
-                        .map_err(|error| ReserveError::Refused(name.clone(), error.to_string()))?;
+                        .map_err(|error| unwritable(kind, &name, error.to_string()))?;
                     let book = self.books.entry(root.clone()).or_default();
                     book.version = map.metadata.resource_version;
                     book.stale = false;
@@ -339,11 +362,11 @@ impl Ledgers {
                     // To replace: it was deleted. To create: its namespace is not there.
                     let book = self.books.entry(root.clone()).or_default();
                     if book.version.take().is_none() {
-                        return Err(ReserveError::Refused(name, words));
+                        return Err(unwritable(kind, &name, words));
                     }
                     warn!(ledger = %name, "was deleted and is made anew");
                 }
-                Outcome::Refused(_, words) => return Err(ReserveError::Refused(name, words)),
+                Outcome::Refused(_, words) => return Err(unwritable(kind, &name, words)),
                 Outcome::NotLeading => return Err(ReserveError::NotLeading),
                 Outcome::Later(_, words) | Outcome::Unclear(words) => {
                     debug!(ledger = %name, %words, "is written again");
@@ -382,29 +405,36 @@ impl Ledgers {
 
     async fn read(&self, name: &str) -> Result<Found, ReserveError> {
         let path = format!("{}/{name}", self.path());
-        match self.get("read", &path, name).await? {
+        let unreadable = |words| unreadable(READ, format!("the ledger {name}"), words);
+        match self.get(READ, &path, unreadable).await? {
             None => Ok(Found::Nothing),
             Some(body) => serde_json::from_slice(&body)
                 .map(|map| Found::Map(Box::new(map)))
-                .map_err(|error| ReserveError::Refused(name.to_owned(), error.to_string())),
+                .map_err(|error| unreadable(error.to_string())),
         }
     }
 
     async fn list(&self) -> Result<Vec<ConfigMap>, ReserveError> {
         let path = format!("{}?labelSelector={LABEL}", self.path());
-        let Some(body) = self.get("read", &path, "").await? else { return Ok(Vec::new()) };
-        let maps: Maps = serde_json::from_slice(&body)
-            .map_err(|error| ReserveError::Refused("(list)".to_owned(), error.to_string()))?;
+        let unreadable = |words| unreadable(LIST, format!("the ledgers in {}", self.namespace), words);
+        let Some(body) = self.get(LIST, &path, unreadable).await? else { return Ok(Vec::new()) };
+        let maps: Maps = serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
         Ok(maps.items.unwrap_or_default())
     }
 
-    async fn get(&self, kind: &'static str, path: &str, name: &str) -> Result<Option<Vec<u8>>, ReserveError> {
+    async fn get(
+        &self,
+        kind: &'static str,
+        path: &str,
+        unreadable: impl Fn(String) -> ReserveError,
+    ) -> Result<Option<Vec<u8>>, ReserveError> {
         let mut failures = 0_u32;
         loop {
-            match self.send(kind, full(Method::GET, path, Vec::new(), name)?).await {
+            let request = full(Method::GET, path, Vec::new()).map_err(&unreadable)?;
+            match self.caller.send(kind, request).await {
                 Outcome::Done(body) => return Ok(Some(body.into())),
                 Outcome::Missing(_) => return Ok(None),
-                Outcome::Refused(_, words) => return Err(ReserveError::Refused(name.to_owned(), words)),
+                Outcome::Refused(_, words) => return Err(unreadable(words)),
                 Outcome::NotLeading => return Err(ReserveError::NotLeading),
                 Outcome::Conflict(_) | Outcome::Later(..) | Outcome::Unclear(_) => {
                     sleep(self.caller.pauses.after(failures).min(Duration::from_secs(1))).await;
@@ -412,12 +442,6 @@ impl Ledgers {
                 }
             }
         }
-    }
-
-    async fn send(&self, kind: &'static str, request: Request<Vec<u8>>) -> Outcome {
-        let outcome = self.caller.call(request).await;
-        self.metrics.wrote(kind, result(&outcome));
-        outcome
     }
 
     fn path(&self) -> String {
@@ -429,7 +453,7 @@ impl Ledgers {
         root: &Arc<str>,
         name: &str,
         more: &[InFlight],
-    ) -> Result<Request<Vec<u8>>, ReserveError> {
+    ) -> Result<(&'static str, Request<Vec<u8>>), ReserveError> {
         let book = self.books.get(root);
         let entries =
             book.into_iter().flat_map(|book| book.entries.values()).map(|entry| entry.flight.clone());
@@ -439,9 +463,9 @@ impl Ledgers {
             entries: entries.chain(more.iter().cloned()).collect(),
         };
         let version = book.and_then(|book| book.version.clone());
-        let (method, path) = match version {
-            None => (Method::POST, format!("{}?fieldManager=weir", self.path())),
-            Some(_) => (Method::PUT, format!("{}/{name}?fieldManager=weir", self.path())),
+        let (kind, method, path) = match version {
+            None => (CREATE, Method::POST, format!("{}?fieldManager=weir", self.path())),
+            Some(_) => (WRITE, Method::PUT, format!("{}/{name}?fieldManager=weir", self.path())),
         };
         let map = ConfigMap {
             metadata: ObjectMeta {
@@ -454,16 +478,22 @@ impl Ledgers {
             data: Some(ledger.encode(name)?),
             ..ConfigMap::default()
         };
-        let body = serde_json::to_vec(&map)
-            .map_err(|error| ReserveError::Refused(name.to_owned(), error.to_string()))?;
-        full(method, &path, body, name)
+        let body = serde_json::to_vec(&map).map_err(|error| unwritable(kind, name, error.to_string()))?;
+        Ok((kind, full(method, &path, body).map_err(|words| unwritable(kind, name, words))?))
     }
 }
 
 /// A request that is answered with the whole object.
-fn full(method: Method, path: &str, body: Vec<u8>, name: &str) -> Result<Request<Vec<u8>>, ReserveError> {
+fn full(method: Method, path: &str, body: Vec<u8>) -> Result<Request<Vec<u8>>, String> {
     crate::apply::call::whole(method, path, JSON, body)
-        .map_err(|error| ReserveError::Refused(name.to_owned(), error))
+}
+
+fn unreadable(request: &'static str, what: String, words: String) -> ReserveError {
+    ReserveError::Refused { request, what, done: "read", words }
+}
+
+fn unwritable(request: &'static str, name: &str, words: String) -> ReserveError {
+    ReserveError::Refused { request, what: format!("the ledger {name}"), done: "written", words }
 }
 
 fn decode(name: &str, map: &ConfigMap) -> Result<Ledger, LedgerError> {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::metrics::PoolSample;
+use super::setback::Of;
 use super::term::Term;
 use crate::api::labels::FINALIZER;
 use crate::model::labelled::Maker;
@@ -153,7 +154,11 @@ impl Term {
 
     /// A status was not written: it is looked at again when the watch has shown the object as it is.
     pub(super) fn not_written(&mut self, object: &Arc<str>) {
-        let due = Instant::now() + AGAIN;
+        self.look_again(object, Instant::now() + AGAIN);
+    }
+
+    /// What is recorded of an object is looked at then.
+    pub(super) fn look_again(&mut self, object: &Arc<str>, due: Instant) {
         if self.catalog.get(object).is_some() {
             self.records.workloads.insert(object.clone(), due);
         } else if self.catalog.get_pool(object).is_some() {
@@ -194,7 +199,8 @@ impl Term {
         for name in due(&self.records.pools) {
             let earliest = self.records.pool_written.get(&name).map_or(at, |written| *written + POOL_PAUSE);
             // A pool that comes into use is held at once; only its status keeps to its pace.
-            let paced = earliest > at && !self.wants_hold(&name);
+            let holds = self.wants_hold(&name) && self.setbacks.until(&name, Of::Hold, at).is_none();
+            let paced = earliest > at && !holds;
             if paced || self.writer.busy(&name) {
                 self.records.pools.insert(name, earliest.max(at + Duration::from_millis(20)));
                 continue;
@@ -275,6 +281,9 @@ impl Term {
 
     /// Writes the status of a workload if it must be written now; when it must be looked at again otherwise.
     fn record_workload(&mut self, uid: &Arc<str>, at: Instant, now: Time) -> Option<Instant> {
+        if let Some(until) = self.setbacks.until(uid, Of::Record, at) {
+            return Some(until);
+        }
         let estimate = self.estimates.found.get(uid).copied();
         let place = self.records.positions.get(uid).map(|position| InQueue { position: *position, estimate });
         let Some(StatusWrite { urgency, write, next: _, event, alerts: _ }) =
@@ -304,6 +313,10 @@ impl Term {
             self.records.nodes.insert(name.clone(), at + Duration::from_millis(20));
             return;
         }
+        if let Some(until) = self.setbacks.until(&object, Of::Record, at) {
+            self.records.nodes.insert(name.clone(), until);
+            return;
+        }
         self.records.nodes.remove(name);
         let wanted = self.world.wanted_taint(name).zip(self.catalog.get_node(name));
         let Some(write) = wanted.and_then(|(wanted, known)| taint::write(name, known, &wanted)) else {
@@ -327,7 +340,14 @@ impl Term {
         };
         self.metrics.pool(name, self.sample(name, &report));
         let (status, finalizers) = self.desk(now).pool_status(name, &report);
-        if let Some(finalizers) = finalizers {
+        // Its status is told even where it cannot be held.
+        let held_off = self.setbacks.until(name, Of::Hold, at);
+        if let Some(due) = held_off {
+            self.records.pools.insert(name.clone(), due);
+        }
+        if let Some(finalizers) = finalizers
+            && held_off.is_none()
+        {
             debug!(pool = %name, in_use = report.in_use, "holds or lets go of a pool");
             self.write_status(name, finalizers, None, Vec::new(), at);
             self.records.pools.insert(name.clone(), at + AGAIN);
@@ -335,6 +355,10 @@ impl Term {
         }
         if let Some(due) = self.desk(now).pool_due(name, &report) {
             self.records.pools.insert(name.clone(), at + until(due, now));
+        }
+        if let Some(until) = self.setbacks.until(name, Of::Record, at) {
+            self.records.pools.insert(name.clone(), until);
+            return;
         }
         let Some(StatusWrite { urgency: _, write, next: _, event, alerts }) = status else { return };
         self.records.pool_written.insert(name.clone(), at);

@@ -103,14 +103,22 @@ impl Term {
         for (root, (_, flights)) in roots {
             self.reserved_at = Some(Instant::now());
             match self.ledgers.reserve(&root, flights).await {
-                Ok(found) => found_late(&root, &found),
+                Ok(found) => {
+                    found_late(&root, &found);
+                    self.unwritten.remove(&root);
+                }
                 Err(lost @ (ReserveError::Lost { .. } | ReserveError::NotLeading)) => {
                     warn!(%lost, "nothing more is reserved");
                     return Err(Ended::Lost);
                 }
                 Err(problem) => {
-                    error!(%root, error = %problem, "nothing can be reserved");
-                    refused.insert(root, problem.to_string());
+                    let words = problem.to_string();
+                    let news = self.unwritten.insert(root.clone(), words.clone()).as_ref() != Some(&words);
+                    // What is missing of rights is told for all roots at once.
+                    if news && problem.lack().is_none() {
+                        error!(%root, error = %problem, "nothing can be reserved");
+                    }
+                    refused.insert(root, words);
                 }
             }
         }

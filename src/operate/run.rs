@@ -9,8 +9,9 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use kube::Config;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 use tracing::level_filters::LevelFilter;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 use tracing_subscriber::EnvFilter;
 
 use super::config::{Args, Clients, LogFormat, cluster};
@@ -18,7 +19,16 @@ use super::election::{Election, Lease, Standing};
 use super::health;
 use super::http::{self, Told};
 use super::lead::Leadership;
+use super::ledger::ReserveError;
 use super::term::{Ended, Term};
+use super::withheld::RIGHTS;
+
+/// Between two tries to take the ledgers over: the first pause, doubled up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// See [`FIRST_PAUSE`].
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// One that could not take over and does not come to lead for that long is taken to be well again.
+const FORGIVEN: Duration = Duration::from_mins(1);
 
 /// What is logged where nobody says.
 const LOG: &str = "info,kube_client=off";
@@ -109,22 +119,49 @@ pub async fn operate(
     };
     let identity = lease.identity.clone();
     info!(version = env!("CARGO_PKG_VERSION"), %identity, namespace = %args.namespace, "starts");
-    let election = Election::begin(config, lease, told.health.clone())?;
+    let election = Election::begin(config, lease, &told)?;
+    let mut failures = 0;
+    // A lead that was given back is over, though the election may not have said so yet.
+    let mut last = None;
     loop {
         told.metrics.leads(false);
         // One that stands by is ready: a rollout must not wait for it to lead.
         told.health.stands_by();
         let mut watched = election.standing.clone();
-        let leads = watched.wait_for(|standing| *standing != Standing::StandsBy);
+        let leads = async {
+            let mut leads = async || {
+                let leads = watched.wait_for(
+                    |standing| matches!(standing, Standing::Leads { number, .. } if Some(*number) != last),
+                );
+                leads.await.map(|standing| *standing)
+            };
+            if let Ok(leads) = timeout(FORGIVEN, leads()).await {
+                leads
+            } else {
+                // Another has led for so long: what was in the way of this one may not be any more.
+                told.health.problem(health::LEDGERS, None);
+                leads().await
+            }
+        };
         let Some(standing) = until(&mut stop, leads).await else {
             election.give_back().await;
             return Ok(());
         };
-        let standing = *standing.context("the election has ended")?;
+        let standing = standing.context("the election has ended")?;
         let Standing::Leads { term, number } = standing else { continue };
+        last = Some(number);
         told.metrics.leads(true);
         told.health.problem(health::LISTS, Some("it leads, and has not read all lists yet".to_owned()));
-        let work = lead(args, &clients, &told, election.leadership.clone(), term, &identity, &mut stop);
+        let work = lead(
+            args,
+            &clients,
+            &told,
+            election.leadership.clone(),
+            term,
+            &identity,
+            &mut stop,
+            &mut failures,
+        );
         let lost = watched.wait_for(|now| *now != Standing::Leads { term, number });
         let ended = tokio::select! {
             ended = work => ended,
@@ -137,7 +174,8 @@ pub async fn operate(
     }
 }
 
-/// Leads for one term.
+/// Leads for one term. `failures` counts how often in a row the ledgers could not be taken over.
+#[allow(clippy::too_many_arguments, reason = "each is another part of the process, and it is called once")]
 async fn lead(
     args: &Args,
     clients: &Clients,
@@ -146,17 +184,45 @@ async fn lead(
     term: u64,
     identity: &str,
     stop: &mut watch::Receiver<bool>,
+    failures: &mut u32,
 ) -> Ended {
     let begun = Term::begin(args, clients, leadership, term, identity, told.clone());
     let Some(begun) = until(stop, begun).await else { return Ended::Stopped };
-    match begun {
-        Ok(term) => term.run(stop).await,
-        Err(error) => {
-            error!(%error, "cannot take over");
-            // Not at once again: what stands in the way does not pass so fast.
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            Ended::Lost
+    let error = match begun {
+        Ok(term) => {
+            *failures = 0;
+            return term.run(stop).await;
         }
+        Err(error) => error,
+    };
+    if error.ends_the_term() {
+        error!(%error, "cannot take over");
+    } else {
+        let text = hindrance(&error);
+        if told.health.problem(health::LEDGERS, Some(text.clone())) {
+            error!("{text}");
+        } else {
+            debug!("{text}");
+        }
+        if let Some((request, _)) = error.lack() {
+            told.metrics.lacks(request, true);
+        }
+    }
+    // Not at once again: what stands in the way does not pass so fast.
+    let pause = FIRST_PAUSE.saturating_mul(1 << (*failures).min(10)).min(LONGEST_PAUSE);
+    *failures = failures.saturating_add(1);
+    match until(stop, sleep(pause)).await {
+        Some(()) => Ended::Lost,
+        None => Ended::Stopped,
+    }
+}
+
+/// What is said where the ledgers cannot be taken over.
+fn hindrance(error: &ReserveError) -> String {
+    let so = "it cannot take over the ledgers, and nothing is admitted; what runs goes on";
+    match error.lack() {
+        Some((_, missing)) => format!("the operator may not {missing}, so {so} ({error}). {RIGHTS}"),
+        None => format!("{so} ({error})"),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! All of it is dropped when the term ends. What survives is in the cluster: objects, statuses and ledgers.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +20,11 @@ use super::estimate::Estimates;
 use super::health;
 use super::http::Told;
 use super::lead::Leadership;
-use super::ledger::{Ledgers, ReserveError};
+use super::ledger::{self, Ledgers, ReserveError};
 use super::metrics::Metrics;
 use super::record::Records;
 use super::reserve::pause;
+use super::setback::{Of, Setbacks};
 use crate::apply::{Answer, Writer};
 use crate::decide::decide;
 use crate::decide::decision::Decision;
@@ -82,9 +83,15 @@ pub struct Term {
     /// Decisions that the ledger has no room for yet.
     pub(super) held: Vec<Decision>,
     /// Decisions that are being carried out, script by script.
-    pub(super) carried: HashMap<Arc<str>, VecDeque<Option<Decision>>>,
+    pub(super) carried: HashMap<Arc<str>, VecDeque<(Of, Option<Decision>)>>,
     /// Decisions that are to be carried out again.
     pub(super) again: Vec<(Instant, Decision)>,
+    /// What was refused, and how often.
+    pub(super) setbacks: Setbacks,
+    /// What was said when a ledger could last not be written, by root pool.
+    pub(super) unwritten: BTreeMap<Arc<str>, String>,
+    /// Ledgers are not tidied before then, since it was refused.
+    pub(super) tidy_at: Option<Instant>,
     pub(super) reserved_at: Option<Instant>,
     /// At least that long between the last reservation and the next.
     pub(super) pause: Duration,
@@ -136,8 +143,9 @@ impl Term {
         let (out, answers) = mpsc::unbounded_channel();
         let writer =
             Writer::new(clients.write.clone(), leadership.clone(), args.limits(), metrics.clone(), out);
-        let mut ledgers = Ledgers::new(writer.caller(), metrics.clone(), &args.namespace, identity);
+        let mut ledgers = Ledgers::new(writer.caller(), &args.namespace, identity);
         let in_flight = ledgers.take_over(term).await?;
+        told.health.problem(health::LEDGERS, None);
         let freshness = Freshness::new(&KINDS);
         let (out, seen) = mpsc::channel(WAITING);
         let (solver, solved) = mpsc::unbounded_channel();
@@ -159,6 +167,9 @@ impl Term {
             held: Vec::new(),
             carried: HashMap::new(),
             again: Vec::new(),
+            setbacks: Setbacks::default(),
+            unwritten: BTreeMap::new(),
+            tidy_at: None,
             reserved_at: None,
             pause: pause(0, Duration::ZERO),
             began: Instant::now(),
@@ -259,7 +270,8 @@ impl Term {
     }
 
     fn quiet_at(&self) -> Instant {
-        self.reserved_at.map_or(self.began, |at| at + QUIET)
+        let quiet = self.reserved_at.map_or(self.began, |at| at + QUIET);
+        self.tidy_at.map_or(quiet, |at| at.max(quiet))
     }
 
     fn may_decide(&self) -> bool {
@@ -428,14 +440,24 @@ impl Term {
             return Ok(());
         }
         self.reserved_at = Some(Instant::now());
+        // No object of that name has a status.
+        let ledgers: Arc<str> = ledger::LABEL.into();
         match self.ledgers.flush().await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.setbacks.end(&ledgers, Of::Record);
+                self.tidy_at = None;
+                Ok(())
+            }
             Err(error) if error.ends_the_term() => {
                 warn!(%error, "nothing more is reserved");
                 Err(Ended::Lost)
             }
             Err(error) => {
-                warn!(%error, "a ledger could not be tidied");
+                let (due, news) = self.setbacks.refused(&ledgers, Of::Record, Instant::now());
+                self.tidy_at = Some(due);
+                if news && error.lack().is_none() {
+                    warn!(%error, "a ledger could not be tidied");
+                }
                 Ok(())
             }
         }

@@ -11,7 +11,7 @@ use crate::watch::follow::Withheld;
 use crate::watch::seen::{KINDS, NEEDED};
 
 /// What to do about it.
-const RIGHTS: &str =
+pub(super) const RIGHTS: &str =
     "Give the operator the rights of docs/rbac.yaml: helm upgrade does, or kubectl apply -f docs/rbac.yaml";
 const DEFINITIONS: &str =
     "Install the definitions: helm upgrade does, or kubectl apply --server-side -f crds/";

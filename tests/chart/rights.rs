@@ -11,6 +11,7 @@ use super::{NAMESPACE, good, objects, template};
 
 /// Granted, though nothing in the test asks for it: group, resource, verb and the reason.
 const NOT_SEEN_HERE: &[(&str, &str, &str, &str)] = &[
+    ("weir.dev", "pooledworkloads", "get", "to find out whose a pod is that has the name of a member"),
     ("kubevirt.io", "virtualmachines", "get", "to find out whether a create that was not answered was done"),
     ("kubevirt.io", "virtualmachines", "delete", "of a machine whose workload does not want it any more"),
     ("kubevirt.io", "virtualmachineinstances", "delete", "of what is left of an earlier run of a machine"),

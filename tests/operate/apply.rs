@@ -17,15 +17,15 @@ use weir::plan::write::{Script, Write};
 
 use super::stub::{Reply, Stub, exists, failure, leading, missing};
 
-struct Bench {
-    stub: Stub,
-    writer: Writer,
-    answers: mpsc::UnboundedReceiver<Answer>,
-    metrics: Arc<Metrics>,
+pub struct Bench {
+    pub stub: Stub,
+    pub writer: Writer,
+    pub answers: mpsc::UnboundedReceiver<Answer>,
+    pub metrics: Arc<Metrics>,
     leadership: Leadership,
 }
 
-fn bench(stub: Stub) -> Bench {
+pub fn bench(stub: Stub) -> Bench {
     let (out, answers) = mpsc::unbounded_channel();
     let (metrics, leadership) = (Arc::new(Metrics::default()), leading());
     let writer = Writer::new(stub.client(), leadership.clone(), limits(), metrics.clone(), out);
@@ -39,6 +39,7 @@ fn limits() -> Limits {
         first: Duration::from_millis(1),
         most: Duration::from_millis(50),
         budget: Duration::from_millis(50),
+        rights: (Duration::from_millis(50), Duration::from_millis(400)),
     };
     Limits { pauses, ..Limits::default() }
 }
@@ -65,12 +66,12 @@ fn member() -> MemberRef {
     MemberRef { workload: "uid-w".into(), index: 0, attempt: 0 }
 }
 
-fn create() -> Write {
+pub fn create() -> Write {
     let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "w-0", "namespace": "n"}})).unwrap();
     Write::CreatePod { member: member(), namespace: "n".into(), pod: Box::new(pod) }
 }
 
-fn status(version: &str) -> Write {
+pub fn status(version: &str) -> Write {
     Write::PatchWorkloadStatus {
         workload: "uid-w".into(),
         namespace: "n".into(),

@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use weir::operate::health::Health;
 use weir::operate::lead::{Leadership, Timing};
 use weir::operate::lease::{Candidate, Lost};
+use weir::operate::metrics::Metrics;
 
 use super::stub::{Asked, Reply, Stub, failure, missing};
 
@@ -118,4 +120,35 @@ async fn a_lease_that_was_given_back_is_taken_at_once() {
     let began = tokio::time::Instant::now();
     b.acquire().await;
     assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn one_that_may_not_write_the_lease_says_so_and_asks_seldom_and_leads_when_it_may() {
+    let kept = Arc::new(Mutex::new(Kept::default()));
+    let may = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (behind, allowed) = (kept.clone(), may.clone());
+    let stub = Stub::handling(move |asked| {
+        if asked.method == "GET" || allowed.load(std::sync::atomic::Ordering::SeqCst) {
+            return Some(keep(&behind, asked));
+        }
+        let words = "leases.coordination.k8s.io is forbidden: User \"weir\" cannot create resource \"leases\" in API group \
+                     \"coordination.k8s.io\" in the namespace \"weir-system\"";
+        Some(Reply::Say(403, failure(403, "Forbidden", words)))
+    });
+    let (health, metrics) = (Health::default(), Arc::new(Metrics::default()));
+    let mut a = candidate(&stub, "a");
+    a.report_to(health.clone(), metrics.clone());
+    assert!(tokio::time::timeout(Duration::from_secs(3), a.acquire()).await.is_err());
+    let text = health.text();
+    let wanted = "not ready: the operator may not create leases of coordination.k8s.io in the namespace weir-system, so it cannot lead";
+    assert!(text.starts_with(wanted) && text.contains("docs/rbac.yaml"), "{text}");
+    let missing = |is: u8| format!("weir_permission_missing{{request=\"lease\"}} {is}\n");
+    assert!(metrics.text().unwrap().contains(&missing(1)));
+    let tries = stub.asked().iter().filter(|asked| asked.method == "POST").count();
+    // After 50, 100, 200, 400, ... ms.
+    assert!((2..=7).contains(&tries), "{tries} tries in three seconds");
+    may.store(true, std::sync::atomic::Ordering::SeqCst);
+    tokio::time::timeout(Duration::from_secs(16), a.acquire()).await.expect("it leads");
+    assert_eq!(health.text(), "ok\n");
+    assert!(metrics.text().unwrap().contains(&missing(0)));
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 use std::sync::atomic::AtomicBool;
 use weir::apply::call::{Caller, Pauses};
+use weir::apply::rights::Rights;
 use weir::model::delta::InFlight;
 use weir::model::spec::MemberRef;
 use weir::model::time::Time;
@@ -12,7 +13,7 @@ use weir::operate::ledger::{Ledgers, ReserveError};
 use weir::operate::metrics::Metrics;
 
 use super::lease::{Kept, keep};
-use super::stub::{Reply, Stub, leading};
+use super::stub::{Reply, Stub, failure, leading};
 
 fn store() -> (Arc<Mutex<Kept>>, Stub) {
     let kept = Arc::new(Mutex::new(Kept::default()));
@@ -29,8 +30,10 @@ fn store() -> (Arc<Mutex<Kept>>, Stub) {
 
 fn ledgers(stub: &Stub, holder: &str) -> Ledgers {
     let open = Arc::new(AtomicBool::new(true));
-    let caller = Caller { client: stub.client(), leadership: leading(), open, pauses: Pauses::default() };
-    Ledgers::new(caller, Arc::new(Metrics::default()), "weir-system", holder)
+    let rights = Rights::new(Arc::new(Metrics::default()), None);
+    let pauses = Pauses::default();
+    let caller = Caller { client: stub.client(), leadership: leading(), open, pauses, rights };
+    Ledgers::new(caller, "weir-system", holder)
 }
 
 fn flight(workload: &str) -> InFlight {
@@ -141,4 +144,52 @@ async fn an_unreadable_ledger_stops_reserving_in_its_pool_alone() {
     let mut b = ledgers(&stub, "b");
     assert!(b.take_over(1).await.unwrap().is_empty());
     assert!(b.reserve(&root(), vec![flight("w3")]).await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_forbidden_of_ledgers_is_named_and_so_is_what_was_to_be_done() {
+    let words = |verb: &str| {
+        format!(
+            "configmaps is forbidden: User \"weir\" cannot {verb} resource \"configmaps\" in API group \"\" in the namespace \
+             \"weir-system\""
+        )
+    };
+    let forbids = |method: &'static str, verb: &'static str| {
+        let (_, stub) = store();
+        Stub::handling(move |asked| {
+            if asked.path.contains("selfsubjectaccessreviews") {
+                return Some(Reply::Say(201, json!({"status": {"allowed": false}})));
+            }
+            let lists = asked.path.contains("labelSelector");
+            if asked.method == method && lists == (verb == "list") {
+                return Some(Reply::Say(403, failure(403, "Forbidden", &words(verb))));
+            }
+            stub.answer(asked)
+        })
+    };
+    let stub = forbids("GET", "list");
+    let error = ledgers(&stub, "a").take_over(0).await.unwrap_err();
+    assert!(!error.ends_the_term());
+    let said = error.to_string();
+    assert!(said.starts_with("the ledgers in weir-system cannot be read: configmaps is forbidden"), "{said}");
+    let (request, missing) = error.lack().unwrap();
+    assert_eq!(
+        (request, missing.to_string().as_str()),
+        ("list_ledgers", "list configmaps in the namespace weir-system")
+    );
+
+    let stub = forbids("POST", "create");
+    let mut a = ledgers(&stub, "a");
+    a.take_over(0).await.unwrap();
+    for _ in 0..5 {
+        let error = a.reserve(&root(), vec![flight("w1")]).await.unwrap_err();
+        assert!(error.to_string().starts_with("the ledger weir-ledger-root cannot be written: "), "{error}");
+        assert_eq!(error.lack().unwrap().0, "create_ledger");
+    }
+    let posts = stub
+        .asked()
+        .iter()
+        .filter(|asked| asked.method == "POST" && asked.path.contains("configmaps"))
+        .count();
+    assert_eq!(posts, 1);
 }

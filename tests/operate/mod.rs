@@ -4,4 +4,5 @@ mod apply;
 mod follow;
 mod lease;
 mod ledger;
+mod rights;
 mod stub;
