@@ -371,6 +371,16 @@ async fn nodes_of_pools(cases: &mut Cases<'_>) {
     let more = json!({"spec": {"tolerations": more}});
     cases.refused(ADA, "PATCH", &format!("{place}/stays"), more, tolerates).await;
     // Those who may.
+    let plugs = |label: &str| {
+        let mut pod = pod("hp-volume-x", json!({"labels": {"kubevirt.io": label}}), json!({}));
+        pod["spec"]["tolerations"] =
+            json!([{"key": "weir.dev/pool", "value": "lab", "effect": "NoSchedule"}]);
+        pod
+    };
+    let dry = format!("{place}?dryRun=All");
+    cases.allowed(KUBEVIRT, "POST", &dry, plugs("hotplug-disk")).await;
+    cases.refused(KUBEVIRT, "POST", &dry, plugs("another"), tolerates).await;
+    cases.refused(ADA, "POST", &dry, plugs("hotplug-disk"), tolerates).await;
     let system = pods("kube-system");
     cases
         .allowed(ROOT, "POST", &system, pod("system", json!({}), tolerating(json!({"operator": "Exists"}))))
