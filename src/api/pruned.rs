@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use k8s_openapi::api::core::v1::{PodAffinityTerm, VolumeNodeAffinity};
+use k8s_openapi::api::core::v1::{NodeSelector, PodAffinityTerm, VolumeNodeAffinity};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::Resource;
@@ -87,18 +87,51 @@ pub struct PodSpec {
     /// Its ports are ports of the node.
     #[serde(deserialize_with = "or_default")]
     pub host_network: bool,
-    /// Whom it keeps off.
+    /// Whom it keeps off, and which nodes it may be on.
     #[serde(deserialize_with = "or_default")]
     pub affinity: Affinity,
+    /// Labels that its node must have.
+    #[serde(deserialize_with = "or_default")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Its volumes, of which only claims are read.
+    #[serde(deserialize_with = "or_default")]
+    pub volumes: Vec<Volume>,
 }
 
-/// Of a pod's affinity what concerns others.
+/// A volume of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Volume {
+    /// By a claim.
+    pub persistent_volume_claim: Option<VolumeClaim>,
+}
+
+/// The claim of a pod's volume.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VolumeClaim {
+    /// Its name, in the namespace of the pod.
+    pub claim_name: String,
+}
+
+/// Of a pod's affinity what concerns others, and what it requires of its node.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Affinity {
+    /// Affinity to nodes.
+    #[serde(deserialize_with = "or_default")]
+    pub node_affinity: NodeAffinity,
     /// Anti-affinity to pods.
     #[serde(deserialize_with = "or_default")]
     pub pod_anti_affinity: PodAntiAffinity,
+}
+
+/// What a pod requires of its node.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeAffinity {
+    /// One of these terms must select it.
+    pub required_during_scheduling_ignored_during_execution: Option<NodeSelector>,
 }
 
 /// Of a pod's anti-affinity what concerns others.
@@ -333,10 +366,13 @@ pub struct PriorityClass {
 }
 resource!(PriorityClass, ClusterResourceScope, "scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses");
 
+/// An annotation of a claim: the node that its volume is to be made for.
+pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+
 /// A claim of a volume: which one it has.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct PersistentVolumeClaim {
-    /// Without managed fields, labels and annotations.
+    /// Without managed fields and labels; of the annotations the node that it is made for.
     #[serde(default, deserialize_with = "own_meta")]
     pub metadata: ObjectMeta,
     /// Which volume.

@@ -7,7 +7,7 @@ use kube::core::ObjectMeta;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::{kubevirt, labels};
+use super::{kubevirt, labels, pruned};
 
 /// Metadata as far as it is read, with `L` of the labels.
 #[derive(Deserialize)]
@@ -43,7 +43,7 @@ struct OwnLabels {
     migration: Option<String>,
 }
 
-/// The annotations that are read; `labels` and `kubevirt` hold the same words.
+/// The annotations that are read; `labels`, `kubevirt` and `pruned` hold the same words.
 #[derive(Default, Deserialize)]
 struct OwnAnnotations {
     #[serde(rename = "weir.dev/node")]
@@ -60,11 +60,13 @@ struct OwnAnnotations {
     ephemeral: Option<String>,
     #[serde(rename = "kubevirt.io/memory-overhead-bytes")]
     overhead: Option<String>,
+    #[serde(rename = "volume.kubernetes.io/selected-node")]
+    selected_node: Option<String>,
 }
 
 impl OwnAnnotations {
     fn into_map(self) -> Option<BTreeMap<String, String>> {
-        let Self { node, drain, tainted_for, migrate, apply, ephemeral, overhead } = self;
+        let Self { node, drain, tainted_for, migrate, apply, ephemeral, overhead, selected_node } = self;
         let all = [
             (labels::NODE, node),
             (labels::DRAIN, drain),
@@ -73,6 +75,7 @@ impl OwnAnnotations {
             (labels::APPLY, apply),
             (kubevirt::EPHEMERAL, ephemeral),
             (kubevirt::OVERHEAD, overhead),
+            (pruned::SELECTED_NODE, selected_node),
         ];
         let all: BTreeMap<_, _> =
             all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();

@@ -107,6 +107,8 @@ reasons! {
         "Make room on other nodes, or delete the VirtualMachineInstanceMigration.";
     MachineTrouble: "KubeVirt says that a virtual machine cannot start, such as DataVolumeError; its words are in the message.",
         "Do what they say: `kubectl describe vm` and its data volumes tell more.";
+    NodeUnfit: "The pod of a virtual machine asks for labels that its node does not have, or a volume of it cannot be made for that node, or is not reached from there.",
+        "Nothing: it is started on another node, where there is one. Compare the node selector of the launcher pod with the labels of nodes, and the events of its claims, if it happens again.";
     StaysOnDrainedNode: "A node with a member of it is drained, and the member stays: no other node takes it, a move has failed, it is a virtual machine that cannot be migrated while it runs, or migration is Never.",
         "Make room on other nodes, or stop the workload; the message says what is in the way. It is tried again by itself.";
     Suspended: "spec.suspend is true: it holds nothing and does not wait.",

@@ -14,6 +14,7 @@ use super::create::{self, Look, pod_path};
 use super::writer::Hand;
 use crate::api::kubevirt::{HALTED, InstanceMigration, VirtualMachine, VirtualMachineInstance};
 use crate::api::labels;
+use crate::api::pruned::{PersistentVolumeClaim, SELECTED_NODE};
 use crate::model::delta::Delta;
 use crate::model::spec::MemberRef;
 use crate::observe::machines::run;
@@ -66,6 +67,12 @@ pub async fn carry_out(write: MachineWrite, hand: &Hand<'_>) -> (bool, Option<An
                 insist("settle_machine", hand, || request(Method::PATCH, &path, MERGE, bytes(&body))).await,
                 None,
             )
+        }
+        MachineWrite::SelectNode { namespace, claim, node } => {
+            let body = json!({"metadata": {"annotations": {SELECTED_NODE: node}}});
+            let path = PersistentVolumeClaim::url_path(&(), Some(&namespace));
+            let path = format!("{path}/{claim}?fieldManager=weir");
+            (insist("select_node", hand, || request(Method::PATCH, &path, MERGE, bytes(&body))).await, None)
         }
         MachineWrite::Bind { namespace, name, uid, node } => {
             let body = json!({

@@ -8,7 +8,7 @@ use crate::model::proof::{Hopeless, Proof};
 use crate::model::refusal::{Bound, NodeTally, Refusal};
 use crate::model::spec::{Queueing, Runtime};
 use crate::model::time::{Span, Time};
-use crate::model::workloads::{Member, Phase, Slot};
+use crate::model::workloads::{Member, Phase, Slot, Workload};
 use crate::model::world::World;
 
 use super::backfill::{self, Promise};
@@ -326,6 +326,7 @@ fn take_places(world: &mut World, id: WorkloadId, places: &[NodeId], now: Time, 
     let uid = Arc::clone(&workload.spec.uid);
     let mut members = Vec::new();
     let mut placements = Vec::new();
+    let places = led_by_volumes(world, workload, places);
     let mut left = places.iter();
     for index in 0..workload.spec.replicas {
         let mut member = Member::unplaced(workload.attempts.get(&index).copied().unwrap_or(0));
@@ -354,6 +355,30 @@ fn take_places(world: &mut World, id: WorkloadId, places: &[NodeId], now: Time, 
     world.attention.insert(id);
     let pool = world.workload(id).map(|workload| Arc::clone(&workload.spec.pool)).unwrap_or_default();
     out.push(Decision::Admit { workload: uid, pool, at: now, placements });
+}
+
+/// The same places in the order of the members, so that as many as possible are where their own volumes are; the others are
+/// placed anew when that turns out.
+fn led_by_volumes(world: &World, workload: &Workload, places: &[NodeId]) -> Vec<NodeId> {
+    let wanting: Vec<u32> =
+        (0..workload.spec.replicas).filter(|index| !workload.succeeded.contains(*index)).collect();
+    let wants: Vec<Vec<Arc<str>>> =
+        wanting.iter().take(places.len()).map(|index| world.own_claims(workload, *index)).collect();
+    if wants.iter().all(Vec::is_empty) {
+        return places.to_vec();
+    }
+    let mut left: Vec<NodeId> = places.to_vec();
+    let mut chosen: Vec<Option<NodeId>> = vec![None; wants.len()];
+    for (claims, chosen) in wants.iter().zip(&mut chosen).filter(|(claims, _)| !claims.is_empty()) {
+        let reaches = |id: &NodeId| {
+            world.node(*id).is_some_and(|node| claims.iter().all(|claim| world.is_reached(claim, node)))
+        };
+        if let Some(at) = left.iter().position(reaches) {
+            *chosen = Some(left.remove(at));
+        }
+    }
+    let mut left = left.into_iter();
+    chosen.into_iter().filter_map(|one| one.or_else(|| left.next())).collect()
 }
 
 /// Places members of admitted workloads again, before anything new is admitted.
@@ -455,6 +480,9 @@ fn find_one(world: &World, desk: &mut Desk, id: WorkloadId, index: u32) -> Resul
         workload.members.get(index as usize).map(|member| member.avoid.as_slice()).unwrap_or_default();
     let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
     let question = Question { shape, strategy, set, horizon: Horizon::Now };
+    if let Some(found) = super::machines::where_its_volumes_are(world, desk, (id, index), question, &|_| false) {
+        return found;
+    }
     let company = Company::of(world, id, question);
     let place = match &company {
         None => desk.placer.place_one(world, question, avoid, &mut desk.work),

@@ -35,6 +35,10 @@ pub enum DropReason {
     Unwanted,
     /// It was to take the place of another pod of its member, which stays.
     MoveGivenUp,
+    /// It asks for labels that its node does not have, and its member is placed again.
+    NotSelected,
+    /// Its volumes cannot be made for its node, or are not reached from there, and its member is placed again.
+    VolumeElsewhere,
 }
 
 /// From where to where a member moves, and why.
@@ -59,6 +63,8 @@ pub enum Obstacle {
     NotReady,
     /// The member, or its workload, is told to end.
     Ending,
+    /// The target's pod asks for labels that the node does not have, or for volumes that are not reached from there.
+    Unfit,
 }
 
 /// One thing to do.

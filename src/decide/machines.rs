@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use crate::model::ids::NodeId;
+use crate::model::machines::{Making, Passage, Starting};
 use crate::model::moves::{Guest, How, MemberId, Move, Stage, Why};
 use crate::model::nodes::Node;
 use crate::model::refusal::{NodeRejection, NodeTally, Refusal};
 use crate::model::resources::ResourceId;
-use crate::model::selector::Labels;
 use crate::model::spec::MemberRef;
 use crate::model::time::{Span, Time};
 use crate::model::workloads::{Phase, Slot};
@@ -19,7 +19,7 @@ use super::company::Company;
 use super::decision::{Decision, DropReason, Obstacle};
 use super::host_model::finds_its_cpu;
 use super::migrate::{self, way};
-use super::place::why_not;
+use super::place::{Question, why_not};
 
 /// `KubeVirt` itself lets a machine move for so long, for each GiB of its memory.
 const FOR_EACH_GIB: Span = Span::seconds(150);
@@ -28,15 +28,13 @@ const GIB: i64 = 1 << 30;
 /// long as it may take then; the room at its target is held meanwhile.
 const QUEUED_TIMES: i64 = 12;
 
-/// Binds the pods that wait for it. One whose node can take it no more is given up: its machine is stopped, and
-/// started elsewhere.
+/// Binds the pods that wait for it. One whose node cannot take it, by what became of the node or by what the pod asks for,
+/// is given up: its machine is stopped, and started elsewhere.
 pub fn bind(world: &mut World, out: &mut Vec<Decision>) {
     for uid in std::mem::take(&mut world.to_bind) {
-        let Some(pod) = world.pods.get(&uid).filter(|pod| !pod.bound && pod.loads() && !pod.terminating)
-        else {
-            continue;
-        };
-        let (Some(member), Some(node)) = (pod.member.clone(), pod.node) else { continue };
+        let Some(pod) = world.pods.get(&uid).filter(|pod| pod.loads() && !pod.terminating) else { continue };
+        let starting = pod.machine.as_ref().and_then(|run| run.starting.clone());
+        let (Some(member), Some(node), bound) = (pod.member.clone(), pod.node, pod.bound) else { continue };
         let Some((id, index)) = world.find_member(&member) else { continue };
         let Some(workload) = world.workload_mut(id) else { continue };
         let stays = matches!(workload.phase, Phase::Admitted { .. }) && !workload.sheds(index);
@@ -44,16 +42,28 @@ pub fn bind(world: &mut World, out: &mut Vec<Decision>) {
         if !stays || slot.slot != Slot::Live || slot.pod.as_ref() != Some(&uid) || slot.told {
             continue;
         }
-        if let Some(found) = world.node(node).filter(|node| node.is_ready()) {
-            out.push(Decision::Bind { member, pod: uid, node: Arc::clone(&found.name) });
-            continue;
-        }
+        let reason = match world.node(node).filter(|node| node.is_ready()) {
+            Some(found) => match starting.as_ref().and_then(|starting| world.unfit(starting, found, bound)) {
+                None => {
+                    let unset = starting.is_some_and(|starting| starting.volumes == Making::Unset);
+                    if !bound || unset {
+                        out.push(Decision::Bind { member, pod: uid, node: Arc::clone(&found.name) });
+                    }
+                    continue;
+                }
+                Some(NodeRejection::NotSelected) => DropReason::NotSelected,
+                Some(_) => DropReason::VolumeElsewhere,
+            },
+            // What is bound to a node that falls silent is seen to there.
+            None if bound => continue,
+            None => DropReason::NodeLost,
+        };
         if let Some(slot) =
             world.workload_mut(id).and_then(|workload| workload.members.get_mut(index as usize))
         {
             slot.shun(Some(node));
         }
-        out.push(Decision::Drop { member, pod: uid, reason: DropReason::NodeLost });
+        out.push(Decision::Drop { member, pod: uid, reason });
     }
 }
 
@@ -84,11 +94,7 @@ pub fn welcome(world: &mut World, desk: &mut Desk, now: Time) {
             world.forget_guest(member);
             continue;
         };
-        let found = match seen.others.as_deref().filter(|labels| !labels.is_empty()) {
-            None => migrate::elsewhere(world, desk, member, from),
-            Some(labels) => with_labels(world, desk, member, from, labels),
-        };
-        match found {
+        match fitting(world, desk, member, from, &seen) {
             Ok(to) => {
                 world.forget_guest(member);
                 let (how, why, stage) = (How::Live, Why::Others, Stage::Starting);
@@ -118,33 +124,87 @@ pub fn welcome(world: &mut World, desk: &mut Desk, now: Time) {
     }
 }
 
-/// The first node with these labels that takes a member.
-fn with_labels(
+/// The node that a machine goes to by a migration that others have begun: the best one, unless the migration, or the pod that
+/// was made for it, asks for labels that this one does not have.
+fn fitting(
     world: &World,
     desk: &mut Desk,
     member: MemberId,
     from: NodeId,
-    labels: &Labels,
+    seen: &Passage,
+) -> Result<NodeId, Refusal> {
+    let labels = seen.others.as_deref();
+    let unfit = |node: &Node| {
+        let own = node.spec.as_ref().map(|spec| &spec.labels);
+        let has = |(key, value): (&Arc<str>, &Arc<str>)| own.is_some_and(|own| own.get(key) == Some(value));
+        if !labels.is_none_or(|labels| labels.iter().all(has)) {
+            return Some(NodeRejection::NotSelected);
+        }
+        seen.target.as_deref().and_then(|target| world.unfit(target, node, false))
+    };
+    let best = migrate::elsewhere(world, desk, member, from);
+    let is_done = match &best {
+        Ok(best) => world.node(*best).is_some_and(|node| unfit(node).is_none()),
+        Err(_) => labels.is_none_or(|labels| labels.is_empty()),
+    };
+    if is_done {
+        return best;
+    }
+    let no_node = || Refusal::NoFittingNode(NodeTally { needed: 1, ..NodeTally::default() });
+    let question = super::rebalance::question(world, member).ok_or_else(no_node)?;
+    let unsuited = |id: NodeId, node: &Node| {
+        if id == from || !finds_its_cpu(world, member, from, id) {
+            return Some(NodeRejection::NotSelected);
+        }
+        unfit(node)
+    };
+    first_of(world, desk, member, question, &unsuited)
+}
+
+/// The first node that takes a member and that nothing is said against. All are looked at: for where few of them will do.
+fn first_of(
+    world: &World,
+    desk: &mut Desk,
+    member: MemberId,
+    question: Question,
+    unsuited: &dyn Fn(NodeId, &Node) -> Option<NodeRejection>,
 ) -> Result<NodeId, Refusal> {
     let mut tally = NodeTally { needed: 1, ..NodeTally::default() };
-    let question = super::rebalance::question(world, member);
-    let set = question.and_then(|question| world.sets.get(question.set.at()));
-    let Some((question, set)) = question.zip(set) else { return Err(Refusal::NoFittingNode(tally)) };
+    let Some(set) = world.sets.get(question.set.at()) else { return Err(Refusal::NoFittingNode(tally)) };
     let company = Company::of(world, member.0, question);
     desk.work.nodes_scanned += set.nodes.len() as u64;
     for (_, id) in &set.nodes {
-        let Some(spec) = world.node(*id).and_then(|node| node.spec.as_ref()) else { continue };
+        let Some(node) = world.node(*id).filter(|node| node.spec.is_some()) else { continue };
         tally.total += 1;
-        let has = |(key, value): (&Arc<str>, &Arc<str>)| spec.labels.get(key) == Some(value);
-        let why = if !labels.iter().all(has) || *id == from || !finds_its_cpu(world, member, from, *id) {
-            Some(NodeRejection::NotSelected)
-        } else {
-            why_not(world, question, *id).or(company.as_ref().and_then(|company| company.refuses(*id)))
-        };
+        let why = unsuited(*id, node)
+            .or_else(|| why_not(world, question, *id))
+            .or_else(|| company.as_ref().and_then(|company| company.refuses(*id)));
         let Some(why) = why else { return Ok(*id) };
         *tally.rejected.entry(why).or_default() += 1;
     }
     Err(Refusal::NoFittingNode(tally))
+}
+
+/// The node that a member's own volumes lead it to, other than those of `but`; none if they leave it free.
+pub(super) fn where_its_volumes_are(
+    world: &World,
+    desk: &mut Desk,
+    member: MemberId,
+    question: Question,
+    but: &dyn Fn(NodeId) -> bool,
+) -> Option<Result<NodeId, Refusal>> {
+    let claims = world.own_claims(world.workload(member.0)?, member.1);
+    if claims.is_empty() {
+        return None;
+    }
+    let unsuited = |id: NodeId, node: &Node| {
+        if but(id) {
+            return Some(NodeRejection::NotSelected);
+        }
+        let reached = claims.iter().all(|claim| world.is_reached(claim, node));
+        (!reached).then_some(NodeRejection::VolumeElsewhere)
+    };
+    Some(first_of(world, desk, member, question, &unsuited))
 }
 
 /// Goes on with a migration that others have begun, and that is not Weir's to end.
@@ -154,7 +214,7 @@ fn advance_others(world: &mut World, member: MemberId, out: &mut Vec<Decision>) 
     if one.told || !waits {
         return;
     }
-    if !world.node(one.to).is_some_and(Node::is_ready) {
+    if !world.node(one.to).is_some_and(|node| node.is_ready() && is_fit(world, member, node)) {
         // Another place is looked for.
         world.with_member(member.0, member.1, |world| {
             if let Some(slot) = world.member_mut(member) {
@@ -166,6 +226,12 @@ fn advance_others(world: &mut World, member: MemberId, out: &mut Vec<Decision>) 
         return;
     }
     bind_target(world, member, out);
+}
+
+/// Whether the pod that a machine moves to may be on a node by what it asks for.
+fn is_fit(world: &World, member: MemberId, node: &Node) -> bool {
+    let target: Option<&Starting> = world.passage_of(member).and_then(|seen| seen.target.as_deref());
+    target.is_none_or(|target| world.unfit(target, node, false).is_none())
 }
 
 /// Binds the pod that a machine moves to.
@@ -223,6 +289,11 @@ pub fn advance(
         return None;
     }
     if unbound && !one.told {
+        if !world.node(to).is_some_and(|node| is_fit(world, member, node)) {
+            // KubeVirt asks for more than could be known before: another node is tried.
+            give_up(world, member, Obstacle::Unfit, true, now, out);
+            return None;
+        }
         bind_target(world, member, out);
     }
     Some(due)

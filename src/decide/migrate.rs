@@ -365,6 +365,9 @@ fn seek(world: &World, desk: &mut Desk, member: MemberId, from: NodeId) -> Resul
     let avoid: Vec<NodeId> = slot.avoid.iter().chain(failed_at).copied().collect();
     let lacks = host_model::lacks(world, member, from);
     let but = |id: NodeId| id == from || lacks.as_ref().is_some_and(|lacks| lacks(id));
+    if let Some(found) = super::machines::where_its_volumes_are(world, desk, member, question, &but) {
+        return found.map_err(|_| Some((question, company.map(Box::new))));
+    }
     let place = match &company {
         None => desk.placer.place_elsewhere(world, question, but, &avoid, &mut desk.work),
         Some(company) => {

@@ -7,13 +7,13 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::decide;
-use super::decision::{Decision, Placement};
+use super::decision::{Decision, DropReason, Placement};
 use super::testing::{NAMESPACE, amounts, node, pool, workload};
 use crate::model::amount::{Amount, Limit};
 use crate::model::delta::Delta;
-use crate::model::machines::{Passage, PassageState};
+use crate::model::machines::{Making, Passage, PassageState, Starting};
 use crate::model::report::WorkloadPhase;
-use crate::model::selector::{Taint, TaintEffect};
+use crate::model::selector::{NodeTerm, Operator, Requirement, Taint, TaintEffect};
 use crate::model::spec::{
     Completion, Entitlement, MemberRef, Migration, PodPhase, PodSpec, PoolSpec, Run, Runtime, ShapeSpec,
     WorkloadSpec,
@@ -119,6 +119,17 @@ fn passage(run: &PodSpec) -> Option<&Arc<Passage>> {
     run.machine.as_ref()?.passage.as_ref()
 }
 
+/// What a pod wants that may be on one node alone.
+fn picky(at: usize) -> Arc<Starting> {
+    let values = vec![format!("n{}", at % 3).into()];
+    let selector = vec![Requirement { key: "host".into(), operator: Operator::In, values }];
+    Arc::new(Starting { selector, ..Starting::default() })
+}
+
+fn takes(starting: &Option<Arc<Starting>>, node: &str) -> bool {
+    starting.iter().flat_map(|one| &one.selector).all(|one| one.accepts(Some(node)))
+}
+
 fn pool_spec() -> PoolSpec {
     let mut spec = pool("root", None, 0, None);
     spec.entitlements.push(Entitlement {
@@ -213,7 +224,7 @@ impl Cluster {
         let state = PassageState::UnderWay { unbound: false, queued: false };
         self.show_passage(
             run,
-            Some(Passage { uid, attempt, to: Arc::clone(to), since, state, others: None }),
+            Some(Passage { uid, attempt, to: Arc::clone(to), since, state, others: None, target: None }),
         );
     }
 
@@ -228,7 +239,7 @@ impl Cluster {
         self.note("begun by others");
         let state = PassageState::UnderWay { unbound: false, queued: false };
         let (to, since, others) = (Arc::default(), self.now, Some(Arc::default()));
-        self.show_passage(run, Some(Passage { uid, attempt, to, since, state, others }));
+        self.show_passage(run, Some(Passage { uid, attempt, to, since, state, others, target: None }));
     }
 
     fn travel(&mut self, at: usize, how: Travel) {
@@ -239,7 +250,8 @@ impl Cluster {
         match how {
             Travel::Launch if !is_bound => {
                 let state = PassageState::UnderWay { unbound: true, queued: false };
-                self.show_passage(run, Some(Passage { state, ..seen }));
+                let target = (at % 5 == 4).then(|| picky(at));
+                self.show_passage(run, Some(Passage { state, target, ..seen }));
             }
             Travel::Succeed if is_bound && !run.terminating => {
                 self.note("done");
@@ -298,7 +310,10 @@ impl Cluster {
                     self.show(PodSpec { terminating: true, ..run });
                 }
             }
-            Decision::Drop { pod, .. } => {
+            Decision::Drop { pod, reason, .. } => {
+                if reason == DropReason::NotSelected {
+                    self.note("unfit");
+                }
                 if let Some(run) = self.runs.get(&pod).cloned() {
                     self.show(PodSpec { terminating: true, ..run });
                 }
@@ -306,6 +321,7 @@ impl Cluster {
             Decision::Bind { pod, node, .. } => {
                 if let Some(run) = self.runs.get(&pod).cloned() {
                     assert_eq!(run.node.as_ref(), Some(&node), "it is bound where it was placed");
+                    assert!(takes(&run.machine.as_ref().unwrap().starting, &node), "its pod may be there");
                     self.bound += 1;
                     self.show(PodSpec { bound: true, ..run });
                 }
@@ -321,11 +337,12 @@ impl Cluster {
                     (&to, PassageState::UnderWay { unbound: true, queued: false })
                 );
                 assert_ne!(run.node.as_ref(), Some(&node));
+                assert!(takes(&seen.target, &node), "its pod may be there");
                 self.note(if seen.others.is_some() { "bound for others" } else { "bound for weir" });
                 self.targets.insert(Arc::clone(&seen.uid));
                 self.note("bound");
                 let state = PassageState::UnderWay { unbound: false, queued: false };
-                self.show_passage(run, Some(Passage { state, to: node, ..seen }));
+                self.show_passage(run, Some(Passage { state, to: node, target: None, ..seen }));
             }
             Decision::GiveUpMove { pod: Some(pod), .. } => {
                 let is_it = |run: &&PodSpec| {
@@ -446,15 +463,17 @@ impl Cluster {
             Step::Launch(at) => {
                 let waits = |run: &PodSpec| run.bound && run.phase == PodPhase::Pending && !run.terminating;
                 if let Some(run) = self.run_at(at, waits) {
-                    self.show(PodSpec { bound: false, created: self.now, ..run });
+                    let starting = (at % 5 == 4).then(|| picky(at));
+                    let machine = Some(Run { starting, ..run.machine.clone().unwrap_or_default() });
+                    self.show(PodSpec { bound: false, created: self.now, machine, ..run });
                 }
             }
             Step::Run(at) => {
                 let may = |run: &PodSpec| run.bound && run.phase == PodPhase::Pending && !run.terminating;
                 if let Some(run) = self.run_at(at, may) {
                     let phase = PodPhase::Running { ready_since: Some(self.now) };
-                    let machine =
-                        Some(Run { live_migratable: true, ..run.machine.clone().unwrap_or_default() });
+                    let run_of = run.machine.clone().unwrap_or_default();
+                    let machine = Some(Run { live_migratable: true, starting: None, ..run_of });
                     self.show(PodSpec { phase, machine, ..run });
                 }
             }
@@ -533,7 +552,8 @@ impl Cluster {
                 self.runs.values().filter(|run| run.phase == PodPhase::Pending).cloned().collect();
             for run in starts {
                 let phase = PodPhase::Running { ready_since: Some(self.now) };
-                self.show(PodSpec { phase, bound: true, ..run });
+                let machine = Some(Run { starting: None, ..run.machine.clone().unwrap_or_default() });
+                self.show(PodSpec { phase, bound: true, machine, ..run });
             }
         }
         self.decide();
@@ -592,9 +612,17 @@ fn machines_that_move_while_they_run_are_charged_once_and_overload_no_node() {
     if let Err(problem) = result {
         panic!("{problem}");
     }
-    for what in
-        ["begun", "bound", "done", "failed", "given up", "stopped", "begun by others", "bound for others"]
-    {
+    for what in [
+        "begun",
+        "bound",
+        "done",
+        "failed",
+        "given up",
+        "stopped",
+        "begun by others",
+        "bound for others",
+        "unfit",
+    ] {
         let count = total.borrow().get(what).copied().unwrap_or(0);
         assert!(count >= 20, "the streams do not move machines: {what} {count} times ({total:?})");
     }
@@ -650,4 +678,30 @@ fn a_pod_that_waited_while_no_operator_ran_is_bound_and_not_given_up() {
     cluster.decide();
     assert_eq!(cluster.bound, 1);
     assert!(cluster.runs.values().all(|run| run.bound && !run.terminating), "{:?}", cluster.runs);
+}
+
+#[test]
+fn a_claim_that_nobody_is_asked_to_make_is_told_of_again_and_a_volume_elsewhere_moves_its_machine() {
+    let mut cluster = Cluster::new();
+    cluster.take(0, Step::Submit { cores: 2, replicas: 1, ends: false, priority: 0 });
+    cluster.decide();
+    cluster.take(1, Step::Launch(0));
+    cluster.decide();
+    let run = cluster.runs.values().next().unwrap().clone();
+    let show = |cluster: &mut Cluster, volumes: Making| {
+        let starting = Starting { claims: vec!["team/root".into()], volumes, ..Starting::default() };
+        let machine = Some(Run { starting: Some(Arc::new(starting)), ..Run::default() });
+        cluster.show(PodSpec { bound: true, machine, ..run.clone() });
+        cluster.decide();
+    };
+    show(&mut cluster, Making::Unset);
+    assert_eq!(cluster.bound, 2, "it is bound, and its claim is annotated");
+    show(&mut cluster, Making::Settled);
+    assert_eq!(cluster.bound, 2, "nothing more is to be done");
+    let values = vec![run.node.clone().unwrap()];
+    let labels = vec![Requirement { key: "host".into(), operator: Operator::NotIn, values }];
+    let terms = Some([NodeTerm { labels, name: Vec::new() }].into());
+    cluster.tell(Delta::Claim { name: "team/root".into(), terms });
+    cluster.decide();
+    assert!(cluster.runs.values().all(|run| run.terminating), "{:?}", cluster.runs);
 }

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use super::amount::Amount;
 use super::ids::WorkloadId;
+use super::nodes::Node;
 use super::pods::Pod;
+use super::refusal::NodeRejection;
 use super::resources::{Amounts, ResourceId};
-use super::selector::Labels;
+use super::selector::{Labels, NodeTerm, Requirement};
 use super::time::Time;
 use super::workloads::Workload;
 use super::world::World;
@@ -46,6 +48,35 @@ pub struct Run {
     /// Of its memory, what is not the guest's, in bytes, once `KubeVirt` has said it.
     #[cfg_attr(feature = "controller", serde(default))]
     pub overhead: Option<Amount>,
+    /// What its pod wants of its node, until the pod runs.
+    pub starting: Option<Arc<Starting>>,
+}
+
+/// What a pod of a machine wants of its node: `KubeVirt` writes more into it than the machine's template says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
+pub struct Starting {
+    /// Labels that the node must have.
+    pub selector: Vec<Requirement>,
+    /// One of these terms must select it, if there are any.
+    pub affinity: Option<Vec<NodeTerm>>,
+    /// Claims of its volumes: `namespace/name`.
+    pub claims: Vec<Arc<str>>,
+    /// How far those are that are made for the node that the pod is on.
+    pub volumes: Making,
+}
+
+/// How far volumes are that are made for a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
+pub enum Making {
+    /// Nothing is to be said about them.
+    #[default]
+    Settled,
+    /// A claim waits and does not know for which node.
+    Unset,
+    /// A volume cannot be made for the node, as who makes it has said.
+    Refused,
 }
 
 /// A migration of what runs of a machine to another node.
@@ -65,6 +96,8 @@ pub struct Passage {
     /// Weir did not begin it: somebody, or an eviction, did. The labels that its node must have; `to` is empty before its
     /// pod is bound.
     pub others: Option<Arc<Labels>>,
+    /// What the pod that it goes to wants of its node, until that pod runs.
+    pub target: Option<Arc<Starting>>,
 }
 
 /// How far a migration has come.
@@ -97,7 +130,57 @@ impl Passage {
     }
 }
 
+impl Starting {
+    /// Whether a pod may be on a node by what it says of labels.
+    pub fn selects(&self, node: &Node) -> bool {
+        let Some(spec) = &node.spec else { return false };
+        let selected =
+            |terms: &Vec<NodeTerm>| terms.iter().any(|term| term.matches(&spec.name, &spec.labels));
+        self.selector.iter().all(|one| one.matches(&spec.labels))
+            && self.affinity.as_ref().is_none_or(selected)
+    }
+}
+
 impl World {
+    /// What keeps a pod off a node: labels, where it is not bound yet, and volumes.
+    pub(crate) fn unfit(&self, starting: &Starting, node: &Node, bound: bool) -> Option<NodeRejection> {
+        if !bound && !starting.selects(node) {
+            return Some(NodeRejection::NotSelected);
+        }
+        let reached = starting.claims.iter().all(|claim| self.is_reached(claim, node));
+        (!reached || starting.volumes == Making::Refused).then_some(NodeRejection::VolumeElsewhere)
+    }
+
+    /// Name of the node of a pod.
+    pub fn node_of_pod(&self, uid: &str) -> Option<Arc<str>> {
+        Some(Arc::clone(&self.node(self.pods.get(uid)?.node?)?.name))
+    }
+
+    /// Whether the volume of a claim is reached from a node; one that is not there yet may be made anywhere.
+    pub(crate) fn is_reached(&self, claim: &str, node: &Node) -> bool {
+        let Some(spec) = &node.spec else { return false };
+        let reaches =
+            |terms: &Arc<[NodeTerm]>| terms.iter().any(|term| term.matches(&spec.name, &spec.labels));
+        self.claims.get(claim).is_none_or(reaches)
+    }
+
+    /// Those of the claims that a member has for itself alone whose volumes only some nodes reach.
+    pub(crate) fn own_claims(&self, workload: &Workload, index: u32) -> Vec<Arc<str>> {
+        let shape = workload.shape.and_then(|shape| self.shapes.get(shape));
+        let own = shape.and_then(|shape| shape.spec.own_claims.get(index as usize)).into_iter().flatten();
+        own.filter(|claim| self.claims.contains_key(*claim)).cloned().collect()
+    }
+
+    /// The volume of a claim is another, or reached from other nodes: runs that start with it are looked at again.
+    pub(crate) fn recheck_starting(&mut self, claim: &Arc<str>) {
+        let uses = |uid: &&Arc<str>| {
+            let run = self.pods.get(*uid).and_then(|pod| pod.machine.as_ref());
+            run.and_then(|run| run.starting.as_ref()).is_some_and(|one| one.claims.contains(claim))
+        };
+        let found: Vec<Arc<str>> = self.starting.iter().filter(uses).cloned().collect();
+        self.to_bind.extend(found);
+    }
+
     /// Whether the cluster has `KubeVirt`.
     pub fn has_kubevirt(&self) -> bool {
         self.kubevirt
@@ -199,8 +282,15 @@ impl World {
         let Some(member) = pod.member.as_ref().filter(|_| pod.machine.is_some()) else { return };
         let whose = (Arc::clone(&member.workload), member.index);
         self.runs.entry(whose).or_default().insert(Arc::clone(uid));
-        if !pod.bound && pod.loads() && !pod.terminating {
+        let starting = pod.machine.as_ref().and_then(|run| run.starting.as_ref());
+        let lives = pod.loads() && !pod.terminating;
+        if lives && (!pod.bound || starting.is_some_and(|one| !one.claims.is_empty())) {
             self.to_bind.insert(Arc::clone(uid));
+        }
+        if lives && starting.is_some_and(|one| !one.claims.is_empty()) {
+            self.starting.insert(Arc::clone(uid));
+        } else {
+            self.starting.remove(uid);
         }
         if pod.machine.as_ref().is_some_and(|run| run.astray) && pod.bound && pod.loads() && !pod.terminating
         {
@@ -211,6 +301,7 @@ impl World {
     /// Forgets a run that is over.
     pub(crate) fn forget_run(&mut self, uid: &Arc<str>) {
         self.to_bind.remove(uid);
+        self.starting.remove(uid);
         self.astray.remove(uid);
         let Some(member) =
             self.pods.get(uid).filter(|pod| pod.machine.is_some()).and_then(|pod| pod.member.as_ref())

@@ -435,9 +435,13 @@ impl World {
             Some(terms) => self.claims.insert(Arc::clone(claim), Arc::clone(terms)),
             None => self.claims.remove(claim),
         };
-        let used = |(_, shape): (ShapeId, &super::shapes::Shape)| shape.spec.claims.contains(claim);
-        if before.as_ref() != terms && self.shapes.iter().any(used) {
+        if before.as_ref() == terms {
+            return;
+        }
+        let used = |(_, shape): (ShapeId, &super::shapes::Shape)| shape.spec.uses(claim);
+        if self.shapes.iter().any(used) {
             self.grow();
         }
+        self.recheck_starting(claim);
     }
 }

@@ -354,8 +354,17 @@ pub struct ShapeSpec {
     pub host_model: bool,
     /// Claims of its volumes that are there before its pods are: `namespace/name`.
     pub claims: Vec<Arc<str>>,
+    /// The same of volumes that each member has for itself, by its index.
+    pub own_claims: Vec<Vec<Arc<str>>>,
     /// What it wants of the pods around it, if anything.
     pub terms: Option<Box<PodTerms>>,
+}
+
+impl ShapeSpec {
+    /// Whether a member may use a claim.
+    pub fn uses(&self, claim: &str) -> bool {
+        self.claims.iter().chain(self.own_claims.iter().flatten()).any(|one| **one == *claim)
+    }
 }
 
 /// How a finished workload ended.

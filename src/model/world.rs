@@ -123,6 +123,8 @@ pub struct World {
     pub(crate) runs: BTreeMap<(Arc<str>, u32), BTreeSet<Arc<str>>>,
     /// Runs whose pods want to be bound.
     pub(crate) to_bind: BTreeSet<Arc<str>>,
+    /// Runs that have not started and have claims.
+    pub(crate) starting: BTreeSet<Arc<str>>,
     /// Runs that are on another node than their machines' templates name.
     pub(crate) astray: BTreeSet<Arc<str>>,
     pub(crate) in_flight: BTreeMap<Arc<str>, Vec<super::delta::InFlight>>,

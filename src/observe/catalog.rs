@@ -14,7 +14,7 @@ use super::template::{Owner, Template, Templates};
 use super::volume::Volumes;
 use super::{Notes, arc, asked, names, node, patch, pod, pool, workload};
 use crate::api::pool::{ResourcePool, ResourcePoolStatus};
-use crate::api::pruned::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Poison, PriorityClass, Taint};
+use crate::api::pruned::{Node, PersistentVolume, Pod, Poison, PriorityClass, Taint};
 use crate::api::workload::{PooledWorkload, PooledWorkloadStatus};
 use crate::model::delta::Delta;
 use crate::model::labelled::Maker;
@@ -88,7 +88,7 @@ pub struct Catalog {
     /// The operator may not see them.
     classes_hidden: bool,
     templates: Templates,
-    volumes: Volumes,
+    pub(super) volumes: Volumes,
     pub(super) kubevirt: KubeVirt,
     /// Objects of others that are labelled for pools.
     pub(super) labelled: BTreeMap<Maker, Label>,
@@ -185,6 +185,7 @@ impl Catalog {
             name: object.metadata.name.as_deref().unwrap_or_default(),
             uid: &uid,
             pool: &object.spec.pool,
+            replicas: u32::try_from(object.spec.replicas).unwrap_or(1),
         };
         let shape = self.shape(&template, &check, owner);
         let mut spec = workload::workload(object, self.priority(priority, class.as_ref()), shape);
@@ -411,16 +412,6 @@ impl Catalog {
         }
     }
 
-    /// A claim of a volume was seen.
-    pub fn claim(&mut self, seen: &PersistentVolumeClaim) -> Vec<Delta> {
-        self.volumes.claim(seen)
-    }
-
-    /// A claim of a volume is gone.
-    pub fn claim_gone(&mut self, namespace: &str, name: &str) -> Vec<Delta> {
-        self.volumes.claim_gone(namespace, name)
-    }
-
     /// A volume was seen.
     pub fn volume(&mut self, seen: &PersistentVolume) -> Vec<Delta> {
         self.volumes.volume(seen, &mut self.notes)
@@ -491,7 +482,8 @@ impl Catalog {
 
 /// Whose pods are made of the template of a workload.
 fn owner_of(spec: &WorkloadSpec) -> Owner<'_> {
-    Owner { namespace: &spec.namespace, name: &spec.name, uid: &spec.uid, pool: &spec.pool }
+    let WorkloadSpec { namespace, name, uid, pool, replicas, .. } = spec;
+    Owner { namespace, name, uid, pool, replicas: *replicas }
 }
 
 fn text(status: Option<&PooledWorkloadStatus>) -> Box<str> {

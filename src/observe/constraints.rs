@@ -41,6 +41,7 @@ pub fn shape(spec: &core::PodSpec) -> Result<ShapeSpec, String> {
         overhead: Amount::ZERO,
         host_model: false,
         claims: Vec::new(),
+        own_claims: Vec::new(),
         terms: None,
     })
 }

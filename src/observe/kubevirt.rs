@@ -7,11 +7,12 @@ use super::catalog::{Catalog, Workload};
 use super::machine::{self, Cluster, Overcommit};
 use super::machines::{Machines, Unbound};
 use super::template::{Owner, Template};
+use super::volume::claim_name;
 use super::{arc, names};
 use crate::api::ResourcePool;
 use crate::api::kubevirt as seen;
-use crate::api::pruned::Pod;
-use crate::api::template::machine::InstancetypeKind;
+use crate::api::pruned::{PersistentVolumeClaim, Pod};
+use crate::api::template::machine::{InstancetypeKind, Machine};
 use crate::model::delta::Delta;
 use crate::model::labelled::MakerKind;
 use crate::model::spec::{MemberRef, NamedAmounts, Runtime, ShapeSpec};
@@ -101,7 +102,7 @@ impl Catalog {
         // What is missing by Weir's own words comes first: they say what to write.
         match check {
             Check::Refused(words) => Err(Arc::clone(words)),
-            Check::Unneeded | Check::Wanted | Check::Taken => Ok(Arc::new(shape)),
+            Check::Unneeded | Check::Wanted | Check::Taken => Ok(Arc::new(with_claims(shape, machine, owner))),
         }
     }
 
@@ -311,6 +312,27 @@ impl Catalog {
         self.kubevirt.machines.pod_gone(&uid, &|uid| estimate(workloads, uid))
     }
 
+    /// Claims of a run's pods that are to be made for a node: namespace and name.
+    pub fn unset_claims(&self, run: &str, node: &str) -> BTreeSet<(Arc<str>, Arc<str>)> {
+        self.kubevirt.machines.unset_claims(run, node)
+    }
+
+    /// A claim of a volume was seen.
+    pub fn claim(&mut self, seen: &PersistentVolumeClaim) -> Vec<Delta> {
+        let mut deltas = self.volumes.claim(seen);
+        let workloads = &self.workloads;
+        deltas.extend(self.kubevirt.machines.claim(seen, &|uid| estimate(workloads, uid)));
+        deltas
+    }
+
+    /// A claim of a volume is gone.
+    pub fn claim_gone(&mut self, namespace: &str, name: &str) -> Vec<Delta> {
+        let mut deltas = self.volumes.claim_gone(namespace, name);
+        let workloads = &self.workloads;
+        deltas.extend(self.kubevirt.machines.claim_gone(namespace, name, &|uid| estimate(workloads, uid)));
+        deltas
+    }
+
     /// The pods of a run that wait to be bound.
     pub fn unbound(&self, run: &str) -> Vec<Unbound> {
         self.kubevirt.machines.unbound(run)
@@ -326,6 +348,23 @@ impl Catalog {
     pub fn machine_name(workload: &Workload, member: &MemberRef) -> Arc<str> {
         names::host(&workload.spec.name, member.index).into()
     }
+}
+
+/// The shape of machines with the claims of their volumes, as they are named when the machines are made.
+fn with_claims(shape: ShapeSpec, machine: &Machine, owner: Owner<'_>) -> ShapeSpec {
+    let claim = |name: &str| claim_name(owner.namespace, name);
+    let several = owner.replicas > 1;
+    let own = machine.own_claims.iter();
+    let shared = machine.claims.iter().chain(own.clone().filter(|_| !several));
+    let mut claims: Vec<Arc<str>> = shared.map(|name| claim(name)).collect();
+    claims.sort();
+    claims.dedup();
+    let mut own_claims = Vec::new();
+    if several && !machine.own_claims.is_empty() {
+        let of = |index: u32| own.clone().map(|name| claim(&format!("{name}-{index}"))).collect();
+        own_claims.extend((0..owner.replicas).map(of));
+    }
+    ShapeSpec { claims, own_claims, ..shape }
 }
 
 /// What a member asks for by its template.

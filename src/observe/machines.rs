@@ -4,7 +4,9 @@
 //! A run is known by the UID of its machine and the attempt that was written into its template. It begins when the
 //! machine is told to run, and is over when the machine is told to stop and nothing of it is left.
 
+mod claims;
 mod migrations;
+mod starting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,9 +21,10 @@ use crate::api::pruned::Condition;
 use crate::api::pruned::Pod;
 use crate::model::amount::Amount;
 use crate::model::delta::Delta;
-use crate::model::machines::PassageState;
+use crate::model::machines::{PassageState, Starting};
 use crate::model::spec::{MemberRef, NamedAmounts, PodPhase, PodSpec, Run};
 use crate::model::time::Time;
+use claims::Claims;
 use kube::core::ObjectMeta;
 use migrations::{Foreign, Migration};
 
@@ -77,6 +80,8 @@ struct Launcher {
     /// Of its memory, what is not the guest's.
     overhead: Option<Amount>,
     spec: PodSpec,
+    /// What it wants of its node, until it runs.
+    starting: Option<Arc<Starting>>,
 }
 
 /// A pod of a run that waits to be bound.
@@ -102,6 +107,7 @@ pub struct Machines {
     pods_of: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     migrations: BTreeMap<Arc<str>, Migration>,
     foreign: BTreeMap<Arc<str>, Foreign>,
+    claims: Claims,
     /// What the world was told, by machine and run.
     told: BTreeMap<Arc<str>, BTreeMap<Arc<str>, PodSpec>>,
     /// Pods that the world was told of as pods of others.
@@ -229,6 +235,9 @@ impl Machines {
         let instance = owner(metadata, INSTANCE)?;
         let uid = arc(metadata.uid.as_ref());
         let is = |map: Option<&BTreeMap<String, String>>, key| map.is_some_and(|map| map.contains_key(key));
+        let spec = pod::read(seen, notes);
+        let starting = (spec.phase == PodPhase::Pending).then(|| Arc::new(starting::read(seen, notes)));
+        self.claims.used(&uid, starting.as_deref());
         let launcher = Launcher {
             instance: Arc::clone(&instance),
             namespace: arc(metadata.namespace.as_ref()),
@@ -245,7 +254,8 @@ impl Machines {
                 .and_then(|annotations| annotations.get(OVERHEAD)?.parse().ok())
                 .filter(|bytes: &i64| *bytes > 0)
                 .map(Amount::new),
-            spec: pod::read(seen, notes),
+            spec,
+            starting,
         };
         self.launchers.insert(Arc::clone(&uid), launcher);
         self.pods_of.entry(Arc::clone(&instance)).or_default().insert(Arc::clone(&uid));
@@ -258,6 +268,7 @@ impl Machines {
     /// A pod is gone; none if it was none of these.
     pub fn pod_gone(&mut self, uid: &Arc<str>, estimate: Estimate<'_>) -> Option<Vec<Delta>> {
         let launcher = self.launchers.remove(uid)?;
+        self.claims.used(uid, None);
         if let Some(pods) = self.pods_of.get_mut(&launcher.instance) {
             pods.remove(uid);
             if pods.is_empty() {
@@ -394,7 +405,8 @@ impl Machines {
                 ..of_instance(vm, vmi, attempt, chosen, &asked)
             };
             let run_of = spec.machine.clone().unwrap_or_default();
-            let spec = PodSpec { machine: Some(Run { passage, ..run_of }), ..spec };
+            let starting = chosen.and_then(|pod| self.starting(pod));
+            let spec = PodSpec { machine: Some(Run { passage, starting, ..run_of }), ..spec };
             runs.insert(run(machine, attempt), PodSpec { uid: run(machine, attempt), ..spec });
         }
         let current = run(machine, vm.attempt);
@@ -472,6 +484,7 @@ fn of_instance(vm: &Vm, vmi: &Vmi, attempt: u32, pod: Option<&Launcher>, asked: 
             astray,
             overhead: pod.and_then(|pod| pod.overhead),
             trouble: vm.trouble.clone().filter(|_| vmi.status.phase.as_deref() != Some("Running")),
+            starting: None,
         }),
     }
 }

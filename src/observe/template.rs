@@ -55,6 +55,8 @@ pub struct Owner<'a> {
     pub uid: &'a str,
     /// Its pool.
     pub pool: &'a str,
+    /// Members that are wanted.
+    pub replicas: u32,
 }
 
 impl Template {

@@ -90,6 +90,15 @@ pub enum MachineWrite {
         /// The node.
         node: Arc<str>,
     },
+    /// Say for which node the volume of a claim is to be made.
+    SelectNode {
+        /// Its namespace.
+        namespace: Arc<str>,
+        /// Name of the claim.
+        claim: Arc<str>,
+        /// The node.
+        node: Arc<str>,
+    },
     /// Bind a pod to a node.
     Bind {
         /// Its namespace.

@@ -248,7 +248,7 @@ impl Desk<'_> {
             }),
         });
         let mut writes: Vec<Write> = delete.into_iter().collect();
-        if because == Obstacle::NotReady {
+        if matches!(because, Obstacle::NotReady | Obstacle::Unfit) {
             let within = crate::api::Duration::from_millis(self.world.tuning.moved_within.0);
             let Way { from, to, why, for_whom: _ } = way;
             let index = member.index;
@@ -256,11 +256,16 @@ impl Desk<'_> {
                 Runtime::Pod => format!(
                     "member {index} stays on {from}: its pod on {to} was not ready within {within}; it is tried again later"
                 ),
+                Runtime::VirtualMachine if because == Obstacle::Unfit => format!(
+                    "member {index} stays on {from}: the pod of its migration asks for labels that {to} does not have, or for \
+                     volumes that are not reached from there; another node is tried later"
+                ),
                 Runtime::VirtualMachine => format!(
                     "member {index} stays on {from}: its migration to {to} did not end in time; it is tried again later"
                 ),
             };
             let reason = match why {
+                _ if because == Obstacle::Unfit => Reason::NodeUnfit,
                 Why::Drain => Reason::StaysOnDrainedNode,
                 Why::Rebalance | Why::MakeRoom | Why::Asked | Why::Others => Reason::Migrating,
             };

@@ -14,7 +14,7 @@ use super::{alerts, pool_status, reason};
 use crate::api::labels;
 use crate::api::pool::ResourcePoolStatus;
 use crate::api::workload::PooledWorkloadStatus;
-use crate::decide::decision::{Decision, Placement};
+use crate::decide::decision::{Decision, DropReason, Placement};
 use crate::model::report::{MemberReport, MemberState, PoolReport, WorkloadReport};
 use crate::model::spec::{FinishReason, MemberRef, Runtime, StopReason};
 use crate::model::time::Time;
@@ -93,7 +93,12 @@ impl Desk<'_> {
                     let node = Arc::clone(node);
                     Write::Machine(MachineWrite::Bind { namespace, name, uid, node })
                 });
-                script(&member.workload, vec![binds.collect()])
+                // Volumes that wait for a first consumer are made for the node that this names.
+                let selects = self.catalog.unset_claims(pod, node).into_iter().map(|(namespace, claim)| {
+                    let node = Arc::clone(node);
+                    Write::Machine(MachineWrite::SelectNode { namespace, claim, node })
+                });
+                script(&member.workload, vec![selects.collect(), binds.collect()])
             }
             Decision::Migrate { member, pod: _, attempt, way } => self.migrate(member, *attempt, way),
             Decision::BindTarget { member, pod, node } => {
@@ -114,7 +119,7 @@ impl Desk<'_> {
                 };
                 script(&member.workload, vec![vec![Write::Machine(settle)]])
             }
-            Decision::Drop { member, pod, reason: _ } => self.drop(member, pod),
+            Decision::Drop { member, pod, reason } => self.drop(member, pod, *reason),
             Decision::Finish { workload, reason } => self.finish(workload, *reason),
             Decision::Expire { workload } => {
                 let spec = &self.catalog.get(workload)?.spec;
@@ -159,7 +164,7 @@ impl Desk<'_> {
     }
 
     /// Failures and successes that the pod shows are written before it is deleted.
-    fn drop(&self, member: &MemberRef, pod: &Arc<str>) -> Option<Script> {
+    fn drop(&self, member: &MemberRef, pod: &Arc<str>, reason: DropReason) -> Option<Script> {
         let known = self.catalog.get(&member.workload)?;
         let report = self.world.workload_report(&member.workload);
         let remembers = |last: &PooledWorkloadStatus, next: &PooledWorkloadStatus| {
@@ -175,7 +180,28 @@ impl Desk<'_> {
             },
             Runtime::VirtualMachine => self.end_run(known, member, pod)?,
         };
-        script(&member.workload, vec![status.into_iter().collect(), vec![delete]])
+        let told = self.unfit(known, member, pod, reason);
+        script(&member.workload, vec![status.into_iter().collect(), vec![delete], told.into_iter().collect()])
+    }
+
+    /// Tells why a member does not stay on the node that was chosen for it.
+    fn unfit(&self, known: &Workload, member: &MemberRef, pod: &str, reason: DropReason) -> Option<Write> {
+        let why = match reason {
+            DropReason::NotSelected => "its pod asks for labels that the node does not have",
+            DropReason::VolumeElsewhere => {
+                "a volume of it cannot be made there, or is not reached from there"
+            }
+            DropReason::Refused
+            | DropReason::NodeLost
+            | DropReason::Unbound
+            | DropReason::Superseded
+            | DropReason::Unwanted
+            | DropReason::MoveGivenUp => return None,
+        };
+        let node = self.world.node_of_pod(pod)?;
+        let note = format!("member {} does not start on {node}: {why}; another node is tried", member.index);
+        let reason = crate::api::Reason::NodeUnfit;
+        Some(self.event(known, Told { action: Action::Move, reason, note: &note, warning: true }))
     }
 
     fn finish(&self, workload: &Arc<str>, reason: FinishReason) -> Option<Script> {

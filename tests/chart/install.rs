@@ -360,8 +360,14 @@ impl Stage {
         let controller = self.api.acting_as(&self.cluster.kubeconfig(), KUBEVIRT).await;
         let stand_in = tokio::spawn(machines::run(controller.client));
         let mut machine = workload("machine", "lab");
-        machine["spec"]["template"] = json!({"virtualMachine": {"spec": {"template": {"spec": {"domain": {
-            "cpu": {"cores": 1}, "memory": {"guest": "1Gi"}, "devices": {}}}}}}});
+        // Its disk is made when Weir has said for which node.
+        machine["spec"]["template"] = json!({"virtualMachine": {"spec": {
+            "dataVolumeTemplates": [{"metadata": {"name": "root"}, "spec": {
+                "source": {"blank": {}}, "storage": {"resources": {"requests": {"storage": "1Gi"}}}}}],
+            "template": {
+                "metadata": {"annotations": {"sim.weir.dev/first-consumer": "true"}},
+                "spec": {"volumes": [{"name": "root", "dataVolume": {"name": "root"}}], "domain": {
+                    "cpu": {"cores": 1}, "memory": {"guest": "1Gi"}, "devices": {}}}}}}});
         let place = workloads(TEAM);
         self.api.post(&place, machine).await;
         self.api.until_phase(TEAM, "machine", "Running", PATIENCE).await;

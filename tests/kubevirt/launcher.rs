@@ -2,9 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{INSTANCE, text};
+use super::{INSTANCE, text, volumes};
 
 const EPHEMERAL: &str = "kubevirt.io/ephemeral-provisioning";
+/// Annotations of what runs: a label (`key=value`) that its pods ask of their nodes beside what its template says, and one that
+/// the pods that it moves to do.
+const ASKS: &str = "sim.weir.dev/launcher-asks";
+const TARGET_ASKS: &str = "sim.weir.dev/target-asks";
 const MIB: u64 = 1 << 20;
 
 /// Whether a pod only lets volumes be made.
@@ -37,6 +41,7 @@ pub fn pod(instance: &Value, ephemeral: bool) -> Value {
     for (key, value) in spec["nodeSelector"].as_object().into_iter().flatten() {
         selector[key] = value.clone();
     }
+    ask(&mut selector, instance, ASKS);
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
@@ -52,6 +57,7 @@ pub fn pod(instance: &Value, ephemeral: bool) -> Value {
             "restartPolicy": "Never",
             "nodeSelector": selector,
             "tolerations": spec["tolerations"],
+            "volumes": volumes::of_pod(instance),
             "terminationGracePeriodSeconds": 1,
             "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
                 {"matchExpressions": [{"key": "node-labeller.kubevirt.io/obsolete-host-model", "operator": "DoesNotExist"}]}]}}},
@@ -66,6 +72,18 @@ pub fn pod(instance: &Value, ephemeral: bool) -> Value {
             }],
         },
     })
+}
+
+/// Adds what the pod that a machine moves to asks for.
+pub fn ask_as_target(selector: &mut Value, instance: &Value) {
+    ask(selector, instance, TARGET_ASKS);
+}
+
+fn ask(selector: &mut Value, instance: &Value, annotation: &str) {
+    let asked = instance["metadata"]["annotations"][annotation].as_str().unwrap_or_default();
+    if let Some((key, value)) = asked.split_once('=') {
+        selector[key] = json!(value);
+    }
 }
 
 /// Five letters that another instance would not have.

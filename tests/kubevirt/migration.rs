@@ -106,6 +106,7 @@ fn target_of(migration: &Value, instance: &Value) -> Value {
     for (key, value) in migration["spec"]["addedNodeSelector"].as_object().into_iter().flatten() {
         pod["spec"]["nodeSelector"][key] = value.clone();
     }
+    launcher::ask_as_target(&mut pod["spec"]["nodeSelector"], instance);
     let created_by = json!({"matchLabels": {"kubevirt.io/created-by": instance["metadata"]["uid"]}});
     pod["spec"]["affinity"]["podAntiAffinity"] = json!({"requiredDuringSchedulingIgnoredDuringExecution": [
         {"labelSelector": created_by, "topologyKey": "kubernetes.io/hostname"}]});
@@ -167,6 +168,7 @@ mod tests {
                     instances: self.of(INSTANCE),
                     migrations: self.of(MIGRATION),
                     pods: self.of("Pod"),
+                    claims: Vec::new(),
                 };
                 for act in crate::kubevirt::step(&seen) {
                     match act {

@@ -8,6 +8,7 @@ pub mod crds;
 pub mod launcher;
 pub mod migration;
 pub mod real;
+pub mod volumes;
 
 use serde_json::{Value, json};
 
@@ -22,6 +23,8 @@ pub struct Snapshot {
     pub migrations: Vec<Value>,
     /// Pods of running machines.
     pub pods: Vec<Value>,
+    /// `PersistentVolumeClaim`s.
+    pub claims: Vec<Value>,
 }
 
 /// What it does.
@@ -97,11 +100,13 @@ pub fn step(seen: &Snapshot) -> Vec<Act> {
         let uid = text(machine, "/metadata/uid");
         let instance = seen.instances.iter().find(|one| controller(one) == uid);
         acts.extend(of_machine(machine, instance));
+        acts.extend(volumes::of_machine(machine, &seen.claims));
     }
+    acts.extend(seen.claims.iter().flat_map(volumes::provision));
     for instance in &seen.instances {
         let uid = text(instance, "/metadata/uid");
         let pods: Vec<&Value> = seen.pods.iter().filter(|pod| controller(pod) == uid).collect();
-        acts.extend(of_instance(instance, &pods));
+        acts.extend(of_instance(instance, &pods, &seen.claims));
         // A migration that was deleted takes its pod with it, unless the machine is there already.
         let node = text(instance, "/status/nodeName");
         let left = pods.iter().filter(|pod| {
@@ -181,7 +186,7 @@ fn instance_of(machine: &Value) -> Value {
     })
 }
 
-fn of_instance(instance: &Value, pods: &[&Value]) -> Option<Act> {
+fn of_instance(instance: &Value, pods: &[&Value], claims: &[Value]) -> Option<Act> {
     if is_deleting(instance) {
         if let Some(pod) = pods.iter().find(|pod| !is_deleting(pod)) {
             return Some(delete(POD, pod));
@@ -208,7 +213,7 @@ fn of_instance(instance: &Value, pods: &[&Value]) -> Option<Act> {
         _ if ended.is_some() => set(ended.unwrap_or_default()),
         "" | "Pending" => set("Scheduling"),
         "Scheduling" => match pod {
-            None => provision(instance, pods),
+            None => provision(instance, pods, claims),
             Some(pod) if text(pod, "/status/phase") == "Running" => {
                 let (node, uid) = (&pod["spec"]["nodeName"], text(pod, "/metadata/uid"));
                 Some(patch(
@@ -238,16 +243,13 @@ fn of_instance(instance: &Value, pods: &[&Value]) -> Option<Act> {
 }
 
 /// The pod of an instance; before it, where its volumes wait for a first consumer, one that only lets them be made.
-fn provision(instance: &Value, pods: &[&Value]) -> Option<Act> {
-    let waits = text(instance, "/metadata/annotations/sim.weir.dev~1first-consumer") == "true";
+fn provision(instance: &Value, pods: &[&Value], claims: &[Value]) -> Option<Act> {
+    let waits = volumes::wait_for_a_consumer(instance);
     let ephemeral = pods.iter().find(|pod| launcher::is_ephemeral(pod));
-    let made = instance["status"]["volumesMade"] == true;
+    let made = volumes::are_made(instance, claims);
     match ephemeral {
         None if waits && !made => Some(Act::Create(launcher::pod(instance, true))),
         None => Some(Act::Create(launcher::pod(instance, false))),
-        Some(pod) if text(pod, "/status/phase") == "Running" && !made => {
-            Some(patch(INSTANCE, instance, json!({"status": {"volumesMade": true}})))
-        }
         Some(pod) if made && !is_deleting(pod) => Some(delete(POD, pod)),
         Some(_) => None,
     }

@@ -109,12 +109,16 @@ async fn look(client: &Client) -> Option<Snapshot> {
         instances: list(client, "/apis/kubevirt.io/v1/virtualmachineinstances", INSTANCE).await?,
         migrations: list(client, "/apis/kubevirt.io/v1/virtualmachineinstancemigrations", MIGRATION).await?,
         pods: list(client, "/api/v1/pods?labelSelector=kubevirt.io%3Dvirt-launcher", "Pod").await?,
+        claims: list(client, "/api/v1/persistentvolumeclaims", "PersistentVolumeClaim").await?,
     })
 }
 
 fn path(kind: &str, namespace: &str, name: &str) -> String {
-    let pods = || format!("/api/v1/namespaces/{namespace}/pods");
-    let all = collection(kind, namespace).unwrap_or_else(pods);
+    let all = match kind {
+        "PersistentVolume" => "/api/v1/persistentvolumes".to_owned(),
+        "PersistentVolumeClaim" => format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims"),
+        _ => collection(kind, namespace).unwrap_or_else(|| format!("/api/v1/namespaces/{namespace}/pods")),
+    };
     format!("{all}/{name}")
 }
 

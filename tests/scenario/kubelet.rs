@@ -79,6 +79,7 @@ impl Kubelets {
         }
         match state {
             State::Pending if is_refused(pod) => Some((since, Next::Refuse)),
+            State::Pending if waits_for_volumes(store, key, pod) => None,
             State::Pending => Some((since + after(pod, "start-after"), Next::Run)),
             State::Running => annotation(pod, "run-for").map(|_| (since + after(pod, "run-for"), Next::End)),
             State::Deleting if pod["status"]["phase"] == "Running" => {
@@ -88,6 +89,16 @@ impl Kubelets {
             State::Ended => None,
         }
     }
+}
+
+/// Whether a claim of a pod has no volume yet.
+fn waits_for_volumes(store: &Store, key: &Key, pod: &Value) -> bool {
+    let mut volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    volumes.any(|volume| {
+        let name = volume["persistentVolumeClaim"]["claimName"].as_str();
+        let claim = name.and_then(|name| store.get(&Key::new("PersistentVolumeClaim", &key.namespace, name)));
+        claim.is_some_and(|claim| claim["spec"]["volumeName"].as_str().is_none_or(str::is_empty))
+    })
 }
 
 fn annotation<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {

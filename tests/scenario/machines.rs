@@ -27,6 +27,7 @@ pub fn run(store: &mut Store) {
             instances: all(INSTANCE),
             migrations: all(MIGRATION),
             pods: all("Pod"),
+            claims: all("PersistentVolumeClaim"),
         };
         let acts = step(&seen);
         if acts.is_empty() {
@@ -115,6 +116,12 @@ impl Pure {
                 let settled =
                     json!({"spec": {"template": {"metadata": {"annotations": {"weir.dev/node": node}}}}});
                 patch(self, &Key::new(MACHINE, namespace, name), uid, &settled)
+            }
+            MachineWrite::SelectNode { namespace, claim, node } => {
+                let selected =
+                    json!({"metadata": {"annotations": {"volume.kubernetes.io/selected-node": node}}});
+                drop(self.store.patch(&Key::new("PersistentVolumeClaim", namespace, claim), &selected));
+                true
             }
             MachineWrite::Bind { namespace, name, uid, node } => {
                 let key = Key::new("Pod", namespace, name);

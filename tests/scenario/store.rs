@@ -300,7 +300,8 @@ impl Store {
         self.log.push(Change::Gone(object.clone()));
         let owns = match key.kind.as_str() {
             "PooledWorkload" => ["Pod", kubevirt::MACHINE],
-            kubevirt::MACHINE | kubevirt::INSTANCE => ["Pod", kubevirt::INSTANCE],
+            kubevirt::MACHINE => ["PersistentVolumeClaim", kubevirt::INSTANCE],
+            kubevirt::INSTANCE => ["Pod", kubevirt::INSTANCE],
             _ => return,
         };
         let owner = &object["metadata"]["uid"];

@@ -22,6 +22,10 @@ pub struct Machine {
     pub ask: Ask,
     /// What narrows the nodes, as in a pod: nothing else is in it.
     pub nodes: PodSpec,
+    /// Claims of its volumes that are no machine's own; data volumes have claims of their names.
+    pub claims: Vec<String>,
+    /// Claims that its data volume templates make: of several machines each has its own.
+    pub own_claims: Vec<String>,
 }
 
 /// What one machine asks of its node.
@@ -90,7 +94,8 @@ pub fn check_machine_template(spec: &Value) -> Result<Machine, Vec<FieldProblem>
         Ok(written) => {
             let ask = ask(&written, &mut problems);
             let nodes = nodes(spec, &mut problems);
-            machine = nodes.map(|nodes| Machine { ask, nodes });
+            let (own_claims, claims) = claims(&written);
+            machine = nodes.map(|nodes| Machine { ask, nodes, claims, own_claims });
         }
     }
     match machine {
@@ -216,6 +221,22 @@ fn ask(written: &Written, problems: &mut Problems) -> Ask {
         found.storage_bytes = found.storage_bytes.saturating_add(volume.check(&at, problems));
     }
     found
+}
+
+/// The claims of its volumes: those that its templates make, and others.
+fn claims(written: &Written) -> (Vec<String>, Vec<String>) {
+    let names = written.template.spec.volumes.iter().filter_map(|volume| {
+        let Volume { persistent_volume_claim, data_volume, ephemeral, container_disk: _ } = volume;
+        let claim = persistent_volume_claim.as_ref().or(ephemeral.persistent_volume_claim.as_ref());
+        claim.map(|claim| &claim.claim_name).or(data_volume.as_ref().map(|volume| &volume.name))
+    });
+    let mut names: Vec<String> = names.filter(|name| !name.is_empty()).cloned().collect();
+    names.sort();
+    names.dedup();
+    let templates = &written.data_volume_templates;
+    names.into_iter().partition(|name| {
+        templates.iter().any(|one| one.metadata.get("name").and_then(Value::as_str) == Some(name))
+    })
 }
 
 fn count<T>(of: impl Iterator<Item = T>) -> i64 {
@@ -399,7 +420,13 @@ written! {
     }
     struct Device { device_name: String, }
     struct Interface { model: Option<String>, }
-    struct Volume { container_disk: Option<Value>, }
+    struct Volume {
+        container_disk: Option<Value>, persistent_volume_claim: Option<ClaimRef>, data_volume: Option<VolumeRef>,
+        ephemeral: Ephemeral,
+    }
+    struct ClaimRef { claim_name: String, }
+    struct VolumeRef { name: String, }
+    struct Ephemeral { persistent_volume_claim: Option<ClaimRef>, }
     struct Instancetype { name: String, kind: String, infer_from_volume: Option<String>, }
     struct DataVolume { metadata: serde_json::Map<String, Value>, spec: DataVolumeSpec, }
     struct DataVolumeSpec { storage: Option<Claim>, pvc: Option<Claim>, }

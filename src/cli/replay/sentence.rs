@@ -58,6 +58,9 @@ pub fn sentence(decision: &Decision, world: &World, waited: Option<Span>) -> Str
             let why = match because {
                 Obstacle::NotReady => "what is there was not ready in time",
                 Obstacle::Ending => "the member is told to end",
+                Obstacle::Unfit => {
+                    "its pod asks for labels that the node does not have, or for volumes that are not reached from there"
+                }
             };
             format!("member {} stays on {}, and does not move to {}: {why}", member.index, way.from, way.to)
         }
@@ -122,6 +125,8 @@ fn dropped(reason: DropReason) -> &'static str {
         DropReason::Superseded => "another pod of its member has taken its place",
         DropReason::Unwanted => "its workload does not want it",
         DropReason::MoveGivenUp => "its member does not move any more",
+        DropReason::NotSelected => "it asks for labels that its node does not have",
+        DropReason::VolumeElsewhere => "its volume cannot be made for its node, or is not reached from there",
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Estimate, Launcher, Machines, Vm, Vmi, arc, attempt, node, pod, time
 use crate::api::kubevirt::InstanceMigration;
 use crate::api::labels;
 use crate::model::delta::Delta;
-use crate::model::machines::{Passage, PassageState};
+use crate::model::machines::{Passage, PassageState, Starting};
 use crate::model::selector::Labels;
 use crate::model::time::Time;
 
@@ -131,6 +131,7 @@ impl Machines {
                 since: one.created,
                 state: state(uid, &one.phase),
                 others: Some(Arc::clone(&one.wants)),
+                target: self.target_of(uid, pods),
             }));
         }
         let (uid, last) = ours?;
@@ -141,6 +142,12 @@ impl Machines {
             since: last.created,
             state: state(uid, &last.phase),
             others: None,
+            target: self.target_of(uid, pods),
         }))
+    }
+
+    fn target_of(&self, migration: &Arc<str>, pods: &[&Launcher]) -> Option<Arc<Starting>> {
+        let target = pods.iter().find(|pod| pod.waits() && pod.migration.as_ref() == Some(migration))?;
+        self.starting(target)
     }
 }
