@@ -1,6 +1,7 @@
 //! Pods of virtual machines are made by `KubeVirt`, without a node: they are bound to the one that was chosen. So are those
 //! that machines move to while they run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::ids::NodeId;
@@ -145,7 +146,7 @@ fn fitting(
     let best = migrate::elsewhere(world, desk, member, from);
     let is_done = match &best {
         Ok(best) => world.node(*best).is_some_and(|node| unfit(node).is_none()),
-        Err(_) => labels.is_none_or(|labels| labels.is_empty()),
+        Err(_) => labels.is_none_or(BTreeMap::is_empty),
     };
     if is_done {
         return best;

@@ -126,8 +126,8 @@ fn picky(at: usize) -> Arc<Starting> {
     Arc::new(Starting { selector, ..Starting::default() })
 }
 
-fn takes(starting: &Option<Arc<Starting>>, node: &str) -> bool {
-    starting.iter().flat_map(|one| &one.selector).all(|one| one.accepts(Some(node)))
+fn takes(starting: Option<&Arc<Starting>>, node: &str) -> bool {
+    starting.into_iter().flat_map(|one| &one.selector).all(|one| one.accepts(Some(node)))
 }
 
 fn pool_spec() -> PoolSpec {
@@ -321,7 +321,10 @@ impl Cluster {
             Decision::Bind { pod, node, .. } => {
                 if let Some(run) = self.runs.get(&pod).cloned() {
                     assert_eq!(run.node.as_ref(), Some(&node), "it is bound where it was placed");
-                    assert!(takes(&run.machine.as_ref().unwrap().starting, &node), "its pod may be there");
+                    assert!(
+                        takes(run.machine.as_ref().unwrap().starting.as_ref(), &node),
+                        "its pod may be there"
+                    );
                     self.bound += 1;
                     self.show(PodSpec { bound: true, ..run });
                 }
@@ -337,7 +340,7 @@ impl Cluster {
                     (&to, PassageState::UnderWay { unbound: true, queued: false })
                 );
                 assert_ne!(run.node.as_ref(), Some(&node));
-                assert!(takes(&seen.target, &node), "its pod may be there");
+                assert!(takes(seen.target.as_ref(), &node), "its pod may be there");
                 self.note(if seen.others.is_some() { "bound for others" } else { "bound for weir" });
                 self.targets.insert(Arc::clone(&seen.uid));
                 self.note("bound");

@@ -12,11 +12,20 @@ use crate::model::delta::Delta;
 use crate::model::machines::{Making, Starting};
 use crate::observe::volume::claim_name;
 
+/// Which node the volume of a claim is made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum MadeFor {
+    /// Nobody has said.
+    Nothing,
+    /// This one.
+    Node(Arc<str>),
+}
+
 /// Claims without a volume, and the pods that have not started and use any.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
-    /// Claims without a volume, and the node that each is made for, where one was chosen.
-    waiting: BTreeMap<Arc<str>, Option<Arc<str>>>,
+    /// Claims without a volume.
+    waiting: BTreeMap<Arc<str>, MadeFor>,
     /// UIDs of the pods that use a claim.
     users: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// Claims of a pod.
@@ -65,9 +74,10 @@ impl Machines {
         );
         let is_bound = seen.spec.volume_name.as_deref().is_some_and(|volume| !volume.is_empty());
         let node = metadata.annotations.as_ref().and_then(|all| all.get(SELECTED_NODE));
-        let node = node.filter(|node| !node.is_empty()).map(|node| Arc::from(node.as_str()));
+        let node = node.filter(|node| !node.is_empty());
+        let made_for = node.map_or(MadeFor::Nothing, |node| MadeFor::Node(node.as_str().into()));
         let waits = !is_bound && metadata.deletion_timestamp.is_none();
-        self.claim_waits(&name, waits.then_some(node), estimate)
+        self.claim_waits(&name, waits.then_some(made_for), estimate)
     }
 
     /// A claim is gone.
@@ -75,24 +85,21 @@ impl Machines {
         self.claim_waits(&claim_name(namespace, name), None, estimate)
     }
 
-    fn claim_waits(
-        &mut self,
-        claim: &Arc<str>,
-        now: Option<Option<Arc<str>>>,
-        estimate: Estimate<'_>,
-    ) -> Vec<Delta> {
-        let before = match &now {
-            Some(node) => self.claims.waiting.insert(Arc::clone(claim), node.clone()),
-            None => self.claims.waiting.remove(claim),
-        };
-        if before == now {
+    fn claim_waits(&mut self, claim: &Arc<str>, now: Option<MadeFor>, estimate: Estimate<'_>) -> Vec<Delta> {
+        let before = self.claims.waiting.remove(claim);
+        let same = before == now;
+        let was_given_up = now == Some(MadeFor::Nothing);
+        if let Some(now) = now {
+            self.claims.waiting.insert(Arc::clone(claim), now);
+        }
+        if same {
             return Vec::new();
         }
         let users = self.claims.users(claim);
-        if let (Some(Some(refusing)), Some(None)) = (&before, &now) {
+        if let Some(MadeFor::Node(refusing)) = before.filter(|_| was_given_up) {
             for uid in &users {
-                let there = |pod: &&Launcher| pod.spec.bound && pod.spec.node.as_ref() == Some(refusing);
-                if self.launchers.get(uid).filter(there).is_some() {
+                let there = |pod: &Launcher| pod.spec.bound && pod.spec.node.as_ref() == Some(&refusing);
+                if self.launchers.get(uid).is_some_and(there) {
                     self.claims.refused.insert(Arc::clone(uid));
                 }
             }
@@ -126,8 +133,8 @@ impl Machines {
         let claims = pod.starting.iter().flat_map(|starting| &starting.claims);
         claims.filter(move |claim| match self.claims.waiting.get(*claim) {
             None => false,
-            Some(None) => true,
-            Some(Some(chosen)) => **chosen != *node && !self.is_made_for_another(pod, claim, chosen),
+            Some(MadeFor::Nothing) => true,
+            Some(MadeFor::Node(chosen)) => **chosen != *node && !self.is_made_for_another(pod, claim, chosen),
         })
     }
 
