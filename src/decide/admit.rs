@@ -480,7 +480,9 @@ fn find_one(world: &World, desk: &mut Desk, id: WorkloadId, index: u32) -> Resul
         workload.members.get(index as usize).map(|member| member.avoid.as_slice()).unwrap_or_default();
     let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
     let question = Question { shape, strategy, set, horizon: Horizon::Now };
-    if let Some(found) = super::machines::where_its_volumes_are(world, desk, (id, index), question, &|_| false) {
+    if let Some(found) =
+        super::machines::where_its_volumes_are(world, desk, (id, index), question, &|_| false)
+    {
         return found;
     }
     let company = Company::of(world, id, question);

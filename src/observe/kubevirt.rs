@@ -102,7 +102,9 @@ impl Catalog {
         // What is missing by Weir's own words comes first: they say what to write.
         match check {
             Check::Refused(words) => Err(Arc::clone(words)),
-            Check::Unneeded | Check::Wanted | Check::Taken => Ok(Arc::new(with_claims(shape, machine, owner))),
+            Check::Unneeded | Check::Wanted | Check::Taken => {
+                Ok(Arc::new(with_claims(shape, machine, owner)))
+            }
         }
     }
 
