@@ -8,6 +8,7 @@
 pub mod bins;
 #[cfg(feature = "solver")]
 pub mod capacity;
+pub mod ceiling;
 pub mod greedy;
 pub mod kinds;
 pub mod knapsack;
@@ -61,13 +62,17 @@ fn answer(problem: &Problem, search: impl Fn(&Problem, &mut Best) -> (Option<i64
     };
     let Best { value, picks, .. } = best;
     // What is nearer to the bound than the solver reckons is the bound.
-    let bound = bound.map(|bound| if bound - bound / 1_000_000 <= value { value } else { bound });
-    let end = match bound {
-        Some(bound) if bound == value => End::Proven,
+    let solved = bound.map(|bound| if bound - bound / 1_000_000 <= value { value } else { bound });
+    // Where no programme was solved a coarser bound is known all the same. It may be reached, and is never passed.
+    let ceiling = ceiling::of(problem).max(value);
+    let bound = solved.map_or(ceiling, |bound| bound.min(ceiling));
+    let end = match solved {
+        _ if bound == value => End::Proven,
         _ if late => End::TimeLimit,
         Some(_) => End::Rounded,
         None => End::Greedy,
     };
+    let bound = Some(bound);
     let figures = Figures {
         considered: problem.considered(),
         planned: u32::try_from(picks.len()).unwrap_or(u32::MAX),

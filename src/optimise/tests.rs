@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use super::solve;
+use super::{ceiling, solve, solve_at_once};
 use crate::model::batch::{Class, End, Node, Pick, Problem, WHOLE};
 use crate::model::time::Span;
 
@@ -111,9 +111,12 @@ proptest! {
         prop_assert!(figures.value >= figures.balanced);
         let best = best(&problem);
         prop_assert!(figures.value <= best);
-        if let Some(bound) = figures.bound {
-            prop_assert!(bound >= best, "the bound {} is below {}", bound, best);
+        let at_once = solve_at_once(&problem).figures;
+        prop_assert!(at_once.gap().is_some() && at_once.value <= best);
+        for bound in [figures.bound, at_once.bound, Some(ceiling::of(&problem))] {
+            prop_assert!(bound >= Some(best), "the bound {:?} is below {}", bound, best);
         }
+        prop_assert!(at_once.end != End::Proven || at_once.value == best);
         if cfg!(feature = "solver") {
             prop_assert_eq!((figures.value, figures.end), (best, End::Proven));
         }
@@ -159,4 +162,23 @@ fn a_search_that_has_no_time_gives_the_best_that_is_known() {
     assert_eq!(problem.check(&picks), Ok(figures.value));
     assert!(figures.value >= figures.balanced && figures.planned > 0);
     assert_ne!(figures.end, End::Proven);
+    let gap = figures.gap().unwrap();
+    assert!(
+        gap > 0 && gap < 500_000,
+        "a bound that says something is known without a programme: {figures:?}"
+    );
+}
+
+#[test]
+fn the_bound_without_a_programme_is_the_least_of_all_resources() {
+    let node = |name, room: &[i64]| node(name, room, &[true; 3]);
+    let classes =
+        vec![class(1, &[4, 1], 40, 3, 0), class(2, &[1, 3], 10, 1, 3), class(1, &[9, 9], 900, 1, 4)];
+    let problem = Problem { classes, nodes: vec![node(0, &[6, 6]), node(1, &[4, 5])], ..wide() };
+    // The last fits nowhere. Of the first resource there are 10, for two and a half of the first class.
+    assert_eq!(ceiling::of(&problem), 100);
+    let roomy = Problem { nodes: vec![node(0, &[6, 6]), node(1, &[8, 5])], ..problem };
+    assert_eq!(ceiling::of(&roomy), 130);
+    // Of the second one the pool may use 6: three of the first class take 3, and half of the other the rest.
+    assert_eq!(ceiling::of(&Problem { quota: vec![None, Some(6)], ..roomy }), 125);
 }
