@@ -14,7 +14,7 @@ const SPACE: &str = "lab";
 /// Starts and ends that are nearer to each other than this may change their order on a busy machine.
 const APART: f64 = 3.0;
 /// Estimates may be so many seconds away from what happens: pods take a moment to start and to be seen to end, each time.
-const WRONG_AT_MOST: f64 = 8.0;
+const WRONG_AT_MOST: f64 = 12.0;
 
 fn pool(name: &str, parent: Option<&str>, reservation: &str, strategy: &str) -> Value {
     let nodes = if parent.is_none() { json!({"selector": {}}) } else { Value::Null };
@@ -195,15 +195,29 @@ async fn a_simulation_of_a_cluster_and_the_cluster_agree_on_order_and_places() {
         assert_eq!(Value::Array(nodes), expected["nodes"], "the nodes of {name}");
         real.push((started.as_second() as f64, name.to_owned()));
     }
+    let began = real.iter().map(|(at, _)| *at).fold(f64::INFINITY, f64::min);
+    let mut compared = 0;
     for (name, (earliest, likely)) in &estimated {
+        let expected = simulated.iter().position(|one| short(&one["name"]) == *name).unwrap();
+        // Whoever gives way starts twice, and the estimate is of the first time.
+        if !simulated[expected]["gaveWay"].as_array().unwrap().is_empty() {
+            continue;
+        }
         let (at, _) = real.iter().find(|(_, one)| one == name).unwrap();
-        // The simulation evicts and starts again whoever is in the way: only the last start is in the status.
-        let away = *at - *likely as f64;
+        let (earliest, likely) = (*earliest as f64, *likely as f64);
         assert!(
-            earliest <= likely && away.abs() <= WRONG_AT_MOST,
+            earliest <= likely && (at - likely).abs() <= WRONG_AT_MOST,
             "{name}: {likely} was likely, it was {at}"
         );
+        let expected = last_start(expected) - first;
+        let told = likely - began;
+        assert!(
+            (told - expected).abs() <= APART + 1.0,
+            "{name}: {expected} s by the simulation, {told} s by the operator"
+        );
+        compared += 1;
     }
+    assert!(compared >= 3, "{estimated:?}");
     let text = web.get("/metrics", None).await.text;
     let count = |line: &&str| line.starts_with("weir_estimated_start_error_seconds_count");
     let counted: f64 =
