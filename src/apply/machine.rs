@@ -181,9 +181,8 @@ async fn check(namespace: &str, machine: &Value, hand: &Hand<'_>) -> Option<Opti
     let path = format!("{}?dryRun=All&fieldManager=weir", VirtualMachine::url_path(&(), Some(namespace)));
     let request = request(Method::POST, &path, JSON, bytes(machine)).ok()?;
     Some(match hand.call("check_machine", request).await {
-        Outcome::Done(_) => Some(Ok(())),
         // A quota is spent, or a right is missing: that is nothing of the template, and is told when it is created.
-        Outcome::Refused(403, _) => Some(Ok(())),
+        Outcome::Done(_) | Outcome::Refused(403, _) => Some(Ok(())),
         Outcome::Refused(_, words) => Some(Err(words.into())),
         // KubeVirt is not there (any more), or cannot be asked at present.
         Outcome::Missing(_) | Outcome::Conflict(_) | Outcome::Later(..) | Outcome::Unclear(_) => None,

@@ -224,19 +224,16 @@ impl World {
         let rest = self.rests.entry(member).or_default();
         rest.at = now;
         rest.said = None;
-        match failed {
-            Some(node) => {
-                rest.failures = rest.failures.saturating_add(1);
-                rest.failed_at.retain(|one| *one != node);
-                rest.failed_at.push(node);
-                if rest.failed_at.len() > MOST_FAILED_AT {
-                    rest.failed_at.remove(0);
-                }
+        if let Some(node) = failed {
+            rest.failures = rest.failures.saturating_add(1);
+            rest.failed_at.retain(|one| *one != node);
+            rest.failed_at.push(node);
+            if rest.failed_at.len() > MOST_FAILED_AT {
+                rest.failed_at.remove(0);
             }
-            None => {
-                rest.failures = 0;
-                rest.failed_at.clear();
-            }
+        } else {
+            rest.failures = 0;
+            rest.failed_at.clear();
         }
         // What is drained is looked at again when the rest is over.
         self.drains.values_mut().for_each(|tried_at| *tried_at = None);

@@ -248,7 +248,7 @@ impl World {
         for (index, member) in (0_u32..).zip(&workload.members).filter(|(_, member)| member.slot.charged()) {
             charged.add(&Self::charge_of(workload, index, member, &requests));
             let run = member.pod.as_ref().and_then(|uid| self.pods.get(uid)?.machine.as_ref());
-            overhead = overhead + run.and_then(|run| run.overhead).or(estimated).unwrap_or_default();
+            overhead += run.and_then(|run| run.overhead).or(estimated).unwrap_or_default();
         }
         charged.add(&Self::disks_of(workload));
         let has_unplaced = workload.members.iter().any(|member| member.slot == Slot::Unplaced);

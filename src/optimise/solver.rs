@@ -1,4 +1,4 @@
-//! Who solves programmes: microlp, in Rust alone; those in whole numbers HiGHS, where Weir is built with the feature
+//! Who solves programmes: microlp, in Rust alone; those in whole numbers `HiGHS`, where Weir is built with the feature
 //! `highs`. Linear ones take either of them milliseconds, so that they stay with microlp (`docs/optimal.md`, "The
 //! solver", has the figures).
 
