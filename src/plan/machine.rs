@@ -16,7 +16,8 @@ use crate::observe::names;
 use super::pod::tolerates;
 
 /// The label of nodes that a migration chooses one by.
-const HOSTNAME: &str = "kubernetes.io/hostname";
+/// The label of nodes for their host.
+pub const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// One write about a machine.
 #[derive(Clone, Debug, PartialEq)]
@@ -207,13 +208,13 @@ pub fn machine(workload: &Workload<'_>, placement: &Placement) -> Value {
     json!({"apiVersion": API_VERSION, "kind": MACHINE, "metadata": metadata, "spec": spec})
 }
 
-/// The migration of a member's machine to a node; its name is a function of which one it is. Where `KubeVirt` orders
-/// migrations, it has a priority among them.
+/// The migration of a member's machine to a node, whose label for its host may be another word than its name; the migration's name
+/// is a function of which one it is. Where `KubeVirt` orders migrations, it has a priority among them.
 pub fn migration(
     known: &WorkloadSpec,
     index: u32,
     attempt: u32,
-    node: &str,
+    (node, host): (&str, &str),
     priority: Option<&str>,
 ) -> Value {
     let mut made = json!({
@@ -233,7 +234,7 @@ pub fn migration(
         },
         "spec": {
             "vmiName": names::host(&known.name, index),
-            "addedNodeSelector": {HOSTNAME: node},
+            "addedNodeSelector": {HOSTNAME: host},
         },
     });
     if let Some(priority) = priority {

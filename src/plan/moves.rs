@@ -180,6 +180,8 @@ impl Desk<'_> {
         let (index, cause) = (member.index, cause_of(way));
         let note = format!("member {index} moves from {from} to {to} while it runs: {cause}");
         let told = Told { action: Action::Move, reason: Reason::Migrating, note: &note, warning: false };
+        let node = self.world.node_ids.get(to).and_then(|id| self.world.node(*id)?.spec.as_ref());
+        let host = node.and_then(|spec| spec.labels.get(machine::HOSTNAME)).unwrap_or(to);
         let priority = self.catalog.orders_migrations().then_some(match way.why {
             Why::Asked => "user-triggered",
             Why::Drain | Why::Rebalance | Why::MakeRoom | Why::Others => "system-maintenance",
@@ -188,7 +190,7 @@ impl Desk<'_> {
             member: member.clone(),
             attempt,
             namespace: Arc::clone(&known.spec.namespace),
-            migration: Box::new(machine::migration(&known.spec, index, attempt, to, priority)),
+            migration: Box::new(machine::migration(&known.spec, index, attempt, (to, host), priority)),
         };
         script(&member.workload, vec![vec![Write::Machine(migrate)], vec![self.event(known, told)]])
     }

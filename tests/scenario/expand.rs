@@ -176,7 +176,9 @@ fn nodes(document: &Value) -> Result<Vec<Value>, String> {
         .into_iter()
         .map(|name| {
             let mut labels = labels.clone();
-            labels["kubernetes.io/hostname"] = json!(name);
+            if labels["kubernetes.io/hostname"].is_null() {
+                labels["kubernetes.io/hostname"] = json!(name);
+            }
             json!({
                 "apiVersion": "v1", "kind": "Node",
                 "metadata": {"name": name, "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}},
