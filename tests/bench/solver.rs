@@ -1,6 +1,6 @@
 //! How near the best answers of `Optimal` come where each node is looked at by itself: a few nodes, many classes, gangs.
 //! `cargo bench --no-default-features --features solver --bench solver`, and once more with `--features highs`, tells whether
-//! HiGHS is worth its build; see `docs/optimal.md`. `-- --seconds 2` sets the time of each batch.
+//! `HiGHS` is worth its build; see `docs/optimal.md`. `-- --seconds 2` sets the time of each batch.
 
 use std::process::ExitCode;
 use std::time::Instant;
