@@ -177,7 +177,8 @@ impl Catalog {
             self.touched.workloads.insert(Arc::clone(&uid));
         }
         let template = self.templates.intern(&object.spec.template, object.spec.effective_completion());
-        let check = self.check_of(&uid, &template);
+        let is_held = object.status.as_ref().is_some_and(|status| status.allocation.is_some());
+        let check = self.check_of(&uid, &template, is_held);
         let class = object.spec.priority_class_name.as_deref().map(Arc::from);
         let priority = object.spec.priority;
         let owner = Owner {

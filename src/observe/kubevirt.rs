@@ -109,7 +109,8 @@ impl Catalog {
     }
 
     /// Whether `KubeVirt` takes the template of a workload that was seen: it is asked about each until it does.
-    pub(super) fn check_of(&mut self, uid: &Arc<str>, template: &Arc<Template>) -> Check {
+    /// One that was admitted when it is first seen was taken then.
+    pub(super) fn check_of(&mut self, uid: &Arc<str>, template: &Arc<Template>, is_held: bool) -> Check {
         if template.machine.is_none() {
             self.kubevirt.to_check.remove(uid);
             return Check::Unneeded;
@@ -117,6 +118,7 @@ impl Catalog {
         let same = |known: &&Workload| known.template.as_ref().is_some_and(|one| Arc::ptr_eq(one, template));
         match self.workloads.get(uid).filter(same).map(|known| &known.check) {
             Some(known @ (Check::Taken | Check::Refused(_))) => known.clone(),
+            None if is_held && !self.workloads.contains_key(uid) => Check::Taken,
             Some(Check::Wanted | Check::Unneeded) | None => {
                 self.kubevirt.to_check.insert(Arc::clone(uid));
                 Check::Wanted
@@ -373,4 +375,50 @@ fn with_claims(shape: ShapeSpec, machine: &Machine, owner: Owner<'_>) -> ShapeSp
 fn estimate(workloads: &BTreeMap<Arc<str>, Workload>, uid: &str) -> NamedAmounts {
     let shape = workloads.get(uid).and_then(|known| known.spec.shape.as_ref().ok());
     shape.map(|shape| shape.requests.clone()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::PooledWorkload;
+    use serde_json::json;
+
+    fn seen(name: &str, status: &serde_json::Value) -> PooledWorkload {
+        let domain = json!({"memory": {"guest": "1Gi"}});
+        serde_json::from_value(json!({
+            "apiVersion": "weir.dev/v1alpha1", "kind": "PooledWorkload",
+            "metadata": {"name": name, "namespace": "a", "uid": name, "generation": 1, "resourceVersion": "1"},
+            "spec": {"pool": "p", "template": {"virtualMachine": {"spec": {"template": {"spec": {"domain": domain}}}}}},
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn kubevirt_is_asked_about_what_waits_and_again_about_what_it_refused() {
+        let mut catalog = Catalog::default();
+        let runs = json!({"phase": "Running", "allocation": {"pool": "p", "replicas": 1}});
+        catalog.workload(&Ok(seen("runs", &runs)));
+        catalog.workload(&Ok(seen("waits", &json!({"phase": "Queued"}))));
+        assert_eq!(catalog.take_checks(9, Time(0)), ["waits".into()]);
+        let refused = || Some(Err("no such gate".into()));
+        catalog.checked("waits", 1, refused(), Time(0));
+        let mut asked = Vec::new();
+        for second in 1..=100 {
+            let now = Time(second * 1000);
+            for uid in catalog.take_checks(9, now) {
+                asked.push(second);
+                catalog.checked(&uid, 1, refused(), now);
+            }
+        }
+        assert_eq!(asked, [10, 30, 70], "the pause doubles");
+        // At once when the settings change.
+        let settings =
+            json!({"metadata": {"name": "kubevirt"}, "spec": {"configuration": {"cpuModel": "Haswell"}}});
+        catalog.kubevirt_settings(Some(&serde_json::from_value(settings).unwrap()));
+        assert_eq!(catalog.take_checks(9, Time(101_000)), ["waits".into()]);
+        let deltas = catalog.checked("waits", 1, Some(Ok(())), Time(101_000));
+        assert!(matches!(deltas.as_slice(), [Delta::Workload(spec)] if spec.shape.is_ok()), "{deltas:?}");
+        assert!(catalog.take_checks(9, Time(i64::MAX)).is_empty());
+    }
 }
