@@ -57,7 +57,9 @@ impl Kind {
 }
 
 /// Words that are not a user's, though they stand where a user's may.
-const WORDS: [&str; 11] = [
+const WORDS: [&str; 13] = [
+    "true",
+    "false",
     "cpu",
     "memory",
     "pods",

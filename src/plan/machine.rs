@@ -208,13 +208,14 @@ pub fn machine(workload: &Workload<'_>, placement: &Placement) -> Value {
     json!({"apiVersion": API_VERSION, "kind": MACHINE, "metadata": metadata, "spec": spec})
 }
 
-/// The migration of a member's machine to a node, whose label for its host may be another word than its name; the migration's name
-/// is a function of which one it is. Where `KubeVirt` orders migrations, it has a priority among them.
+/// The migration of a member's machine to a node, with that node's label for its host, which may be another word than its name; the
+/// migration's name is a function of which one it is. Where the node has no such label the binding alone says where it goes. Where
+/// `KubeVirt` orders migrations, it has a priority among them.
 pub fn migration(
     known: &WorkloadSpec,
     index: u32,
     attempt: u32,
-    (node, host): (&str, &str),
+    (node, host): (&str, Option<&str>),
     priority: Option<&str>,
 ) -> Value {
     let mut made = json!({
@@ -234,9 +235,11 @@ pub fn migration(
         },
         "spec": {
             "vmiName": names::host(&known.name, index),
-            "addedNodeSelector": {HOSTNAME: host},
         },
     });
+    if let Some(host) = host {
+        made["spec"]["addedNodeSelector"] = json!({HOSTNAME: host});
+    }
     if let Some(priority) = priority {
         made["spec"]["priority"] = json!(priority);
     }

@@ -181,7 +181,7 @@ impl Desk<'_> {
         let note = format!("member {index} moves from {from} to {to} while it runs: {cause}");
         let told = Told { action: Action::Move, reason: Reason::Migrating, note: &note, warning: false };
         let node = self.world.node_ids.get(to).and_then(|id| self.world.node(*id)?.spec.as_ref());
-        let host = node.and_then(|spec| spec.labels.get(machine::HOSTNAME)).unwrap_or(to);
+        let host = node.and_then(|spec| spec.labels.get(machine::HOSTNAME)).map(|host| &**host);
         let priority = self.catalog.orders_migrations().then_some(match way.why {
             Why::Asked => "user-triggered",
             Why::Drain | Why::Rebalance | Why::MakeRoom | Why::Others => "system-maintenance",

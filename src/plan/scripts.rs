@@ -21,6 +21,7 @@ use crate::model::time::Time;
 use crate::model::world::World;
 use crate::observe::catalog::{Catalog, Pool, Workload};
 use crate::observe::machines::{Unbound, parse_run};
+use crate::observe::patch;
 
 /// All that planning looks at.
 #[derive(Clone, Copy)]
@@ -364,7 +365,7 @@ impl Desk<'_> {
         if urgency == Urgency::No {
             return None;
         }
-        let write = patch_workload(known, workload_status::diff(&last, &next)?);
+        let write = patch_workload(known, patch::between(&last, &next)?);
         let event = event::of_change(known, &last, &next, self.instance, self.now).map(Box::new);
         Some(StatusWrite { urgency, write, next, event, alerts: Vec::new() })
     }

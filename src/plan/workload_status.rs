@@ -21,6 +21,7 @@ use crate::api::workload::{
     Phase, PlacementStatus, PooledWorkloadStatus, QueueStatus, WorkloadSummary,
 };
 use crate::model::indexes::IndexSet;
+use crate::model::moves::Stay;
 use crate::model::refusal::Refusal;
 use crate::model::report::{MemberReport, MemberState, WorkloadPhase, WorkloadReport};
 use crate::model::resources::ResourceTable;
@@ -538,6 +539,20 @@ fn what_matters(status: &PooledWorkloadStatus) -> PooledWorkloadStatus {
     status
 }
 
+/// Whether `next` tells of another time than `last` at which a move that has failed is tried again.
+fn tells_when(report: &WorkloadReport, last: &PooledWorkloadStatus, next: &PooledWorkloadStatus) -> bool {
+    let tells = |status: &PooledWorkloadStatus, when: &str| {
+        status.conditions.iter().any(|one| one.message.contains(when))
+    };
+    report.members.iter().any(|member| match member.stays {
+        Some(Stay::Failed(until, _)) => {
+            let when = reason::clock(until);
+            tells(next, &when) && !tells(last, &when)
+        }
+        _ => false,
+    })
+}
+
 /// How soon `next` must be written over `last`.
 ///
 /// A workload that nobody looked at yet is not written: the next cycle says more of it.
@@ -545,8 +560,12 @@ fn what_matters(status: &PooledWorkloadStatus) -> PooledWorkloadStatus {
 pub fn urgency(report: &WorkloadReport, last: &PooledWorkloadStatus, next: &PooledWorkloadStatus) -> Urgency {
     let fresh = last.phase.is_none() && last.conditions.is_empty();
     let untried = matches!(&report.phase, WorkloadPhase::Queued { refusal: Refusal::NotTried, .. });
-    if (fresh && untried) || what_matters(last) == what_matters(next) {
+    if fresh && untried {
         return Urgency::No;
+    }
+    if what_matters(last) == what_matters(next) {
+        // A time that is over is no answer to when: that one is told anew.
+        return if tells_when(report, last, next) { Urgency::Soon } else { Urgency::No };
     }
     let becomes = |kind: &str| {
         conditions::is_true(&next.conditions, kind) && !conditions::is_true(&last.conditions, kind)
