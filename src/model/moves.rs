@@ -215,8 +215,6 @@ impl World {
         if ended.goes_on() {
             self.note_rest(member, failed.then_some(ended.to), now);
         }
-        // Why it stays on a node that is drained may be another reason now.
-        self.drains.values_mut().for_each(|tried_at| *tried_at = None);
         self.attend(member.0);
         Some(ended)
     }

@@ -303,17 +303,21 @@ impl Machines {
 
     /// The pods of a run that wait to be bound; those that it is moved to are bound by its move.
     pub fn unbound(&self, run: &str) -> Vec<Unbound> {
-        let Some((machine, attempt)) = parse_run(run) else { return Vec::new() };
-        let vmis = self.runs_of.get(machine).into_iter().flatten();
-        let vmis = vmis.filter(|uid| {
+        let pods = self.pods_of_run(run).filter(|(_, pod)| pod.waits() && pod.migration.is_none());
+        pods.map(|(uid, pod)| pod.unbound(uid)).collect()
+    }
+
+    /// The pods of a run, by their UIDs.
+    fn pods_of_run(&self, run: &str) -> impl Iterator<Item = (&Arc<str>, &Launcher)> {
+        let (vmis, attempt) = match parse_run(run) {
+            Some((machine, attempt)) => (self.runs_of.get(machine), attempt),
+            None => (None, 0),
+        };
+        let vmis = vmis.into_iter().flatten().filter(move |uid| {
             self.vmis.get(*uid).is_some_and(|vmi| vmi.attempt.is_none_or(|one| one == attempt))
         });
         let pods = vmis.flat_map(|uid| self.pods_of.get(uid).into_iter().flatten());
-        pods.filter_map(|uid| {
-            let pod = self.launchers.get(uid)?;
-            (pod.waits() && pod.migration.is_none()).then(|| pod.unbound(uid))
-        })
-        .collect()
+        pods.filter_map(|uid| Some((uid, self.launchers.get(uid)?)))
     }
 
     /// The pod that a run is to move to, while it waits to be bound.

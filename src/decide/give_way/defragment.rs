@@ -21,7 +21,7 @@ use super::super::admit::{Desk, Size, places_for};
 use super::super::company::Company;
 use super::super::decision::Decision;
 use super::super::gate;
-use super::super::host_model::{self, finds_its_cpu};
+use super::super::host_model;
 use super::super::migrate;
 use super::super::order::{Entry, waits_before};
 use super::super::place::{Horizon, Question, suits, takes};
@@ -489,21 +489,17 @@ impl<'a> Search<'a> {
         self.placed += 1;
         let avoid: Vec<NodeId> =
             slot.avoid.iter().copied().chain(self.sources.iter().copied()).chain([node]).collect();
+        let lacks = host_model::lacks(world, mover.member, node);
+        let but = |id: NodeId| id == node || lacks.as_ref().is_some_and(|lacks| lacks(id));
         let found = match Company::of(world, mover.member.0, question) {
-            None => {
-                let lacks = host_model::lacks(world, mover.member, node);
-                let but = |id: NodeId| id == node || lacks.as_ref().is_some_and(|lacks| lacks(id));
-                desk.placer.place_elsewhere(world, question, but, &avoid, &mut desk.work)
-            }
+            None => desk.placer.place_elsewhere(world, question, but, &avoid, &mut desk.work),
             Some(company) => desk
                 .placer
                 .place_beside(world, question, &company, 1, &avoid, &mut desk.work)
                 .first()
                 .copied(),
         };
-        found
-            .filter(|to| *to != node && !self.sources.contains(to))
-            .filter(|to| finds_its_cpu(world, mover.member, node, *to))
+        found.filter(|to| !but(*to) && !self.sources.contains(to))
     }
 }
 

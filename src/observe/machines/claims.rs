@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Estimate, Launcher, Machines, parse_run};
+use super::{Estimate, Launcher, Machines};
 use crate::api::pruned::{PersistentVolumeClaim, SELECTED_NODE};
 use crate::model::delta::Delta;
 use crate::model::machines::{Making, Starting};
@@ -149,14 +149,7 @@ impl Machines {
 
     /// Claims of a run's pods that are to be made for `node`: namespace and name.
     pub fn unset_claims(&self, run: &str, node: &str) -> BTreeSet<(Arc<str>, Arc<str>)> {
-        let Some((machine, attempt)) = parse_run(run) else { return BTreeSet::new() };
-        let vmis = self.runs_of.get(machine).into_iter().flatten();
-        let vmis = vmis.filter(|uid| {
-            self.vmis.get(*uid).is_some_and(|vmi| vmi.attempt.is_none_or(|one| one == attempt))
-        });
-        let pods = vmis.flat_map(|uid| self.pods_of.get(uid).into_iter().flatten());
-        let pods = pods.filter_map(|uid| self.launchers.get(uid));
-        let pods = pods.filter(|pod| {
+        let pods = self.pods_of_run(run).map(|(_, pod)| pod).filter(|pod| {
             let elsewhere = pod.spec.bound && pod.spec.node.as_deref() != Some(node);
             !elsewhere && pod.migration.is_none() && !pod.spec.terminating && !pod.spec.phase.ended()
         });
