@@ -107,8 +107,10 @@ fn begin(
         Migration::Live if !world.is_live_migratable(member) => return Err(NotMoved::NotWhileItRuns),
         Migration::Live | Migration::Restart => {}
     }
-    let from = world.node_of_member(slot).filter(|_| migrate::is_settled(world, member));
-    let Some(from) = from else { return Err(NotMoved::NotRunning) };
+    let Some(from) = world.node_of_member(slot) else { return Err(NotMoved::NotRunning) };
+    if !migrate::is_settled(world, member) {
+        return Err(NotMoved::NotSettled);
+    }
     let to = match to {
         Some(to) => check_node(world, desk, member, from, to)?,
         None => migrate::elsewhere(world, desk, member, from).map_err(NotMoved::NoPlace)?,

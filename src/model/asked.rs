@@ -90,6 +90,8 @@ pub enum NotMoved {
     TooMany(u32),
     /// The workload is not admitted, or the member does not live.
     NotRunning,
+    /// It lives, and starts, ends or comes to rest from a move just now.
+    NotSettled,
     /// It moves already, to this node.
     Moves(Arc<str>),
     /// `migration: Never`.

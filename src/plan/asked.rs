@@ -92,6 +92,9 @@ fn why_not(why: &NotMoved, of: Refused<'_>, table: &ResourceTable) -> String {
             format!("the workload has {count} members, and one request moves {MOST_ASKED} at most: name one by index=N")
         }
         NotMoved::NotRunning => "it does not run".to_owned(),
+        NotMoved::NotSettled => {
+            "it starts, ends or arrives from a move just now; ask again in a few seconds".to_owned()
+        }
         NotMoved::Moves(to) => format!("it moves already, to {to}"),
         NotMoved::Never => "migration of its workload is Never".to_owned(),
         NotMoved::NotWhileItRuns => {
