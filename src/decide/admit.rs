@@ -112,7 +112,7 @@ fn look_through(world: &mut World, id: PoolId, changes: &mut Changes, now: Time)
     if let Some(pool) = world.pool(id) {
         queue.unpark_unless(|class, first, proof| {
             let holds = changes.hold(world, pool, (class, first), proof, now);
-            if let Hopeless::Rests(until) = proof.later
+            if let Hopeless::Rests { until: Some(until), .. } = proof.later
                 && holds
             {
                 rest_over_at = Some(rest_over_at.map_or(until, |at| at.min(until)));

@@ -21,7 +21,7 @@ use crate::model::workloads::Workload;
 use crate::model::world::World;
 
 use super::gate::members_wanted;
-use super::give_way::ceiling::Leavers;
+use super::give_way::ceiling::{Leavers, Leaving};
 use super::give_way::victims::borrows;
 use super::optimal;
 use super::order::Entry;
@@ -51,7 +51,7 @@ pub struct Changes {
     moving: Leavers,
     /// Places that were found, so as not to count them again.
     places: BTreeMap<(ShapeId, NodeSetId), u32>,
-    hoped_for: BTreeMap<(ShapeId, NodeSetId, Rights), u32>,
+    hoped_for: BTreeMap<(ShapeId, NodeSetId, Rights, Leaving), u32>,
 }
 
 impl Changes {
@@ -108,22 +108,30 @@ impl Changes {
         };
         let hopeless = match &mut proof.later {
             Hopeless::Nodes(spare) => {
-                let spreads = rights.levels > 0
-                    && !self.borrow().iter().all(|one| proof.borrowing.binary_search(one).is_ok());
-                let hoped_for = self.hoped_for(world, class.shape, set, rights);
-                take_from(spare, hoped_for) && !spreads
+                let hoped_for = self.hoped_for(world, class.shape, set, (rights, Leaving::EvictedOrMoved));
+                take_from(spare, hoped_for) && !self.spreads(rights, &proof.borrowing)
             }
             Hopeless::Nobody { moves_help } => {
                 let moves = *moves_help && !(world.movers.is_empty() && world.moving.is_empty());
                 !moves && !self.any_victims(pool, rights)
             }
-            Hopeless::Rests(until) => *until > now && !self.any_victims(pool, rights),
+            Hopeless::Rests { until, .. } if until.is_some_and(|until| until <= now) => false,
+            Hopeless::Rests { spare: None, .. } => !self.any_victims(pool, rights),
+            Hopeless::Rests { spare: Some(spare), .. } => {
+                let hoped_for = self.hoped_for(world, class.shape, set, (rights, Leaving::Evicted));
+                take_from(spare, hoped_for) && !self.spreads(rights, &proof.borrowing)
+            }
         };
         lacks && hopeless
     }
 
     fn borrow(&self) -> &[(PoolId, bool)] {
         self.borrowing.as_deref().unwrap_or_default()
+    }
+
+    /// Whether pools borrow that did not when the proof was made.
+    fn spreads(&self, rights: Rights, before: &[(PoolId, bool)]) -> bool {
+        rights.levels > 0 && !self.borrow().iter().all(|one| before.binary_search(one).is_ok())
     }
 
     fn any_victims(&self, pool: &Pool, rights: Rights) -> bool {
@@ -139,18 +147,25 @@ impl Changes {
         })
     }
 
-    /// The same if all left who might give way or move.
-    fn hoped_for(&mut self, world: &World, shape: ShapeId, set: NodeSetId, rights: Rights) -> u32 {
+    /// The same if all left who might give way, or move.
+    fn hoped_for(
+        &mut self,
+        world: &World,
+        shape: ShapeId,
+        set: NodeSetId,
+        (rights, leaving): (Rights, Leaving),
+    ) -> u32 {
         let (nodes, moving) = (&self.nodes, &self.moving);
         let borrowing = self.borrowing.as_deref().unwrap_or_default();
-        *self.hoped_for.entry((shape, set, rights)).or_insert_with(|| {
+        *self.hoped_for.entry((shape, set, rights, leaving)).or_insert_with(|| {
             count(world, (shape, set), nodes, |one, freed, resource| {
                 let freed = freed.get_or_insert_with(|| {
                     let mut freed = moving.on_the_move(one.changed.id).cloned().unwrap_or_default();
                     for ((pool, priority, light), load) in &one.changed.tenants {
                         let own = *pool == rights.pool && (rights.whole_pool || *priority < rights.below);
                         let borrows = || rights.levels > 0 && borrowing.binary_search(&(*pool, true)).is_ok();
-                        if *light || own || *pool != rights.pool && borrows() {
+                        let moves = *light && leaving == Leaving::EvictedOrMoved;
+                        if moves || own || *pool != rights.pool && borrows() {
                             freed.add(load);
                         }
                     }
@@ -293,7 +308,9 @@ pub fn prove(world: &World, entry: &Entry, refusal: &Refusal, later: Hopeless) -
         _ => return None,
     };
     let borrowing = match (later, pool.root()) {
-        (Hopeless::Nodes(_), Some(root)) if rights.levels > 0 => borrowing(world, root),
+        (Hopeless::Nodes(_) | Hopeless::Rests { spare: Some(_), .. }, Some(root)) if rights.levels > 0 => {
+            borrowing(world, root)
+        }
         _ => Vec::new(),
     };
     Some(Proof { upheavals: world.upheavals, now, later, rights, borrowing })

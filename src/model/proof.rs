@@ -41,8 +41,14 @@ pub enum Hopeless {
         /// Moves would help.
         moves_help: bool,
     },
-    /// There is nobody who could give way, and moves were looked for in vain; they are not looked for again before then.
-    Rests(Time),
+    /// Moves were looked for in vain, and are not looked for again before then, if they matter at all; and who could be evicted
+    /// leaves too little.
+    Rests {
+        /// Until then; none where moves do not matter.
+        until: Option<Time>,
+        /// Even if all left who may be evicted, no more than so many places may be found beside those; none where there is nobody.
+        spare: Option<u32>,
+    },
 }
 
 /// Who may give way to one that waits, roughly: never fewer than do.

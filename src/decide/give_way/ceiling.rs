@@ -16,6 +16,15 @@ use super::super::place::{Question, suits};
 use super::load::{left_by, load_of};
 use super::victims::{Candidate, Take};
 
+/// How those leave who may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leaving {
+    /// They are evicted.
+    Evicted,
+    /// They are evicted, or move.
+    EvictedOrMoved,
+}
+
 /// Who may leave nodes for one that waits: those that could be evicted for it, and what is on the move.
 #[derive(Debug, Default)]
 pub struct Leavers {
@@ -72,11 +81,12 @@ impl Leavers {
     }
 
     /// What those free of a node at most who live on it and may be evicted or moved.
-    fn free(&self, world: &World, node: &Node) -> Amounts {
+    fn free(&self, world: &World, node: &Node, leaving: Leaving) -> Amounts {
         let mut freed = Amounts::new();
-        if self.any || node.light > 0 {
+        let light = leaving == Leaving::EvictedOrMoved && node.light > 0;
+        if self.any || light {
             for (member, load) in &node.tenants {
-                if self.contains(*member) || node.light > 0 && world.movers.contains(&member.0) {
+                if self.contains(*member) || light && world.movers.contains(&member.0) {
                     freed.add(load);
                 }
             }
@@ -89,13 +99,13 @@ impl Leavers {
         if !self.any && node.light == 0 {
             return false;
         }
-        let freed = self.free(world, node);
+        let freed = self.free(world, node, Leaving::EvictedOrMoved);
         loads.iter().all(|(resource, amount)| node.room_later(resource) + freed.get(resource) >= amount)
     }
 
     /// How many members of a shape a node has room for at most once all of them have left.
-    fn most_on(&self, world: &World, id: NodeId, node: &Node, loads: &Amounts) -> u32 {
-        let mut freed = self.free(world, node);
+    fn most_on(&self, world: &World, (id, node): (NodeId, &Node), loads: &Amounts, leaving: Leaving) -> u32 {
+        let mut freed = self.free(world, node, leaving);
         for (workload, _) in node.assumed.iter().filter(|member| self.any && self.contains(**member)) {
             let load = world.workload(*workload).map(|workload| world.loads(workload));
             freed.add(&load.unwrap_or_default());
@@ -111,7 +121,7 @@ impl Leavers {
     }
 
     /// How many members could be placed at most, counted until there are `enough`.
-    pub fn ceiling(&self, world: &World, question: Question, enough: u32) -> u32 {
+    pub fn ceiling(&self, world: &World, question: Question, enough: u32, leaving: Leaving) -> u32 {
         let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape))
         else {
             return 0;
@@ -120,7 +130,7 @@ impl Leavers {
         let mut count = 0_u32;
         for (_, id) in &set.nodes {
             let Some(node) = world.node(*id) else { continue };
-            count = count.saturating_add(self.most_for(world, *id, node, shape, &loads));
+            count = count.saturating_add(self.most_for(world, (*id, node), shape, &loads, leaving));
             if count >= enough {
                 break;
             }
@@ -143,7 +153,7 @@ impl Leavers {
         let loads = on_nodes(&shape.requests, &set.off_nodes);
         for (_, id) in &set.nodes {
             let Some(node) = world.node(*id) else { continue };
-            if self.most_for(world, *id, node, shape, &loads) == 0 {
+            if self.most_for(world, (*id, node), shape, &loads, Leaving::EvictedOrMoved) == 0 {
                 continue;
             }
             for (workload, _) in node.tenants.keys().chain(&node.assumed) {
@@ -155,11 +165,18 @@ impl Leavers {
         helps
     }
 
-    fn most_for(&self, world: &World, id: NodeId, node: &Node, shape: &Shape, loads: &Amounts) -> u32 {
+    fn most_for(
+        &self,
+        world: &World,
+        (id, node): (NodeId, &Node),
+        shape: &Shape,
+        loads: &Amounts,
+        leaving: Leaving,
+    ) -> u32 {
         if loads.iter().any(|(resource, amount)| node.allocatable.get(resource) < amount) {
             return 0;
         }
-        let most = self.most_on(world, id, node, loads);
+        let most = self.most_on(world, (id, node), loads, leaving);
         if most == 0 || suits(world, node, &shape.spec).is_some() {
             return 0;
         }

@@ -28,7 +28,7 @@ use super::lifecycle::stop_workload;
 use super::order::Entry;
 use super::place::{Horizon, Question};
 
-use ceiling::Leavers;
+use ceiling::{Leavers, Leaving};
 use trial::{Lifted, Which, lift, lift_again, put_back, without_trace};
 use victims::{Candidate, Take, borrows, candidates};
 
@@ -72,7 +72,7 @@ pub fn make_room(
         return Made::Nothing(Some(Hopeless::Nobody { moves_help: by_nodes }));
     }
     let leavers = Leavers::of(world, &found.list);
-    if let Some(spare) = too_few(world, desk, entry, &leavers) {
+    if let Some(spare) = too_few(world, desk, entry, &leavers, Leaving::EvictedOrMoved) {
         return Made::Nothing(Some(Hopeless::Nodes(spare)));
     }
     let rest = world.pool(entry.pool).and_then(|pool| pool.queue.rest(&entry.class));
@@ -95,7 +95,10 @@ pub fn make_room(
         pool.rest_over(until);
     }
     if found.list.is_empty() {
-        return Made::Nothing(rests.map(Hopeless::Rests));
+        return Made::Nothing(Some(Hopeless::Rests { until: rests, spare: None }));
+    }
+    if let Some(spare) = too_few(world, desk, entry, &leavers, Leaving::Evicted) {
+        return Made::Nothing(Some(Hopeless::Rests { until: rests, spare: Some(spare) }));
     }
     desk.work.victim_searches += 1;
     let list = helpful(world, entry, &leavers, found.list, by_nodes);
@@ -161,11 +164,17 @@ fn evict(
 }
 
 /// Where nodes had too little room even if all of these left: how many places more would still be too few.
-fn too_few(world: &World, desk: &mut Desk, entry: &Entry, leavers: &Leavers) -> Option<u32> {
+fn too_few(
+    world: &World,
+    desk: &mut Desk,
+    entry: &Entry,
+    leavers: &Leavers,
+    leaving: Leaving,
+) -> Option<u32> {
     let question = question_of(world, entry)?;
     let (least, _) = gate::members_wanted(world.workload(entry.workload)?);
     desk.work.ceilings += 1;
-    least.checked_sub(leavers.ceiling(world, question, least).saturating_add(1))
+    least.checked_sub(leavers.ceiling(world, question, least, leaving).saturating_add(1))
 }
 
 /// Whether it is nodes that refuse, and would not if others were elsewhere.
