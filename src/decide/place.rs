@@ -173,6 +173,19 @@ impl Placer {
         others().find(|id| !avoid.contains(id)).or_else(|| others().next())
     }
 
+    /// The two best nodes for one member but for some, as far as the pods around do not matter.
+    pub fn first_two(
+        &mut self,
+        world: &World,
+        question: Question,
+        but: impl Fn(&NodeId) -> bool,
+        work: &mut Work,
+    ) -> [Option<NodeId>; 2] {
+        let ranking = self.ranking(world, question, work);
+        let mut nodes = ranking.order.iter().map(|(_, _, id)| *id).filter(|id| !but(id));
+        [nodes.next(), nodes.next()]
+    }
+
     /// What may be kept until the next decision: what is typical is not.
     pub(super) fn keep(&mut self) {
         self.rankings.retain(|question, _| match question.strategy {

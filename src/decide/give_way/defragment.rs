@@ -6,7 +6,7 @@
 //! is looked at is bounded, and nothing is where nobody can move.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::ids::{NodeId, WorkloadId};
@@ -15,6 +15,7 @@ use crate::model::nodes::Node;
 use crate::model::resources::Amounts;
 use crate::model::spec::{Migration, Queueing};
 use crate::model::time::{Span, Time};
+use crate::model::workloads::Workload;
 use crate::model::world::World;
 
 use super::super::admit::{Desk, Size, places_for};
@@ -33,7 +34,7 @@ use super::trial::without_trace;
 const MOST_LOOKED_AT: u32 = 5_000;
 /// New places that are looked for in one search, at most, and for members of how many kinds: each kind ranks all nodes.
 const MOST_PLACED: u32 = 300;
-const MOST_KINDS: usize = 16;
+const MOST_KINDS: usize = 64;
 /// Nodes that are compared before the best is taken.
 const MOST_COMPARED: u32 = 12;
 /// Members of one workload that get a block by moves.
@@ -52,7 +53,7 @@ struct Mover {
     loses: bool,
     /// In thousandths of its node.
     size: i64,
-    name: (Arc<str>, u32),
+    name: (Arc<str>, Arc<str>, u32),
 }
 
 /// How much harm moves do: those that start anew, all of them, how large they are.
@@ -150,6 +151,9 @@ fn await_moves(world: &mut World, desk: &mut Desk, entry: &Entry) -> Option<(Vec
     (!awaited.is_empty()).then_some((awaited, places))
 }
 
+/// The first two nodes on which one more member of a kind finds room.
+type Homes = [Option<NodeId>; 2];
+
 struct Search<'a> {
     id: WorkloadId,
     question: Question,
@@ -166,7 +170,8 @@ struct Search<'a> {
     done: Vec<(Load, Fate)>,
     looked_at: u32,
     placed: u32,
-    kinds: BTreeSet<Question>,
+    /// Where members of a kind find room, for the moves that are made so far.
+    homes: BTreeMap<Question, Homes>,
     /// When the first member that rests may move again.
     later: Option<Time>,
 }
@@ -194,7 +199,7 @@ impl<'a> Search<'a> {
             done: Vec::new(),
             looked_at: 0,
             placed: 0,
-            kinds: BTreeSet::new(),
+            homes: BTreeMap::new(),
             later: None,
         })
     }
@@ -246,6 +251,7 @@ impl<'a> Search<'a> {
                 self.act(world, arrives, Fate::Arrives);
                 self.moves.push((mover, to));
             }
+            self.homes.clear();
             while left > 0 && self.fits(world, node) {
                 self.act(world, self.on(node), Fate::Kept);
                 left -= 1;
@@ -284,7 +290,7 @@ impl<'a> Search<'a> {
             if self.looked_at >= MOST_LOOKED_AT || self.placed >= MOST_PLACED || compared >= MOST_COMPARED {
                 break;
             }
-            let mut movers = self.movers(world, node);
+            let mut movers = self.movers(world, desk, node);
             for _ in 0..MOST_RETRIES {
                 if movers.is_empty() || !self.is_enough(world, node, &movers) {
                     break;
@@ -359,7 +365,7 @@ impl<'a> Search<'a> {
     }
 
     /// Members on a node that may move, the least harm first.
-    fn movers(&mut self, world: &World, id: NodeId) -> Vec<Mover> {
+    fn movers(&mut self, world: &World, desk: &mut Desk, id: NodeId) -> Vec<Mover> {
         let Some(node) = world.node(id) else { return Vec::new() };
         let mut found = Vec::new();
         let light = node.light > 0;
@@ -369,16 +375,33 @@ impl<'a> Search<'a> {
                 continue;
             }
             self.looked_at += 1;
-            let Some(workload) = world.workload(member.0) else { continue };
+            let Some(workload) = world.workload(member.0).filter(|one| self.has_home(world, desk, one, id))
+            else {
+                continue;
+            };
             let Some(loses) = self.may_move(world, member) else { continue };
             let Some(load) = load_of(world, member) else { continue };
             let size = size(node, &load.requests);
-            found.push(Mover { member, load, loses, size, name: (workload.title(), member.1) });
+            let name = (Arc::clone(&workload.spec.namespace), Arc::clone(&workload.spec.name), member.1);
+            found.push(Mover { member, load, loses, size, name });
         }
         found.sort_by(|one, other| {
             (one.loses, Reverse(one.size), &one.name).cmp(&(other.loses, Reverse(other.size), &other.name))
         });
         found
+    }
+
+    /// Whether members of a workload find room on another node than that one, as far as the pods around do not matter.
+    fn has_home(&mut self, world: &World, desk: &mut Desk, workload: &Workload, node: NodeId) -> bool {
+        let Some(question) = asked_of_nodes(world, workload) else { return false };
+        if self.homes.len() >= MOST_KINDS && !self.homes.contains_key(&question) {
+            return false;
+        }
+        let homes = *self.homes.entry(question).or_insert_with(|| {
+            let but = |id: &NodeId| self.sources.contains(id);
+            desk.placer.first_two(world, question, but, &mut desk.work)
+        });
+        homes.into_iter().flatten().any(|home| home != node)
     }
 
     /// Whether a member may move now; if so, whether it starts anew.
@@ -479,13 +502,7 @@ impl<'a> Search<'a> {
     /// Where a member that leaves a node finds room now.
     fn elsewhere(&mut self, world: &World, desk: &mut Desk, mover: &Mover, node: NodeId) -> Option<NodeId> {
         let (workload, slot) = world.workload(mover.member.0).zip(world.member(mover.member))?;
-        let pool = world.pool(workload.pool?)?;
-        let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
-        let question = Question { shape: workload.shape?, strategy, set: pool.nodes?, horizon: Horizon::Now };
-        if self.kinds.len() >= MOST_KINDS && !self.kinds.contains(&question) {
-            return None;
-        }
-        self.kinds.insert(question);
+        let question = asked_of_nodes(world, workload)?;
         self.placed += 1;
         let avoid: Vec<NodeId> =
             slot.avoid.iter().copied().chain(self.sources.iter().copied()).chain([node]).collect();
@@ -501,6 +518,13 @@ impl<'a> Search<'a> {
         };
         found.filter(|to| !but(*to) && !self.sources.contains(to))
     }
+}
+
+/// What is asked of nodes to which members of a workload would move.
+fn asked_of_nodes(world: &World, workload: &Workload) -> Option<Question> {
+    let pool = world.pool(workload.pool?)?;
+    let strategy = workload.spec.strategy.unwrap_or(pool.spec.strategy);
+    Some(Question { shape: workload.shape?, strategy, set: pool.nodes?, horizon: Horizon::Now })
 }
 
 /// What a member takes where it moves to.
