@@ -23,6 +23,8 @@ pub enum Leaving {
     Evicted,
     /// They are evicted, or move.
     EvictedOrMoved,
+    /// Those who live there move.
+    Moved,
 }
 
 /// Who may leave nodes for one that waits: those that could be evicted for it, and what is on the move.
@@ -80,44 +82,67 @@ impl Leavers {
         self.whole.get(id.at()).is_some_and(|leaves| *leaves)
     }
 
-    /// What those free of a node at most who live on it and may be evicted or moved.
-    fn free(&self, world: &World, node: &Node, leaving: Leaving) -> Amounts {
-        let mut freed = Amounts::new();
-        let light = leaving == Leaving::EvictedOrMoved && node.light > 0;
+    /// Whether moves of those who live on a node could make room for one member on it.
+    pub fn could_make_block(&self, world: &World, id: NodeId, node: &Node, loads: &Amounts) -> bool {
+        (self.any || node.light > 0) && self.most_on(world, (id, node), loads, (Leaving::Moved, 1)) > 0
+    }
+
+    /// How many members of a shape a node has room for once all of them have left, counted until there are `enough`.
+    fn most_on(
+        &self,
+        world: &World,
+        (id, node): (NodeId, &Node),
+        loads: &Amounts,
+        (leaving, enough): (Leaving, u32),
+    ) -> u32 {
+        let mut most = enough;
+        for (resource, amount) in loads.iter() {
+            let wanted = amount.times(most);
+            let mut room = node.room_later(resource);
+            // Most nodes lack one resource: of the others nothing is added up.
+            if room < wanted {
+                self.freed_on(world, (id, node), resource, leaving, |freed| {
+                    room += freed;
+                    room < wanted
+                });
+            }
+            let fit = room.units().max(0).checked_div(amount.units()).unwrap_or(i64::MAX);
+            most = most.min(u32::try_from(fit).unwrap_or(u32::MAX));
+            if most == 0 {
+                break;
+            }
+        }
+        most
+    }
+
+    /// What of a resource those free of a node who leave it, one after another, as long as `more` wants to know.
+    fn freed_on(
+        &self,
+        world: &World,
+        (id, node): (NodeId, &Node),
+        resource: ResourceId,
+        leaving: Leaving,
+        mut more: impl FnMut(Amount) -> bool,
+    ) {
+        let light = leaving != Leaving::Evicted && node.light > 0;
         if self.any || light {
             for (member, load) in &node.tenants {
-                if self.contains(*member) || light && world.movers.contains(&member.0) {
-                    freed.add(load);
+                let leaves = self.contains(*member) || light && world.movers.contains(&member.0);
+                if leaves && !more(load.get(resource)) {
+                    return;
                 }
             }
         }
-        freed
-    }
-
-    /// Whether moves of those who live on a node could make room for one member on it.
-    pub fn could_make_block(&self, world: &World, node: &Node, loads: &Amounts) -> bool {
-        if !self.any && node.light == 0 {
-            return false;
+        if leaving == Leaving::Moved {
+            return;
         }
-        let freed = self.free(world, node, Leaving::EvictedOrMoved);
-        loads.iter().all(|(resource, amount)| node.room_later(resource) + freed.get(resource) >= amount)
-    }
-
-    /// How many members of a shape a node has room for at most once all of them have left.
-    fn most_on(&self, world: &World, (id, node): (NodeId, &Node), loads: &Amounts, leaving: Leaving) -> u32 {
-        let mut freed = self.free(world, node, leaving);
         for (workload, _) in node.assumed.iter().filter(|member| self.any && self.contains(**member)) {
-            let load = world.workload(*workload).map(|workload| world.loads(workload));
-            freed.add(&load.unwrap_or_default());
+            let load = world.workload(*workload).map(|workload| world.loads(workload).get(resource));
+            more(load.unwrap_or_default());
         }
-        if let Some(more) = self.moving.get(&id) {
-            freed.add(more);
+        if let Some(moving) = self.moving.get(&id) {
+            more(moving.get(resource));
         }
-        let fit = |(resource, amount): (ResourceId, Amount)| {
-            let room = node.room_later(resource) + freed.get(resource);
-            room.units().max(0).checked_div(amount.units()).unwrap_or(i64::MAX)
-        };
-        u32::try_from(loads.iter().map(fit).min().unwrap_or(i64::MAX)).unwrap_or(u32::MAX)
     }
 
     /// How many members could be placed at most, counted until there are `enough`.
@@ -130,7 +155,8 @@ impl Leavers {
         let mut count = 0_u32;
         for (_, id) in &set.nodes {
             let Some(node) = world.node(*id) else { continue };
-            count = count.saturating_add(self.most_for(world, (*id, node), shape, &loads, leaving));
+            let left = enough.saturating_sub(count);
+            count = count.saturating_add(self.most_for(world, (*id, node), shape, &loads, (leaving, left)));
             if count >= enough {
                 break;
             }
@@ -153,7 +179,7 @@ impl Leavers {
         let loads = on_nodes(&shape.requests, &set.off_nodes);
         for (_, id) in &set.nodes {
             let Some(node) = world.node(*id) else { continue };
-            if self.most_for(world, (*id, node), shape, &loads, Leaving::EvictedOrMoved) == 0 {
+            if self.most_for(world, (*id, node), shape, &loads, (Leaving::EvictedOrMoved, 1)) == 0 {
                 continue;
             }
             for (workload, _) in node.tenants.keys().chain(&node.assumed) {
@@ -171,12 +197,12 @@ impl Leavers {
         (id, node): (NodeId, &Node),
         shape: &Shape,
         loads: &Amounts,
-        leaving: Leaving,
+        (leaving, enough): (Leaving, u32),
     ) -> u32 {
         if loads.iter().any(|(resource, amount)| node.allocatable.get(resource) < amount) {
             return 0;
         }
-        let most = self.most_on(world, (id, node), loads, leaving);
+        let most = self.most_on(world, (id, node), loads, (leaving, enough));
         if most == 0 || suits(world, node, &shape.spec).is_some() {
             return 0;
         }

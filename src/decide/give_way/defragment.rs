@@ -332,7 +332,7 @@ impl<'a> Search<'a> {
             let requests = &self.load.requests;
             let too_small = requests.iter().any(|(resource, amount)| node.allocatable.get(resource) < amount);
             if too_small
-                || !self.leavers.could_make_block(world, node, requests)
+                || !self.leavers.could_make_block(world, *id, node, requests)
                 || suits(world, node, &shape.spec).is_some()
             {
                 continue;
