@@ -21,6 +21,7 @@ use super::company::{Capacity, Company};
 use super::decision::Work;
 use super::explain::Tally;
 use super::fragmentation::Mix;
+use super::give_way::census::Census;
 
 /// At which time room is reckoned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +79,8 @@ pub struct Placer {
     rankings: BTreeMap<Question, Ranking>,
     /// What nodes say to shapes that they do not take.
     tallies: BTreeMap<(ShapeId, NodeSetId), Tally>,
+    /// Who lives on nodes.
+    census: Census,
     /// Counts how often it was asked: what was asked for longest ago is forgotten first.
     asked: u64,
 }
@@ -194,6 +197,12 @@ impl Placer {
         });
     }
 
+    /// Who lives on nodes now.
+    pub fn census(&mut self, world: &World, work: &mut Work) -> &Census {
+        work.nodes_updated += self.census.update(world);
+        &self.census
+    }
+
     fn ranking(&mut self, world: &World, question: Question, work: &mut Work) -> &mut Ranking {
         self.asked += 1;
         if self.rankings.get(&question).is_some_and(|known| !is_of(world, question, known.shape.as_ref())) {
@@ -225,7 +234,7 @@ impl Placer {
             ranking
         });
         ranking.asked = self.asked;
-        let changed = ranking.read.news(world, question.set);
+        let changed = ranking.read.news_of(world, question.set);
         work.nodes_updated += changed.len() as u64;
         for id in changed {
             ranking.refresh(world, question, id);
@@ -248,7 +257,7 @@ impl Placer {
         }
         let tally = self.tallies.entry(key).or_insert_with(|| Tally::of(world, question));
         tally.asked = self.asked;
-        let changed = tally.read.news(world, question.set);
+        let changed = tally.read.news_of(world, question.set);
         work.nodes_updated += changed.len() as u64;
         for id in changed {
             tally.count(world, question, id);
@@ -290,17 +299,27 @@ impl Read {
         Self { entries: world.journal.len(), shifts: world.shifts }
     }
 
-    /// The nodes that changed since, which are known then.
-    fn news(&mut self, world: &World, set: NodeSetId) -> Vec<NodeId> {
+    /// The nodes of a set that changed since, which are known then.
+    fn news_of(&mut self, world: &World, set: NodeSetId) -> Vec<NodeId> {
+        let all = world.sets.get(set.at()).map(|set| set.nodes.as_slice()).unwrap_or_default();
+        self.news(world, all.len(), || all.iter().map(|(_, id)| *id))
+    }
+
+    /// The nodes that changed since, which are known then; `all` are so many.
+    pub(super) fn news<T: Iterator<Item = NodeId>>(
+        &mut self,
+        world: &World,
+        many: usize,
+        all: impl FnOnce() -> T,
+    ) -> Vec<NodeId> {
         if self.shifts == world.shifts {
             return Vec::new();
         }
         // The last entry may stand for more than one change.
         let entries = world.journal.get(self.entries.saturating_sub(1)..).unwrap_or_default();
         let is_new = |id: &NodeId| world.node(*id).is_some_and(|node| node.changed_at > self.shifts);
-        let all = world.sets.get(set.at()).map(|set| set.nodes.as_slice()).unwrap_or_default();
-        let mut changed: Vec<NodeId> = if entries.len() > all.len() / 8 {
-            all.iter().map(|(_, id)| *id).filter(is_new).collect()
+        let mut changed: Vec<NodeId> = if entries.len() > many / 8 {
+            all().filter(is_new).collect()
         } else {
             entries.iter().copied().filter(is_new).collect()
         };

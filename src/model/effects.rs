@@ -113,6 +113,7 @@ impl World {
                     remove_ports(&mut node.ports, ports);
                 }
             });
+            self.note_lodgers(node);
         }
         if let Some(node) = effect.live.filter(|_| effect.vacating) {
             self.change_node(node, |node| count(&mut node.leaving, &effect.load));
@@ -123,7 +124,8 @@ impl World {
     /// Lists a member that lives on a node with it, or takes it off.
     fn lodge(&mut self, id: WorkloadId, index: u32, effect: &Effect, add: bool) {
         let light = self.workload(id).is_some_and(|workload| workload.spec.loses_nothing_by_moving());
-        let Some(node) = effect.live.and_then(|node| self.nodes.get_mut(node.0)) else { return };
+        let Some(on) = effect.live else { return };
+        let Some(node) = self.nodes.get_mut(on.0) else { return };
         if add {
             node.tenants.insert((id, index), effect.load.clone());
             node.light += u32::from(light);
@@ -131,6 +133,7 @@ impl World {
             node.tenants.remove(&(id, index));
             node.light = node.light.saturating_sub(u32::from(light));
         }
+        self.note_lodgers(on);
     }
 
     /// A member that is about to start is counted as its pod will be; one that leaves is counted as leaving.

@@ -68,6 +68,9 @@ pub struct Node {
     pub contributed: Contribution,
     /// When it changed last, counted in changes to nodes.
     pub changed_at: u64,
+    /// The same of who lives on it or is about to.
+    #[cfg_attr(feature = "controller", serde(skip))]
+    pub lodged_at: u64,
 }
 
 impl Node {
@@ -93,6 +96,7 @@ impl Node {
             sets: Vec::new(),
             contributed: Contribution::default(),
             changed_at: 0,
+            lodged_at: 0,
         }
     }
 

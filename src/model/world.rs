@@ -297,6 +297,16 @@ impl World {
         }
     }
 
+    /// Who lives on a node, or is about to, has changed.
+    pub(crate) fn note_lodgers(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(id.0) else { return };
+        self.shifts += 1;
+        (node.changed_at, node.lodged_at) = (self.shifts, self.shifts);
+        if self.journal.last() != Some(&id) {
+            self.journal.push(id);
+        }
+    }
+
     /// The id of a node of that name, which may not have been seen yet.
     pub(crate) fn node_named(&mut self, name: &Arc<str>) -> NodeId {
         if let Some(id) = self.node_ids.get(name) {

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::amount::Amount;
 use crate::model::charges::on_nodes;
-use crate::model::ids::{NodeId, WorkloadId};
+use crate::model::ids::{NodeId, PoolId, WorkloadId};
 use crate::model::moves::MemberId;
 use crate::model::nodes::Node;
 use crate::model::resources::{Amounts, ResourceId};
 use crate::model::shapes::Shape;
 use crate::model::world::World;
 
+use super::super::admit::Desk;
 use super::super::place::{Question, suits};
+use super::census::{Census, Hope};
 use super::load::{left_by, load_of};
 use super::victims::{Candidate, Take};
 
@@ -34,6 +36,8 @@ pub struct Leavers {
     whole: Vec<bool>,
     members: BTreeSet<MemberId>,
     any: bool,
+    /// Pools and priorities of all of them.
+    whose: BTreeSet<(PoolId, i32)>,
     /// What moves that are under way will leave.
     moving: BTreeMap<NodeId, Amounts>,
 }
@@ -42,7 +46,13 @@ impl Leavers {
     /// Those who are on that list.
     pub fn of(world: &World, list: &[Candidate]) -> Self {
         let mut leavers = Self { any: !list.is_empty(), ..Self::default() };
+        let mut last = None;
         for one in list {
+            let whose = world.workload(one.workload).and_then(|one| Some((one.pool?, one.spec.priority)));
+            if whose != last {
+                leavers.whose.extend(whose);
+                last = whose;
+            }
             match one.take {
                 Take::Whole(_) => {
                     if leavers.whole.len() <= one.workload.at() {
@@ -80,6 +90,11 @@ impl Leavers {
 
     fn has(&self, id: WorkloadId) -> bool {
         self.whole.get(id.at()).is_some_and(|leaves| *leaves)
+    }
+
+    /// What nodes would have at most once all of them have left who live there.
+    pub fn hope<'a>(&self, census: &'a Census, leaving: Leaving) -> Hope<'a> {
+        census.hope(&self.whose, leaving != Leaving::Evicted)
     }
 
     /// Whether moves of those who live on a node could make room for one member on it.
@@ -146,16 +161,27 @@ impl Leavers {
     }
 
     /// How many members could be placed at most, counted until there are `enough`.
-    pub fn ceiling(&self, world: &World, question: Question, enough: u32, leaving: Leaving) -> u32 {
+    pub fn ceiling(
+        &self,
+        world: &World,
+        desk: &mut Desk,
+        question: Question,
+        enough: u32,
+        leaving: Leaving,
+    ) -> u32 {
         let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape))
         else {
             return 0;
         };
         let loads = on_nodes(&shape.requests, &set.off_nodes);
+        let hope = self.hope(desk.placer.census(world, &mut desk.work), leaving);
         let mut count = 0_u32;
         for (_, id) in &set.nodes {
-            let Some(node) = world.node(*id) else { continue };
             let left = enough.saturating_sub(count);
+            if hope.most_on(*id, &loads, left) == 0 && !self.moving.contains_key(id) {
+                continue;
+            }
+            let Some(node) = world.node(*id) else { continue };
             count = count.saturating_add(self.most_for(world, (*id, node), shape, &loads, (leaving, left)));
             if count >= enough {
                 break;
@@ -165,7 +191,7 @@ impl Leavers {
     }
 
     /// Workloads, by their place in the world, of which somebody is on a node that would have room if all left who may.
-    pub fn helpful(&self, world: &World, question: Question) -> Vec<bool> {
+    pub fn helpful(&self, world: &World, desk: &mut Desk, question: Question) -> Vec<bool> {
         let mut helps = vec![false; self.whole.len()];
         let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape))
         else {
@@ -177,7 +203,11 @@ impl Leavers {
             helps[workload.at()] = true;
         }
         let loads = on_nodes(&shape.requests, &set.off_nodes);
+        let hope = self.hope(desk.placer.census(world, &mut desk.work), Leaving::EvictedOrMoved);
         for (_, id) in &set.nodes {
+            if hope.most_on(*id, &loads, 1) == 0 && !self.moving.contains_key(id) {
+                continue;
+            }
             let Some(node) = world.node(*id) else { continue };
             if self.most_for(world, (*id, node), shape, &loads, (Leaving::EvictedOrMoved, 1)) == 0 {
                 continue;

@@ -26,7 +26,7 @@ use super::super::host_model;
 use super::super::migrate;
 use super::super::order::{Entry, waits_before};
 use super::super::place::{Horizon, Question, suits, takes};
-use super::ceiling::Leavers;
+use super::ceiling::{Leavers, Leaving};
 use super::load::{Fate, Load, apply, left_by, load_of};
 use super::trial::without_trace;
 
@@ -326,10 +326,14 @@ impl<'a> Search<'a> {
             return Vec::new();
         };
         desk.work.nodes_scanned += set.nodes.len() as u64;
+        let requests = &self.load.requests;
+        let hope = self.leavers.hope(desk.placer.census(world, &mut desk.work), Leaving::Moved);
         let mut found: Vec<(i64, &Arc<str>, NodeId)> = Vec::new();
         for (name, id) in &set.nodes {
+            if hope.most_on(*id, requests, 1) == 0 {
+                continue;
+            }
             let Some(node) = world.node(*id) else { continue };
-            let requests = &self.load.requests;
             let too_small = requests.iter().any(|(resource, amount)| node.allocatable.get(resource) < amount);
             if too_small
                 || !self.leavers.could_make_block(world, *id, node, requests)

@@ -6,6 +6,7 @@
 //! kept for the workload until it has taken them.
 
 pub mod ceiling;
+pub mod census;
 pub mod defragment;
 pub mod load;
 pub mod trial;
@@ -101,7 +102,7 @@ pub fn make_room(
         return Made::Nothing(Some(Hopeless::Rests { until: rests, spare: Some(spare) }));
     }
     desk.work.victim_searches += 1;
-    let list = helpful(world, entry, &leavers, found.list, by_nodes);
+    let list = helpful(world, desk, entry, &leavers, found.list, by_nodes);
     let cleared = without_trace(world, |world| search(world, desk, entry, &list));
     let Some((chosen, places)) = cleared.filter(|(chosen, _)| !chosen.is_empty()) else {
         return Made::Nothing(None);
@@ -118,13 +119,14 @@ pub fn make_room(
 /// all of them left.
 fn helpful(
     world: &World,
+    desk: &mut Desk,
     entry: &Entry,
     leavers: &Leavers,
     mut list: Vec<Candidate>,
     by_nodes: bool,
 ) -> Vec<Candidate> {
     if by_nodes && let Some(question) = question_of(world, entry) {
-        let helps = leavers.helpful(world, question);
+        let helps = leavers.helpful(world, desk, question);
         list.retain(|one| helps.get(one.workload.at()).is_some_and(|helps| *helps));
     }
     list
@@ -174,7 +176,7 @@ fn too_few(
     let question = question_of(world, entry)?;
     let (least, _) = gate::members_wanted(world.workload(entry.workload)?);
     desk.work.ceilings += 1;
-    least.checked_sub(leavers.ceiling(world, question, least, leaving).saturating_add(1))
+    least.checked_sub(leavers.ceiling(world, desk, question, least, leaving).saturating_add(1))
 }
 
 /// Whether it is nodes that refuse, and would not if others were elsewhere.
