@@ -371,18 +371,27 @@ impl<'a> Search<'a> {
     /// Members on a node that may move, the least harm first.
     fn movers(&mut self, world: &World, desk: &mut Desk, id: NodeId) -> Vec<Mover> {
         let Some(node) = world.node(id) else { return Vec::new() };
-        let mut found = Vec::new();
         let light = node.light > 0;
-        for member in node.tenants.keys().copied() {
-            let may = self.leavers.contains(member) || light && world.movers.contains(&member.0);
-            if !may || self.moved.contains(&member) {
+        let mut open: Vec<(MemberId, &Workload, &Amounts)> = Vec::new();
+        for (member, load) in &node.tenants {
+            let may = self.leavers.contains(*member) || light && world.movers.contains(&member.0);
+            if !may || self.moved.contains(member) {
                 continue;
             }
             self.looked_at += 1;
-            let Some(workload) = world.workload(member.0).filter(|one| self.has_home(world, desk, one, id))
-            else {
-                continue;
-            };
+            if let Some(workload) = world.workload(member.0)
+                && self.has_home(world, desk, workload, id)
+            {
+                open.push((*member, workload, load));
+            }
+        }
+        // Where even all of them leave too little there is nothing more to look at.
+        let enough = self.load.requests.iter().all(|(resource, amount)| {
+            let room = node.room_later(resource);
+            room >= amount || open.iter().fold(room, |room, (.., load)| room + load.get(resource)) >= amount
+        });
+        let mut found = Vec::new();
+        for (member, workload, _) in open.into_iter().filter(|_| enough) {
             let Some(loses) = self.may_move(world, member) else { continue };
             let Some(load) = load_of(world, member) else { continue };
             let size = size(node, &load.requests);
