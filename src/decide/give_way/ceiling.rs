@@ -25,8 +25,6 @@ pub enum Leaving {
     Evicted,
     /// They are evicted, or move.
     EvictedOrMoved,
-    /// Those who live there move.
-    Moved,
 }
 
 /// Who may leave nodes for one that waits: those that could be evicted for it, and what is on the move.
@@ -97,11 +95,6 @@ impl Leavers {
         census.hope(&self.whose, leaving != Leaving::Evicted)
     }
 
-    /// Whether moves of those who live on a node could make room for one member on it.
-    pub fn could_make_block(&self, world: &World, id: NodeId, node: &Node, loads: &Amounts) -> bool {
-        (self.any || node.light > 0) && self.most_on(world, (id, node), loads, (Leaving::Moved, 1)) > 0
-    }
-
     /// How many members of a shape a node has room for once all of them have left, counted until there are `enough`.
     fn most_on(
         &self,
@@ -147,9 +140,6 @@ impl Leavers {
                     return;
                 }
             }
-        }
-        if leaving == Leaving::Moved {
-            return;
         }
         for (workload, _) in node.assumed.iter().filter(|member| self.any && self.contains(**member)) {
             let load = world.workload(*workload).map(|workload| world.loads(workload).get(resource));

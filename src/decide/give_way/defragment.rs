@@ -327,7 +327,7 @@ impl<'a> Search<'a> {
         };
         desk.work.nodes_scanned += set.nodes.len() as u64;
         let requests = &self.load.requests;
-        let hope = self.leavers.hope(desk.placer.census(world, &mut desk.work), Leaving::Moved);
+        let hope = self.leavers.hope(desk.placer.census(world, &mut desk.work), Leaving::EvictedOrMoved);
         let mut found: Vec<(i64, &Arc<str>, NodeId)> = Vec::new();
         for (name, id) in &set.nodes {
             if hope.most_on(*id, requests, 1) == 0 {
@@ -335,10 +335,7 @@ impl<'a> Search<'a> {
             }
             let Some(node) = world.node(*id) else { continue };
             let too_small = requests.iter().any(|(resource, amount)| node.allocatable.get(resource) < amount);
-            if too_small
-                || !self.leavers.could_make_block(world, *id, node, requests)
-                || suits(world, node, &shape.spec).is_some()
-            {
+            if too_small || suits(world, node, &shape.spec).is_some() {
                 continue;
             }
             let missing = requests
