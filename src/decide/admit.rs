@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::model::ids::{NodeId, PoolId, WorkloadId};
 use crate::model::proof::{Hopeless, Proof};
+use crate::model::queue::{Class, Parked};
 use crate::model::refusal::{Bound, NodeTally, Refusal};
 use crate::model::spec::{Queueing, Runtime};
 use crate::model::time::{Span, Time};
@@ -53,9 +54,16 @@ impl Desk {
 pub fn admit_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<Decision>) {
     let mut changes = Changes::take(world);
     for root in world.roots.clone() {
-        look_again(world, root, &mut changes, now);
+        let mut doubted = look_again(world, root, &mut changes, now);
         let mut contest = Contest::default();
         while let Some(entry) = contest.next(world, root, now) {
+            // Others may have taken meanwhile what let it be tried.
+            if let Some(parked) = doubted.remove(&(entry.pool, entry.class.clone()))
+                && park_again(world, &mut changes, &entry, parked, now)
+            {
+                contest.changed(world, entry.pool);
+                continue;
+            }
             desk.work.tried += 1;
             match admit_next(world, desk, &entry, now, out) {
                 Ok(()) => note_passing(world, desk, &entry, now),
@@ -78,8 +86,12 @@ pub fn admit_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<De
     }
 }
 
+/// Classes that are tried again though there was a reason to refuse them, and that reason.
+type Doubted = BTreeMap<(PoolId, Class), Parked>;
+
 /// Classes that were refused are tried again if anything has grown since that may matter to them, or their time has come.
-fn look_again(world: &mut World, root: PoolId, changes: &mut Changes, now: Time) {
+fn look_again(world: &mut World, root: PoolId, changes: &mut Changes, now: Time) -> Doubted {
+    let mut doubted = Doubted::new();
     let growth = world.heeded;
     changes.look_at(root);
     let mut open: Vec<PoolId> = vec![root];
@@ -99,18 +111,25 @@ fn look_again(world: &mut World, root: PoolId, changes: &mut Changes, now: Time)
             pool.look_again_at = None;
             pool.queue.unpark();
         } else if pool.queue.has_parked() {
-            look_through(world, id, changes, now);
+            doubted.extend(look_through(world, id, changes, now));
         }
     }
+    doubted
 }
 
 /// Lets those classes of a queue be tried again that may fit now.
-fn look_through(world: &mut World, id: PoolId, changes: &mut Changes, now: Time) {
-    let Some(pool) = world.pools.get_mut(id.0) else { return };
+fn look_through(
+    world: &mut World,
+    id: PoolId,
+    changes: &mut Changes,
+    now: Time,
+) -> Vec<((PoolId, Class), Parked)> {
+    let Some(pool) = world.pools.get_mut(id.0) else { return Vec::new() };
+    let mut open = Vec::new();
     let mut queue = std::mem::take(&mut pool.queue);
     let mut rest_over_at: Option<Time> = None;
     if let Some(pool) = world.pool(id) {
-        queue.unpark_unless(|class, first, proof| {
+        open = queue.unpark_unless(|class, first, proof| {
             let holds = changes.hold(world, pool, (class, first), proof, now);
             if let Hopeless::Rests { until: Some(until), .. } = proof.later
                 && holds
@@ -124,6 +143,29 @@ fn look_through(world: &mut World, id: PoolId, changes: &mut Changes, now: Time)
         pool.queue = queue;
         pool.rest_over_at = rest_over_at;
     }
+    open.into_iter().map(|(class, parked)| ((id, class), parked)).collect()
+}
+
+/// Sets a class aside again if the reason for which it was holds now; whether it does.
+fn park_again(
+    world: &mut World,
+    changes: &mut Changes,
+    entry: &Entry,
+    mut parked: Parked,
+    now: Time,
+) -> bool {
+    let Some((pool, proof)) = world.pool(entry.pool).zip(parked.proof.as_mut()) else { return false };
+    if !changes.hold(world, pool, (&entry.class, entry.workload), proof, now) {
+        return false;
+    }
+    let later = proof.later;
+    if let Some(pool) = world.pools.get_mut(entry.pool.0) {
+        if let Hopeless::Rests { until: Some(until), .. } = later {
+            pool.rest_over(until);
+        }
+        pool.queue.park_again(&entry.class, parked);
+    }
+    true
 }
 
 /// Admits the next workload of a pool's queue.

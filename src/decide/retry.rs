@@ -49,6 +49,8 @@ pub struct Changes {
     /// Pools of the tree that borrow, once that was asked.
     borrowing: Option<Vec<(PoolId, bool)>>,
     moving: Leavers,
+    /// Of how many changes of nodes what was counted knows.
+    counted_at: u64,
     /// Places that were found, so as not to count them again.
     places: BTreeMap<(ShapeId, NodeSetId), u32>,
     hoped_for: BTreeMap<(ShapeId, NodeSetId, Rights, Leaving), u32>,
@@ -68,7 +70,7 @@ impl Changes {
             return Self { too_many: true, ..Self::default() };
         }
         let nodes = ids.into_iter().filter_map(|id| Some(changed(world, id, world.node(id)?))).collect();
-        Self { nodes, moving: Leavers::of(world, &[]), ..Self::default() }
+        Self { nodes, moving: Leavers::of(world, &[]), counted_at: world.shifts, ..Self::default() }
     }
 
     /// Before the classes of a tree are looked at.
@@ -91,6 +93,7 @@ impl Changes {
         if self.too_many || proof.upheavals != world.upheavals || optimal::plans(pool) {
             return false;
         }
+        self.catch_up(world);
         let (Some(workload), Some(set)) = (world.workload(id), pool.nodes) else { return false };
         let Some(rights) = rights(world, pool, workload, class) else { return false };
         if rights.below > proof.rights.below
@@ -102,11 +105,13 @@ impl Changes {
         if self.borrowing.is_none() && rights.levels > 0 {
             self.borrowing = self.root.map(|root| borrowing(world, root));
         }
-        let lacks = match &mut proof.now {
+        // What is known is taken off it only if it holds.
+        let (mut lack, mut later) = (proof.now, proof.later);
+        let lacks = match &mut lack {
             Lack::Quota => lacks_quota(world, pool, workload),
             Lack::Room(spare) => take_from(spare, self.places_for(world, class.shape, set)),
         };
-        let hopeless = match &mut proof.later {
+        let hopeless = match &mut later {
             Hopeless::Nodes(spare) => {
                 let hoped_for = self.hoped_for(world, class.shape, set, (rights, Leaving::EvictedOrMoved));
                 take_from(spare, hoped_for) && !self.spreads(rights, &proof.borrowing)
@@ -122,7 +127,26 @@ impl Changes {
                 take_from(spare, hoped_for) && !self.spreads(rights, &proof.borrowing)
             }
         };
+        if lacks && hopeless {
+            (proof.now, proof.later) = (lack, later);
+        }
         lacks && hopeless
+    }
+
+    /// Forgets what was counted before nodes changed that were looked at.
+    fn catch_up(&mut self, world: &World) {
+        if self.counted_at == world.shifts {
+            return;
+        }
+        for one in &mut self.nodes {
+            if let Some(node) = world.node(one.id).filter(|node| node.changed_at > self.counted_at) {
+                *one = changed(world, one.id, node);
+            }
+        }
+        self.counted_at = world.shifts;
+        self.places.clear();
+        self.hoped_for.clear();
+        self.borrowing = None;
     }
 
     fn borrow(&self) -> &[(PoolId, bool)] {

@@ -77,14 +77,15 @@ struct Members {
     rest: Option<Rest>,
 }
 
+/// Why those of a class are set aside.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
-struct Parked {
+pub struct Parked {
     refusal: Refusal,
     /// Only those that run for so long, or do not say, are set aside.
     from: Option<Span>,
     /// Why they would be refused again.
-    proof: Option<Proof>,
+    pub proof: Option<Proof>,
 }
 
 type Told = (u8, Option<Span>);
@@ -283,10 +284,15 @@ impl Queue {
 
     /// Sets a class aside, or with `from` those of it that run for so long or do not say.
     pub fn park(&mut self, class: &Class, refusal: Refusal, from: Option<Span>, proof: Option<Proof>) {
-        let Some(members) = self.classes.get_mut(class) else { return };
-        members.parked = Some(Parked { refusal, from, proof });
-        self.parked.insert(class.clone());
+        self.park_again(class, Parked { refusal, from, proof });
         self.news.insert(class.clone());
+    }
+
+    /// Sets a class aside again for the reason for which it was.
+    pub fn park_again(&mut self, class: &Class, parked: Parked) {
+        let Some(members) = self.classes.get_mut(class) else { return };
+        members.parked = Some(parked);
+        self.parked.insert(class.clone());
         self.refresh(class);
     }
 
@@ -309,22 +315,26 @@ impl Queue {
         }
     }
 
-    /// Lets those parked classes be looked at again of which `holds` does not say that they would be refused again.
-    pub fn unpark_unless(&mut self, mut holds: impl FnMut(&Class, WorkloadId, &mut Proof) -> bool) {
+    /// Lets those parked classes be looked at again of which `holds` does not say that they would be refused again; these, and
+    /// why they had been set aside.
+    pub fn unpark_unless(
+        &mut self,
+        mut holds: impl FnMut(&Class, WorkloadId, &mut Proof) -> bool,
+    ) -> Vec<(Class, Parked)> {
         let mut open = Vec::new();
         for class in &self.parked {
             let Some(members) = self.classes.get_mut(class) else { continue };
             let first = members.all.first().map(|(_, id)| *id);
             let proof = members.parked.as_mut().and_then(|parked| parked.proof.as_mut());
             if !proof.zip(first).is_some_and(|(proof, first)| holds(class, first, proof)) {
-                members.parked = None;
-                open.push(class.clone());
+                open.extend(members.parked.take().map(|parked| (class.clone(), parked)));
             }
         }
-        for class in open {
-            self.parked.remove(&class);
-            self.refresh(&class);
+        for (class, _) in &open {
+            self.parked.remove(class);
+            self.refresh(class);
         }
+        open
     }
 
     /// When moves are looked for again for a class for which none were found.
