@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::ids::{NodeId, PoolId, WorkloadId};
-use crate::model::proof::{Hopeless, Proof};
+use crate::model::proof::{Hopeless, Lack, Proof};
 use crate::model::queue::{Class, Parked};
 use crate::model::refusal::{Bound, NodeTally, Refusal};
 use crate::model::spec::{Queueing, Runtime};
@@ -23,7 +23,7 @@ use super::optimal;
 use super::order::{Contest, Entry, waits_before};
 use super::place::{Horizon, Placer, Question};
 use super::quota::{self, Ask};
-use super::retry::{Changes, prove};
+use super::retry::{Changes, Verdict, prove};
 
 /// What admission works with during one cycle.
 #[derive(Debug, Default)]
@@ -34,6 +34,8 @@ pub struct Desk {
     pub work: Work,
     /// What heads of queues that are backfilled are promised, by pool.
     pub promises: BTreeMap<PoolId, Promise>,
+    /// Who may give way to whom.
+    pub memory: give_way::Memory,
 }
 
 impl Desk {
@@ -59,7 +61,7 @@ pub fn admit_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<De
         while let Some(entry) = contest.next(world, root, now) {
             // Others may have taken meanwhile what let it be tried.
             if let Some(parked) = doubted.remove(&(entry.pool, entry.class.clone()))
-                && park_again(world, &mut changes, &entry, parked, now)
+                && park_again(world, desk, &mut changes, &entry, parked, now)
             {
                 contest.changed(world, entry.pool);
                 continue;
@@ -68,7 +70,8 @@ pub fn admit_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<De
             match admit_next(world, desk, &entry, now, out) {
                 Ok(()) => note_passing(world, desk, &entry, now),
                 Err(refusal) => match give_way::make_room(world, desk, &entry, &refusal, now, out) {
-                    Made::Begun => {}
+                    // Places are kept now: others may borrow.
+                    Made::Begun => desk.memory.forget(),
                     Made::Nothing(why) => {
                         let proof = why.and_then(|why| prove(world, &entry, &refusal, why));
                         park(world, &entry, refusal, proof);
@@ -149,14 +152,20 @@ fn look_through(
 /// Sets a class aside again if the reason for which it was holds now; whether it does.
 fn park_again(
     world: &mut World,
+    desk: &mut Desk,
     changes: &mut Changes,
     entry: &Entry,
     mut parked: Parked,
     now: Time,
 ) -> bool {
     let Some((pool, proof)) = world.pool(entry.pool).zip(parked.proof.as_mut()) else { return false };
-    if !changes.hold(world, pool, (&entry.class, entry.workload), proof, now) {
-        return false;
+    match changes.judge(world, pool, (&entry.class, entry.workload), proof, now) {
+        Verdict::Holds => {}
+        Verdict::PlacesInDoubt => match too_few_places(world, desk, entry.workload) {
+            Some(spare) => proof.now = Lack::Room(spare),
+            None => return false,
+        },
+        Verdict::Unknown => return false,
     }
     let later = proof.later;
     if let Some(pool) = world.pools.get_mut(entry.pool.0) {
@@ -166,6 +175,17 @@ fn park_again(
         pool.queue.park_again(&entry.class, parked);
     }
     true
+}
+
+/// Counts the places of a gang anew: how many more would still be too few. The sums over nodes that changed count a place as
+/// often as its node changes.
+fn too_few_places(world: &World, desk: &mut Desk, id: WorkloadId) -> Option<u32> {
+    match *seek(world, desk, id, Horizon::Now, Size::Least).err()? {
+        Miss::Nodes { least, places, company: None, .. } if least > 1 => {
+            least.checked_sub(u32::try_from(places.len()).ok()?)?.checked_sub(1)
+        }
+        Miss::Nodes { .. } | Miss::Refused(_) => None,
+    }
 }
 
 /// Admits the next workload of a pool's queue.

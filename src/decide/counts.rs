@@ -155,6 +155,19 @@ fn a_freed_pod_costs_as_much_with_a_hundred_thousand_in_many_queues() {
     assert!(decided.work.nodes_scanned <= 2 * 5000, "{:?}", decided.work);
     let changed = world.take_changed();
     assert!(changed.workloads.len() <= 30, "{} workloads would be written", changed.workloads.len());
+    // Another ends: now all classes know why they wait. One gets the place, and the next of its class is tried; of the others it is
+    // seen that the place is gone.
+    let next = decided.decisions.iter().find_map(|one| match one {
+        Decision::Admit { workload, .. } => Some(Arc::clone(workload)),
+        _ => None,
+    });
+    let workload = &next.expect("one was admitted");
+    world.apply(Delta::Pod(Box::new(pod_of(workload, &node, 1, PodPhase::Pending))), Time(4));
+    decide(&mut world, Time(4));
+    world.apply(Delta::Pod(Box::new(pod_of(workload, &node, 1, PodPhase::Succeeded))), Time(5));
+    let decided = decide(&mut world, Time(5));
+    let admitted = decided.decisions.iter().filter(|one| matches!(one, Decision::Admit { .. })).count();
+    assert_eq!((admitted, decided.work.tried), (1, 2), "{:?}", decided.work);
 }
 
 #[test]

@@ -17,7 +17,8 @@ use crate::model::world::World;
 
 use super::company::Company;
 use super::decision::Work;
-use super::place::{Placer, Question, Read, rejection, suits};
+use super::news::Read;
+use super::place::{Placer, Question, rejection, suits};
 
 /// What one node says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,6 +17,7 @@ pub mod host_model;
 pub mod lifecycle;
 pub mod machines;
 pub mod migrate;
+mod news;
 pub mod nodes;
 pub mod optimal;
 pub mod order;

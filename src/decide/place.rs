@@ -22,6 +22,7 @@ use super::decision::Work;
 use super::explain::Tally;
 use super::fragmentation::Mix;
 use super::give_way::census::Census;
+use super::news::Read;
 
 /// At which time room is reckoned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,6 +204,22 @@ impl Placer {
         &self.census
     }
 
+    /// The same, to be given back: for those who place members meanwhile.
+    pub fn lend_census(&mut self, world: &World, work: &mut Work) -> Census {
+        self.census(world, work);
+        std::mem::take(&mut self.census)
+    }
+
+    /// Takes it back.
+    pub fn take_back(&mut self, census: Census) {
+        self.census = census;
+    }
+
+    /// Who lived on nodes when that was asked last.
+    pub fn known_census(&self) -> &Census {
+        &self.census
+    }
+
     fn ranking(&mut self, world: &World, question: Question, work: &mut Work) -> &mut Ranking {
         self.asked += 1;
         if self.rankings.get(&question).is_some_and(|known| !is_of(world, question, known.shape.as_ref())) {
@@ -282,51 +299,6 @@ fn make_way<K: Ord + Copy, T>(
     while all.len() >= most || sum > most_in_all {
         let Some(oldest) = all.iter().min_by_key(|(_, one)| of(one).0).map(|(key, _)| *key) else { return };
         sum -= all.remove(&oldest).map_or(0, |one| of(&one).1);
-    }
-}
-
-/// How much of the world's changes to nodes is known.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Read {
-    /// Of its journal.
-    entries: usize,
-    /// Of all changes.
-    shifts: u64,
-}
-
-impl Read {
-    pub(super) fn now(world: &World) -> Self {
-        Self { entries: world.journal.len(), shifts: world.shifts }
-    }
-
-    /// The nodes of a set that changed since, which are known then.
-    fn news_of(&mut self, world: &World, set: NodeSetId) -> Vec<NodeId> {
-        let all = world.sets.get(set.at()).map(|set| set.nodes.as_slice()).unwrap_or_default();
-        self.news(world, all.len(), || all.iter().map(|(_, id)| *id))
-    }
-
-    /// The nodes that changed since, which are known then; `all` are so many.
-    pub(super) fn news<T: Iterator<Item = NodeId>>(
-        &mut self,
-        world: &World,
-        many: usize,
-        all: impl FnOnce() -> T,
-    ) -> Vec<NodeId> {
-        if self.shifts == world.shifts {
-            return Vec::new();
-        }
-        // The last entry may stand for more than one change.
-        let entries = world.journal.get(self.entries.saturating_sub(1)..).unwrap_or_default();
-        let is_new = |id: &NodeId| world.node(*id).is_some_and(|node| node.changed_at > self.shifts);
-        let mut changed: Vec<NodeId> = if entries.len() > many / 8 {
-            all().filter(is_new).collect()
-        } else {
-            entries.iter().copied().filter(is_new).collect()
-        };
-        *self = Self::now(world);
-        changed.sort_unstable();
-        changed.dedup();
-        changed
     }
 }
 

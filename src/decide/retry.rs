@@ -34,6 +34,17 @@ const MOST_CHANGED: usize = 1_000;
 /// Whose members are on a node: their pool, their priority, and whether they lose nothing by moving.
 type Whose = (PoolId, i32, bool);
 
+/// What becomes of a reason for which a class was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It holds.
+    Holds,
+    /// There may be places enough now; all else holds.
+    PlacesInDoubt,
+    /// They must be tried.
+    Unknown,
+}
+
 /// A node that has changed, and what its tenants take.
 struct Changed {
     id: NodeId,
@@ -86,21 +97,33 @@ impl Changes {
         &mut self,
         world: &World,
         pool: &Pool,
-        (class, id): (&Class, WorkloadId),
+        class: (&Class, WorkloadId),
         proof: &mut Proof,
         now: Time,
     ) -> bool {
+        self.judge(world, pool, class, proof, now) == Verdict::Holds
+    }
+
+    /// The same, and whether all that is in doubt is how many places there are.
+    pub fn judge(
+        &mut self,
+        world: &World,
+        pool: &Pool,
+        (class, id): (&Class, WorkloadId),
+        proof: &mut Proof,
+        now: Time,
+    ) -> Verdict {
         if self.too_many || proof.upheavals != world.upheavals || optimal::plans(pool) {
-            return false;
+            return Verdict::Unknown;
         }
         self.catch_up(world);
-        let (Some(workload), Some(set)) = (world.workload(id), pool.nodes) else { return false };
-        let Some(rights) = rights(world, pool, workload, class) else { return false };
+        let (Some(workload), Some(set)) = (world.workload(id), pool.nodes) else { return Verdict::Unknown };
+        let Some(rights) = rights(world, pool, workload, class) else { return Verdict::Unknown };
         if rights.below > proof.rights.below
             || rights.levels > proof.rights.levels
             || rights.whole_pool && !proof.rights.whole_pool
         {
-            return false;
+            return Verdict::Unknown;
         }
         if self.borrowing.is_none() && rights.levels > 0 {
             self.borrowing = self.root.map(|root| borrowing(world, root));
@@ -127,10 +150,17 @@ impl Changes {
                 take_from(spare, hoped_for) && !self.spreads(rights, &proof.borrowing)
             }
         };
-        if lacks && hopeless {
-            (proof.now, proof.later) = (lack, later);
+        match (lacks, hopeless, lack) {
+            (true, true, _) => {
+                (proof.now, proof.later) = (lack, later);
+                Verdict::Holds
+            }
+            (false, true, Lack::Room(_)) => {
+                proof.later = later;
+                Verdict::PlacesInDoubt
+            }
+            _ => Verdict::Unknown,
         }
-        lacks && hopeless
     }
 
     /// Forgets what was counted before nodes changed that were looked at.

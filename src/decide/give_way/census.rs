@@ -6,18 +6,48 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::ids::{NodeId, PoolId, WorkloadId};
+use crate::model::amount::Amount;
+use crate::model::ids::{NodeId, PoolId, ShapeId};
+use crate::model::moves::MemberId;
 use crate::model::nodes::Node;
 use crate::model::resources::{Amounts, ResourceId};
+use crate::model::spec::Strategy;
 use crate::model::world::World;
 
-use super::super::place::Read;
+use super::super::news::Read;
 
 /// Whose members: of which pool, at which priority, and whether they lose nothing by moving.
-type Whose = (PoolId, i32, bool);
+pub type Whose = (PoolId, i32, bool);
+
+/// Members that live on nodes and are about as large: by the power of two of the CPU that each takes.
+pub type Group = (Whose, u32);
 
 /// By resource and then by node, in units of the resource.
 type Columns = Vec<Vec<i64>>;
+
+/// What members have in common that take as much and ask the same of nodes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    /// Their pool, priority, and whether they lose nothing by moving.
+    pub whose: Whose,
+    /// What they ask for.
+    pub shape: ShapeId,
+    /// How nodes are chosen, where the workload says it.
+    pub strategy: Option<Strategy>,
+    /// What each takes of its node.
+    pub loads: Amounts,
+}
+
+/// A member that lives on a node or is about to.
+#[derive(Clone, Copy, Debug)]
+pub struct Lodger {
+    /// Which.
+    pub member: MemberId,
+    /// Its kind, as an index into those of the census.
+    pub kind: usize,
+    /// It lives there.
+    pub settled: bool,
+}
 
 /// Nodes and who lives on them, as they were when they were counted last.
 #[derive(Debug, Default)]
@@ -28,7 +58,13 @@ pub struct Census {
     under: (u64, usize),
     /// Room once those that leave have left.
     rooms: Columns,
-    lodgers: BTreeMap<Whose, Columns>,
+    sums: BTreeMap<Whose, Columns>,
+    /// The same of those who live there, by how large they are.
+    groups: BTreeMap<Group, Columns>,
+    /// By node.
+    lodgers: Vec<Vec<Lodger>>,
+    kinds: Vec<Kind>,
+    numbers: BTreeMap<Kind, usize>,
     /// By node, when it changed who lives there, as far as it is known.
     lodged_at: Vec<u64>,
 }
@@ -37,7 +73,17 @@ pub struct Census {
 #[derive(Debug)]
 pub struct Hope<'a> {
     rooms: &'a Columns,
-    lodgers: Vec<&'a Columns>,
+    sums: Vec<&'a Columns>,
+}
+
+/// Kinds that are known at a time: where there are more, all is counted anew.
+const MOST_KINDS: usize = 1 << 12;
+
+impl Kind {
+    /// Those who are alike, and about as large.
+    pub fn group(&self) -> Group {
+        (self.whose, self.loads.get(ResourceId::CPU).units().max(1).ilog2())
+    }
 }
 
 impl Census {
@@ -45,11 +91,11 @@ impl Census {
     pub fn update(&mut self, world: &World) -> u64 {
         let under = (world.upheavals, world.resources.len());
         let changed = match &mut self.read {
-            Some(read) if self.under == under => read.news(world, world.nodes.len(), || ids(world)),
-            read => {
-                *read = Some(Read::now(world));
-                (self.rooms, self.lodgers, self.lodged_at) = Default::default();
-                self.under = under;
+            Some(read) if self.under == under && self.kinds.len() < MOST_KINDS => {
+                read.news(world, world.nodes.len(), || ids(world))
+            }
+            _ => {
+                *self = Self { read: Some(Read::now(world)), under, ..Self::default() };
                 ids(world).collect()
             }
         };
@@ -71,30 +117,89 @@ impl Census {
         if std::mem::replace(&mut self.lodged_at[id.at()], node.lodged_at) == node.lodged_at {
             return;
         }
-        for column in self.lodgers.values_mut().flatten() {
-            if let Some(amount) = column.get_mut(id.at()) {
-                *amount = 0;
+        if self.lodgers.len() <= id.at() {
+            self.lodgers.resize_with(id.at() + 1, Vec::new);
+        }
+        let mut before = std::mem::take(&mut self.lodgers[id.at()]);
+        let mut after = Vec::with_capacity(node.tenants.len() + node.assumed.len());
+        for (member, load) in &node.tenants {
+            after.extend(self.lodge(world, (*member, true), id, load, &mut before));
+        }
+        for member in &node.assumed {
+            if let Some(load) = world.workload(member.0).map(|one| world.loads(one)) {
+                after.extend(self.lodge(world, (*member, false), id, &load, &mut before));
             }
         }
-        for ((workload, _), load) in &node.tenants {
-            self.lodge(world, *workload, id, load);
+        for lodger in before {
+            self.weigh(lodger, id, false);
         }
-        for (workload, _) in &node.assumed {
-            if let Some(load) = world.workload(*workload).map(|one| world.loads(one)) {
-                self.lodge(world, *workload, id, &load);
+        self.lodgers[id.at()] = after;
+    }
+
+    /// Who lives there now; what was known of them `before` is taken from there.
+    fn lodge(
+        &mut self,
+        world: &World,
+        (member, settled): (MemberId, bool),
+        id: NodeId,
+        load: &Amounts,
+        before: &mut Vec<Lodger>,
+    ) -> Option<Lodger> {
+        let one = world.workload(member.0)?;
+        let (pool, shape) = one.pool.zip(one.shape)?;
+        let whose = (pool, one.spec.priority, world.movers.contains(&member.0));
+        // Of most nothing has changed.
+        let is_same = |known: &Lodger| {
+            let kind =
+                self.kinds.get(known.kind).filter(|_| (known.member, known.settled) == (member, settled));
+            kind.is_some_and(|kind| {
+                kind.whose == whose
+                    && kind.shape == shape
+                    && kind.strategy == one.spec.strategy
+                    && kind.loads == *load
+            })
+        };
+        if let Some(at) = before.iter().position(is_same) {
+            return Some(before.swap_remove(at));
+        }
+        let kind = Kind { whose, shape, strategy: one.spec.strategy, loads: load.clone() };
+        let kind = *self.numbers.entry(kind).or_insert_with_key(|kind| {
+            self.kinds.push(kind.clone());
+            self.kinds.len() - 1
+        });
+        let lodger = Lodger { member, kind, settled };
+        self.weigh(lodger, id, true);
+        Some(lodger)
+    }
+
+    fn weigh(&mut self, lodger: Lodger, id: NodeId, add: bool) {
+        let Some(kind) = self.kinds.get(lodger.kind) else { return };
+        let weigh = |columns: &mut Columns| {
+            for (resource, amount) in kind.loads.iter() {
+                let (before, more) = (get(columns, resource, id), amount.units());
+                let after = if add { before.saturating_add(more) } else { before.saturating_sub(more) };
+                put(columns, resource, id, after);
             }
+        };
+        weigh(self.sums.entry(kind.whose).or_default());
+        if lodger.settled {
+            weigh(self.groups.entry(kind.group()).or_default());
         }
     }
 
-    fn lodge(&mut self, world: &World, workload: WorkloadId, id: NodeId, load: &Amounts) {
-        let Some(one) = world.workload(workload) else { return };
-        let Some(pool) = one.pool else { return };
-        let whose = (pool, one.spec.priority, world.movers.contains(&workload));
-        let columns = self.lodgers.entry(whose).or_default();
-        for (resource, amount) in load.iter() {
-            let before = get(columns, resource, id);
-            put(columns, resource, id, before.saturating_add(amount.units()));
-        }
+    /// Room on a node once those that leave have left.
+    pub fn room(&self, resource: ResourceId, id: NodeId) -> Amount {
+        Amount::new(get(&self.rooms, resource, id))
+    }
+
+    /// Who lives on a node, or is about to.
+    pub fn lodgers(&self, id: NodeId) -> &[Lodger] {
+        self.lodgers.get(id.at()).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// All kinds.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
     }
 
     /// What nodes would have if all left whose pool and priority is among `leaving`, and with `light` all who lose nothing by
@@ -102,8 +207,14 @@ impl Census {
     pub fn hope(&self, leaving: &BTreeSet<(PoolId, i32)>, light: bool) -> Hope<'_> {
         let leaves =
             |(pool, priority, moves): &Whose| light && *moves || leaving.contains(&(*pool, *priority));
-        let lodgers = self.lodgers.iter().filter(|(whose, _)| leaves(whose)).map(|(_, all)| all).collect();
-        Hope { rooms: &self.rooms, lodgers }
+        let sums = self.sums.iter().filter(|(whose, _)| leaves(whose)).map(|(_, all)| all).collect();
+        Hope { rooms: &self.rooms, sums }
+    }
+
+    /// What nodes would have if all left who are in one of these groups.
+    pub fn hope_of(&self, leaving: &BTreeSet<Group>) -> Hope<'_> {
+        let sums = leaving.iter().filter_map(|group| self.groups.get(group)).collect();
+        Hope { rooms: &self.rooms, sums }
     }
 }
 
@@ -112,20 +223,48 @@ impl Hope<'_> {
     pub fn most_on(&self, id: NodeId, loads: &Amounts, enough: u32) -> u32 {
         let mut most = enough;
         for (resource, amount) in loads.iter() {
-            let mut room = get(self.rooms, resource, id);
-            if room < amount.times(most).units() {
-                room = self
-                    .lodgers
-                    .iter()
-                    .fold(room, |room, columns| room.saturating_add(get(columns, resource, id)));
+            let (mut room, wanted) = (get(self.rooms, resource, id), amount.times(most).units());
+            if room < wanted {
+                let sums = self.sums.iter().map(|columns| get(columns, resource, id));
+                room = sums.fold(room, i64::saturating_add);
             }
-            let fit = room.max(0).checked_div(amount.units()).unwrap_or(i64::MAX);
-            most = most.min(u32::try_from(fit).unwrap_or(u32::MAX));
+            if room < wanted {
+                let fit = room.max(0).checked_div(amount.units()).unwrap_or(i64::MAX);
+                most = if most == 1 { 0 } else { u32::try_from(fit).unwrap_or(u32::MAX).min(most) };
+            }
             if most == 0 {
                 break;
             }
         }
         most
+    }
+}
+
+impl Hope<'_> {
+    /// By node, whether it may have room for one member: for those who ask all of them.
+    pub fn open(&self, loads: &Amounts) -> Vec<bool> {
+        let nodes = self.rooms.iter().map(Vec::len).max().unwrap_or(0);
+        let mut open = vec![true; nodes];
+        for (resource, amount) in loads.iter() {
+            let (at, wanted) = (usize::from(resource.0), amount.units());
+            let mut sum = self.rooms.get(at).cloned().unwrap_or_default();
+            sum.resize(nodes, 0);
+            let lack = sum.iter().zip(&open).filter(|(room, open)| **open && **room < wanted).count();
+            if lack > nodes / 8 {
+                for column in self.sums.iter().filter_map(|columns| columns.get(at)) {
+                    // No saturation: it would keep the compiler from adding several at once.
+                    sum.iter_mut().zip(column).for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
+                }
+                open.iter_mut().zip(&sum).for_each(|(open, sum)| *open &= *sum >= wanted);
+            } else if lack > 0 {
+                for (id, open) in (0_u32..).zip(&mut open).filter(|(_, open)| **open) {
+                    let more = self.sums.iter().map(|columns| get(columns, resource, NodeId(id)));
+                    let room = get(self.rooms, resource, NodeId(id));
+                    *open = room >= wanted || more.fold(room, i64::saturating_add) >= wanted;
+                }
+            }
+        }
+        open
     }
 }
 

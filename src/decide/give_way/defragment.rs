@@ -5,6 +5,8 @@
 //! the node is taken whose members are fewest and smallest to move, and each of them has its new place before any begins. What
 //! is looked at is bounded, and nothing is where nobody can move.
 
+mod prospects;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,8 +27,9 @@ use super::super::gate;
 use super::super::host_model;
 use super::super::migrate;
 use super::super::order::{Entry, waits_before};
-use super::super::place::{Horizon, Question, suits, takes};
-use super::ceiling::{Leavers, Leaving};
+use super::super::place::{Horizon, Question, takes};
+use super::ceiling::Leavers;
+use super::census::Group;
 use super::load::{Fate, Load, apply, left_by, load_of};
 use super::trial::without_trace;
 
@@ -154,6 +157,13 @@ fn await_moves(world: &mut World, desk: &mut Desk, entry: &Entry) -> Option<(Vec
 /// The first two nodes on which one more member of a kind finds room.
 type Homes = [Option<NodeId>; 2];
 
+/// What is known of a kind of members.
+#[derive(Debug, Default)]
+struct Known {
+    light: bool,
+    homes: Homes,
+}
+
 struct Search<'a> {
     id: WorkloadId,
     question: Question,
@@ -172,6 +182,10 @@ struct Search<'a> {
     placed: u32,
     /// Where members of a kind find room, for the moves that are made so far.
     homes: BTreeMap<Question, Homes>,
+    /// By the number of the kind in the census.
+    kinds: Vec<Known>,
+    /// Groups of members that may move and of which some find room.
+    open: BTreeSet<Group>,
     /// When the first member that rests may move again.
     later: Option<Time>,
 }
@@ -200,6 +214,8 @@ impl<'a> Search<'a> {
             looked_at: 0,
             placed: 0,
             homes: BTreeMap::new(),
+            kinds: Vec::new(),
+            open: BTreeSet::new(),
             later: None,
         })
     }
@@ -286,7 +302,11 @@ impl<'a> Search<'a> {
     fn best_block(&mut self, world: &mut World, desk: &mut Desk) -> Option<Block> {
         let mut best: Option<Block> = None;
         let mut compared = 0;
-        for node in self.nearest(world, desk) {
+        let census = desk.placer.lend_census(world, &mut desk.work);
+        self.learn(world, desk, &census);
+        let nearest = self.nearest(world, desk, &census);
+        desk.placer.take_back(census);
+        for node in nearest {
             if self.looked_at >= MOST_LOOKED_AT || self.placed >= MOST_PLACED || compared >= MOST_COMPARED {
                 break;
             }
@@ -318,40 +338,6 @@ impl<'a> Search<'a> {
         best
     }
 
-    /// Nodes that a member would suit and on which those who may leave free enough for it, those first where least is missing.
-    fn nearest(&self, world: &World, desk: &mut Desk) -> Vec<NodeId> {
-        let (Some(set), Some(shape)) =
-            (world.sets.get(self.question.set.at()), world.shapes.get(self.question.shape))
-        else {
-            return Vec::new();
-        };
-        desk.work.nodes_scanned += set.nodes.len() as u64;
-        let requests = &self.load.requests;
-        let hope = self.leavers.hope(desk.placer.census(world, &mut desk.work), Leaving::EvictedOrMoved);
-        let mut found: Vec<(i64, &Arc<str>, NodeId)> = Vec::new();
-        for (name, id) in &set.nodes {
-            if hope.most_on(*id, requests, 1) == 0 {
-                continue;
-            }
-            let Some(node) = world.node(*id) else { continue };
-            let too_small = requests.iter().any(|(resource, amount)| node.allocatable.get(resource) < amount);
-            if too_small || suits(world, node, &shape.spec).is_some() {
-                continue;
-            }
-            let missing = requests
-                .iter()
-                .map(|(resource, amount)| {
-                    let missing = i128::from(amount.less(node.room_later(resource)).units());
-                    let offered = i128::from(node.allocatable.get(resource).units().max(1));
-                    i64::try_from(missing * 1000 / offered).unwrap_or(i64::MAX)
-                })
-                .max();
-            found.push((missing.unwrap_or(0), name, *id));
-        }
-        found.sort();
-        found.into_iter().map(|(.., id)| id).collect()
-    }
-
     /// Whether there would be room if all of them left.
     fn is_enough(&self, world: &World, node: NodeId, movers: &[Mover]) -> bool {
         let Some(node) = world.node(node) else { return false };
@@ -366,29 +352,15 @@ impl<'a> Search<'a> {
     }
 
     /// Members on a node that may move, the least harm first.
-    fn movers(&mut self, world: &World, desk: &mut Desk, id: NodeId) -> Vec<Mover> {
+    fn movers(&mut self, world: &World, desk: &Desk, id: NodeId) -> Vec<Mover> {
         let Some(node) = world.node(id) else { return Vec::new() };
-        let light = node.light > 0;
-        let mut open: Vec<(MemberId, &Workload, &Amounts)> = Vec::new();
-        for (member, load) in &node.tenants {
-            let may = self.leavers.contains(*member) || light && world.movers.contains(&member.0);
-            if !may || self.moved.contains(member) {
-                continue;
-            }
-            self.looked_at += 1;
-            if let Some(workload) = world.workload(member.0)
-                && self.has_home(world, desk, workload, id)
-            {
-                open.push((*member, workload, load));
-            }
-        }
-        // Where even all of them leave too little there is nothing more to look at.
-        let enough = self.load.requests.iter().all(|(resource, amount)| {
-            let room = node.room_later(resource);
-            room >= amount || open.iter().fold(room, |room, (.., load)| room + load.get(resource)) >= amount
-        });
+        let lodgers = desk.placer.known_census().lodgers(id);
+        let open: Vec<MemberId> =
+            lodgers.iter().filter(|lodger| self.may_leave(lodger, id)).map(|lodger| lodger.member).collect();
+        self.looked_at += u32::try_from(open.len()).unwrap_or(u32::MAX);
         let mut found = Vec::new();
-        for (member, workload, _) in open.into_iter().filter(|_| enough) {
+        for member in open {
+            let Some(workload) = world.workload(member.0) else { continue };
             let Some(loses) = self.may_move(world, member) else { continue };
             let Some(load) = load_of(world, member) else { continue };
             let size = size(node, &load.requests);
@@ -399,19 +371,6 @@ impl<'a> Search<'a> {
             (one.loses, Reverse(one.size), &one.name).cmp(&(other.loses, Reverse(other.size), &other.name))
         });
         found
-    }
-
-    /// Whether members of a workload find room on another node than that one, as far as the pods around do not matter.
-    fn has_home(&mut self, world: &World, desk: &mut Desk, workload: &Workload, node: NodeId) -> bool {
-        let Some(question) = asked_of_nodes(world, workload) else { return false };
-        if self.homes.len() >= MOST_KINDS && !self.homes.contains_key(&question) {
-            return false;
-        }
-        let homes = *self.homes.entry(question).or_insert_with(|| {
-            let but = |id: &NodeId| self.sources.contains(id);
-            desk.placer.first_two(world, question, but, &mut desk.work)
-        });
-        homes.into_iter().flatten().any(|home| home != node)
     }
 
     /// Whether a member may move now; if so, whether it starts anew.

@@ -9,15 +9,17 @@ pub mod ceiling;
 pub mod census;
 pub mod defragment;
 pub mod load;
+mod nearest;
 pub mod trial;
 pub mod victims;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::ids::{NodeId, WorkloadId};
+use crate::model::ids::{NodeId, PoolId, WorkloadId};
 use crate::model::proof::{Hopeless, Rest};
 use crate::model::refusal::Refusal;
+use crate::model::spec::Reclaim;
 use crate::model::time::{Span, Time};
 use crate::model::workloads::{Phase, Slot, Workload};
 use crate::model::world::World;
@@ -28,10 +30,12 @@ use super::gate::{self, gate};
 use super::lifecycle::stop_workload;
 use super::order::Entry;
 use super::place::{Horizon, Question};
+use super::quota;
 
 use ceiling::{Leavers, Leaving};
+use nearest::First;
 use trial::{Lifted, Which, lift, lift_again, put_back, without_trace};
-use victims::{Candidate, Take, borrows, candidates};
+use victims::{Candidate, Candidates, Take, borrows, candidates};
 
 /// What came of looking for room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,16 +68,16 @@ pub fn make_room(
     if !room_wanted {
         return Made::Nothing(Some(Hopeless::Nobody { moves_help: false }));
     }
-    let found = candidates(world, entry, now);
-    if let (Some(at), Some(pool)) = (found.later, world.pools.get_mut(entry.pool.0)) {
+    let found = who_may_leave(world, desk, entry, now, out.len());
+    let (list, leavers) = (&found.candidates.list, &found.leavers);
+    if let (Some(at), Some(pool)) = (found.candidates.later, world.pools.get_mut(entry.pool.0)) {
         pool.look_again(at);
     }
     let moves_help = by_nodes && !(world.movers.is_empty() && world.moving.is_empty());
-    if found.list.is_empty() && !moves_help {
+    if list.is_empty() && !moves_help {
         return Made::Nothing(Some(Hopeless::Nobody { moves_help: by_nodes }));
     }
-    let leavers = Leavers::of(world, &found.list);
-    if let Some(spare) = too_few(world, desk, entry, &leavers, Leaving::EvictedOrMoved) {
+    if let Some(spare) = too_few(world, desk, entry, leavers, Leaving::EvictedOrMoved) {
         return Made::Nothing(Some(Hopeless::Nodes(spare)));
     }
     let rest = world.pool(entry.pool).and_then(|pool| pool.queue.rest(&entry.class));
@@ -81,7 +85,7 @@ pub fn make_room(
     let resting = rest.map(|rest| rest.until).filter(|until| *until > now);
     let mut rests = resting;
     if by_nodes && resting.is_none() {
-        if defragment::make_block(world, desk, entry, &leavers, now, out) {
+        if defragment::make_block(world, desk, entry, leavers, now, out) {
             return Made::Begun;
         }
         let failures = rest.map_or(0, |rest| rest.failures);
@@ -95,24 +99,80 @@ pub fn make_room(
     if let (Some(until), Some(pool)) = (resting, world.pools.get_mut(entry.pool.0)) {
         pool.rest_over(until);
     }
-    if found.list.is_empty() {
+    if list.is_empty() {
         return Made::Nothing(Some(Hopeless::Rests { until: rests, spare: None }));
     }
-    if let Some(spare) = too_few(world, desk, entry, &leavers, Leaving::Evicted) {
+    if let Some(spare) = too_few(world, desk, entry, leavers, Leaving::Evicted) {
         return Made::Nothing(Some(Hopeless::Rests { until: rests, spare: Some(spare) }));
     }
     desk.work.victim_searches += 1;
-    let list = helpful(world, desk, entry, &leavers, found.list, by_nodes);
-    let cleared = without_trace(world, |world| search(world, desk, entry, &list));
+    let first = nearest::first_to_fit(world, desk, entry, leavers, list);
+    let mut cleared = match &first {
+        First::Some(first) => without_trace(world, |world| search(world, desk, entry, first)),
+        First::Nobody | First::Unknown => None,
+    };
+    if cleared.is_none() && first != First::Nobody {
+        let list = helpful(world, desk, entry, leavers, list.clone(), by_nodes);
+        cleared = without_trace(world, |world| search(world, desk, entry, &list));
+    }
+    // Where it will fit without anybody's leaving there is nothing to be done.
     let Some((chosen, places)) = cleared.filter(|(chosen, _)| !chosen.is_empty()) else {
         return Made::Nothing(None);
     };
     // Nobody is evicted where moves would do.
-    if by_nodes && resting.is_some() && defragment::make_block(world, desk, entry, &leavers, now, out) {
+    if by_nodes && resting.is_some() && defragment::make_block(world, desk, entry, leavers, now, out) {
         return Made::Begun;
     }
     evict(world, entry, chosen, places, now, out);
     Made::Begun
+}
+
+/// Who may give way to one that waits.
+#[derive(Debug, Default)]
+struct Known {
+    candidates: Candidates,
+    leavers: Leavers,
+}
+
+/// For whom that is: pool, priority, and the levels of its path at which it borrows nothing.
+type Whom = (PoolId, i32, Option<usize>);
+
+/// Who may give way, as it was found since something was decided last.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// As many decisions had been taken.
+    decided: usize,
+    known: BTreeMap<Whom, Arc<Known>>,
+}
+
+impl Memory {
+    /// Something else has changed.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+}
+
+/// Who may give way to a workload; what was found for one before it where that is alike and nothing was decided since.
+fn who_may_leave(world: &World, desk: &mut Desk, entry: &Entry, now: Time, decided: usize) -> Arc<Known> {
+    let find = || {
+        let candidates = candidates(world, entry, now);
+        let leavers = Leavers::of(world, &candidates.list);
+        Arc::new(Known { candidates, leavers })
+    };
+    let (Some(pool), Some(workload)) = (world.pool(entry.pool), world.workload(entry.workload)) else {
+        return Arc::default();
+    };
+    let levels = quota::within_reservation(world, pool, &entry.charge);
+    // Of those that borrow the one goes last to which it gave way: that list is its own.
+    let reclaims = levels.is_some() && pool.spec.reclaim != Reclaim::Never;
+    if reclaims && workload.evicted.as_ref().is_some_and(|(_, whom, _)| whom.is_some()) {
+        return find();
+    }
+    if std::mem::replace(&mut desk.memory.decided, decided) != decided {
+        desk.memory.forget();
+    }
+    let whom = (entry.pool, workload.spec.priority, levels);
+    Arc::clone(desk.memory.known.entry(whom).or_insert_with(find))
 }
 
 /// Those of the candidates that help: where it is nodes that refuse, nobody else than who is on a node that would have room if

@@ -27,10 +27,12 @@ pub enum Take {
 pub type Chain = Arc<[(PoolId, bool)]>;
 
 /// Something that might give way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Whose.
     pub workload: WorkloadId,
+    /// Its pool and priority.
+    pub whose: (PoolId, i32),
     /// What of it.
     pub take: Take,
     /// The pools on the way from below the common ancestor to its own, each with whether it is meant without
@@ -52,6 +54,8 @@ const MOST: usize = 10_000;
 
 struct Search<'a> {
     world: &'a World,
+    /// Nobody need borrow.
+    nobody: Chain,
     now: Time,
     found: Candidates,
 }
@@ -62,7 +66,7 @@ pub fn candidates(world: &World, entry: &Entry, now: Time) -> Candidates {
     let (Some(pool), Some(workload)) = (world.pool(entry.pool), world.workload(entry.workload)) else {
         return Candidates::default();
     };
-    let mut search = Search { world, now, found: Candidates::default() };
+    let mut search = Search { world, nobody: Chain::default(), now, found: Candidates::default() };
     let reserved = quota::within_reservation(world, pool, &entry.charge);
     let mut borrowers = Vec::new();
     if let Some(levels) = reserved.filter(|_| pool.spec.reclaim != Reclaim::Never) {
@@ -102,9 +106,11 @@ impl Search<'_> {
         let of_others = borrowers.iter().filter(|(id, _)| world.dynamic.contains(id)).cloned();
         for (id, borrowers) in of_own.into_iter().chain(of_others) {
             let Some(workload) = world.workload(id) else { continue };
+            let Some(whose) = whose(workload) else { continue };
             for index in (workload.spec.min_replicas..workload.size()).rev() {
                 self.found.list.push(Candidate {
                     workload: id,
+                    whose,
                     take: Take::Member(index),
                     borrowers: borrowers.clone(),
                 });
@@ -116,9 +122,11 @@ impl Search<'_> {
         for (id, borrowers) in borrowers {
             let Some(victim) = self.world.workload(*id) else { continue };
             let lower = victim.spec.priority < workload.spec.priority;
-            if (lower || pool.spec.reclaim == Reclaim::Any) && self.may_leave(victim, None) {
+            let reclaims = lower || pool.spec.reclaim == Reclaim::Any;
+            if let Some(whose) = whose(victim).filter(|_| reclaims && self.may_leave(victim, None)) {
                 self.found.list.push(Candidate {
                     workload: *id,
+                    whose,
                     take: Take::Whole(StopReason::Reclaimed),
                     borrowers: borrowers.clone(),
                 });
@@ -176,7 +184,9 @@ impl Search<'_> {
     }
 
     fn own(&mut self, workload: WorkloadId, reason: StopReason) {
-        self.found.list.push(Candidate { workload, take: Take::Whole(reason), borrowers: Chain::default() });
+        let Some(whose) = self.world.workload(workload).and_then(whose) else { return };
+        let take = Take::Whole(reason);
+        self.found.list.push(Candidate { workload, whose, take, borrowers: Arc::clone(&self.nobody) });
     }
 
     /// Whether a workload may be evicted: it is preemptible and has run for its pool's `minRuntime`, and for
@@ -202,6 +212,10 @@ impl Search<'_> {
     fn later(&mut self, at: Time) {
         self.found.later = Some(self.found.later.map_or(at, |later| later.min(at)));
     }
+}
+
+fn whose(workload: &Workload) -> Option<(PoolId, i32)> {
+    Some((workload.pool?, workload.spec.priority))
 }
 
 fn started(workload: &Workload) -> Option<Time> {

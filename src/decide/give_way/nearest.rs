@@ -1,0 +1,167 @@
+//! The first of those who may give way that make room on nodes, without taking them out of the world one after another.
+//!
+//! Victims are taken in their order until the workload fits. On which nodes it fits first, and after how many of them, is told
+//! by looking at each node alone: so only those on these nodes are tried in earnest. What else matters (quota, pods around) is
+//! left to that trial, and where it fails all are tried.
+
+use std::collections::BinaryHeap;
+
+use crate::model::charges::on_nodes;
+use crate::model::ids::NodeId;
+use crate::model::resources::Amounts;
+use crate::model::world::World;
+
+use super::super::admit::Desk;
+use super::super::company::Company;
+use super::super::gate;
+use super::super::order::Entry;
+use super::super::place::suits;
+use super::ceiling::{Leavers, Leaving};
+use super::census::Census;
+use super::question_of;
+use super::victims::{Candidate, Take};
+
+/// Not on the list.
+const NOBODY: u32 = u32::MAX;
+
+/// What the nodes alone tell.
+#[derive(Debug, PartialEq, Eq)]
+pub enum First {
+    /// Those that make room first, as far as nodes matter.
+    Some(Vec<Candidate>),
+    /// Even all of them leave too little.
+    Nobody,
+    /// It depends on more than nodes.
+    Unknown,
+}
+
+/// Those of the list, in its order, without whom the nodes have room for the least size that have it after the fewest of them.
+pub fn first_to_fit(
+    world: &World,
+    desk: &mut Desk,
+    entry: &Entry,
+    leavers: &Leavers,
+    list: &[Candidate],
+) -> First {
+    let question = question_of(world, entry);
+    let workload = world.workload(entry.workload);
+    let Some((question, least)) = question.zip(workload.map(|one| gate::members_wanted(one).0)) else {
+        return First::Unknown;
+    };
+    let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape))
+    else {
+        return First::Unknown;
+    };
+    let single = list.iter().any(|one| matches!(one.take, Take::Member(_)));
+    if single || least == 0 || !shape.spec.host_ports.is_empty() {
+        return First::Unknown;
+    }
+    let loads = on_nodes(&shape.requests, &set.off_nodes);
+    let places = places_of(list);
+    let census = desk.placer.census(world, &mut desk.work);
+    let hope = leavers.hope(census, Leaving::Evicted);
+    let mut best = Best { least: least as usize, events: BinaryHeap::new() };
+    let mut here: Vec<(u32, usize)> = Vec::new();
+    let open = hope.open(&loads);
+    for (_, id) in &set.nodes {
+        if !open.get(id.at()).is_some_and(|open| *open) {
+            continue;
+        }
+        let most = if least == 1 { 1 } else { hope.most_on(*id, &loads, least) };
+        // Those who come after the best that is known help nobody.
+        let until = best.until();
+        here.clear();
+        here.extend(census.lodgers(*id).iter().filter_map(|one| {
+            let at = places.get(one.member.0.at()).copied().filter(|at| *at < until)?;
+            Some((at, one.kind))
+        }));
+        let freed = |resource| {
+            let loads = here.iter().filter_map(|(_, kind)| census.kinds().get(*kind));
+            loads.fold(census.room(resource, *id), |sum, kind| sum + kind.loads.get(resource))
+        };
+        if !loads.iter().all(|(resource, amount)| freed(resource) >= amount) {
+            continue;
+        }
+        let Some(node) = world.node(*id) else { continue };
+        let too_small = loads.iter().any(|(resource, amount)| node.allocatable.get(resource) < amount);
+        if too_small || suits(world, node, &shape.spec).is_some() {
+            continue;
+        }
+        here.sort_unstable();
+        best.look_at(census, *id, (&loads, most), &here);
+    }
+    let Some(events) = best.all() else {
+        let alone = Company::of(world, entry.workload, question).is_none();
+        return if alone { First::Nobody } else { First::Unknown };
+    };
+    let after = events.iter().map(|(after, _)| *after).max().unwrap_or(0);
+    let mut chosen: Vec<u32> = Vec::new();
+    for (_, id) in events {
+        let lodgers = census.lodgers(id).iter();
+        chosen.extend(
+            lodgers.filter_map(|one| places.get(one.member.0.at()).copied()).filter(|at| *at < after),
+        );
+    }
+    chosen.sort_unstable();
+    chosen.dedup();
+    First::Some(chosen.into_iter().filter_map(|at| list.get(at as usize).cloned()).collect())
+}
+
+/// By workload, its place on the list.
+fn places_of(list: &[Candidate]) -> Vec<u32> {
+    let mut places: Vec<u32> = Vec::new();
+    for (at, one) in (0_u32..).zip(list) {
+        if places.len() <= one.workload.at() {
+            places.resize(one.workload.at() + 1, NOBODY);
+        }
+        places[one.workload.at()] = at;
+    }
+    places
+}
+
+/// The places that are found after the fewest of the list: after how many, and on which node.
+struct Best {
+    least: usize,
+    events: BinaryHeap<(u32, NodeId)>,
+}
+
+impl Best {
+    /// After how many of the list there are enough, as far as is known.
+    fn until(&self) -> u32 {
+        let worst = self.events.peek().filter(|_| self.events.len() >= self.least);
+        worst.map_or(NOBODY, |(after, _)| *after)
+    }
+
+    /// Takes in a node on which so many may find a place at most once those `here` leave, who are in the order of the list.
+    fn look_at(
+        &mut self,
+        census: &Census,
+        id: NodeId,
+        (loads, most): (&Amounts, u32),
+        here: &[(u32, usize)],
+    ) {
+        let (mut freed, mut after) = (Amounts::new(), 0);
+        let mut left = here.iter();
+        for count in 1..=most {
+            let fits = |freed: &Amounts| {
+                let room = |resource| census.room(resource, id) + freed.get(resource);
+                loads.iter().all(|(resource, amount)| room(resource) >= amount.times(count))
+            };
+            while !fits(&freed) {
+                let Some((at, kind)) = left.next() else { return };
+                after = at + 1;
+                if let Some(kind) = census.kinds().get(*kind) {
+                    freed.add(&kind.loads);
+                }
+            }
+            self.events.push((after, id));
+            if self.events.len() > self.least {
+                self.events.pop();
+            }
+        }
+    }
+
+    fn all(self) -> Option<Vec<(u32, NodeId)>> {
+        (self.events.len() >= self.least).then(|| self.events.into_sorted_vec())
+    }
+}
