@@ -204,6 +204,11 @@ impl Placer {
         &self.census
     }
 
+    /// The same, if it was asked for before: to count all nodes costs more than to look at a few.
+    pub fn census_if_known(&mut self, world: &World, work: &mut Work) -> Option<&Census> {
+        self.census.is_known().then(|| self.census(world, work))
+    }
+
     /// The same, to be given back: for those who place members meanwhile.
     pub fn lend_census(&mut self, world: &World, work: &mut Work) -> Census {
         self.census(world, work);

@@ -167,11 +167,13 @@ impl Leavers {
             return 0;
         };
         let loads = on_nodes(&shape.requests, &set.off_nodes);
-        let hope = self.hope(desk.placer.census(world, &mut desk.work), leaving);
+        let census = desk.placer.census_if_known(world, &mut desk.work);
+        let hope = census.map(|census| self.hope(census, leaving));
         let mut count = 0_u32;
         for (_, id) in &set.nodes {
             let left = enough.saturating_sub(count);
-            let is_open = hope.most_on(*id, &loads, left) > 0 || self.moving.contains_key(id);
+            let may = |hope: &Hope<'_>| hope.most_on(*id, &loads, left) > 0;
+            let is_open = hope.as_ref().is_none_or(may) || self.moving.contains_key(id);
             let Some(node) = world.node(*id).filter(|_| is_open || cfg!(debug_assertions)) else { continue };
             let most = self.most_for(world, (*id, node), shape, &loads, (leaving, left));
             debug_assert!(is_open || most == 0, "the census says too little of {}", node.name);

@@ -72,6 +72,8 @@ pub struct Census {
 /// Room that nodes would have at most without some who live there.
 #[derive(Debug)]
 pub struct Hope<'a> {
+    /// So many, counted by their numbers.
+    nodes: usize,
     rooms: &'a Columns,
     sums: Vec<&'a Columns>,
 }
@@ -87,6 +89,11 @@ impl Kind {
 }
 
 impl Census {
+    /// Whether anything was counted.
+    pub fn is_known(&self) -> bool {
+        self.read.is_some()
+    }
+
     /// Counts nodes that changed since anew; how many these are.
     pub fn update(&mut self, world: &World) -> u64 {
         let under = (world.upheavals, world.resources.len());
@@ -208,13 +215,13 @@ impl Census {
         let leaves =
             |(pool, priority, moves): &Whose| light && *moves || leaving.contains(&(*pool, *priority));
         let sums = self.sums.iter().filter(|(whose, _)| leaves(whose)).map(|(_, all)| all).collect();
-        Hope { rooms: &self.rooms, sums }
+        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums }
     }
 
     /// What nodes would have if all left who are in one of these groups.
     pub fn hope_of(&self, leaving: &BTreeSet<Group>) -> Hope<'_> {
         let sums = leaving.iter().filter_map(|group| self.groups.get(group)).collect();
-        Hope { rooms: &self.rooms, sums }
+        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums }
     }
 }
 
@@ -243,7 +250,7 @@ impl Hope<'_> {
 impl Hope<'_> {
     /// By node, whether it may have room for one member: for those who ask all of them.
     pub fn open(&self, loads: &Amounts) -> Vec<bool> {
-        let nodes = self.rooms.iter().map(Vec::len).max().unwrap_or(0);
+        let nodes = self.nodes;
         let mut open = vec![true; nodes];
         for (resource, amount) in loads.iter() {
             let (at, wanted) = (usize::from(resource.0), amount.units());
