@@ -69,7 +69,7 @@ pub struct Node {
     /// When it changed last, counted in changes to nodes.
     pub changed_at: u64,
     /// The same of who lives on it or is about to.
-    #[cfg_attr(feature = "controller", serde(skip))]
+    #[cfg_attr(feature = "controller", serde(default))]
     pub lodged_at: u64,
 }
 
