@@ -146,6 +146,8 @@ fn look_through(
         pool.queue = queue;
         pool.rest_over_at = rest_over_at;
     }
+    #[cfg(test)]
+    super::set_aside::check_pool(world, id, now);
     open.into_iter().map(|(class, parked)| ((id, class), parked)).collect()
 }
 
@@ -168,6 +170,8 @@ fn park_again(
         Verdict::Unknown => return false,
     }
     let later = proof.later;
+    #[cfg(test)]
+    super::set_aside::check(world, entry, now);
     if let Some(pool) = world.pools.get_mut(entry.pool.0) {
         if let Hopeless::Rests { until: Some(until), .. } = later {
             pool.rest_over(until);
@@ -189,7 +193,7 @@ fn too_few_places(world: &World, desk: &mut Desk, id: WorkloadId) -> Option<u32>
 }
 
 /// Admits the next workload of a pool's queue.
-fn admit_next(
+pub(super) fn admit_next(
     world: &mut World,
     desk: &mut Desk,
     entry: &Entry,

@@ -41,6 +41,8 @@ pub(crate) mod properties;
 #[cfg(test)]
 pub(crate) mod runs;
 #[cfg(test)]
+mod set_aside;
+#[cfg(test)]
 pub(crate) mod testing;
 
 use crate::model::time::Time;

@@ -143,10 +143,11 @@ impl World {
         }
         self.change_node(id, |node| node.member_load = ours);
         let others = self.node(id).into_iter().flat_map(|node| &node.pods);
-        let made = others.filter(|uid| self.pods.get(*uid).is_some_and(|pod| pod.maker.is_some()));
-        let made: Vec<Arc<str>> = made.cloned().collect();
-        for uid in &made {
-            self.charge_pod(uid);
+        let made: Vec<_> =
+            others.filter_map(|uid| Some((Arc::clone(uid), self.pods.get(uid)?.maker.clone()?))).collect();
+        // The other pod of a machine that moves may be charged now, or no longer.
+        for (uid, maker) in &made {
+            self.charge_made_by(uid, Some(maker));
         }
     }
 

@@ -349,6 +349,16 @@ impl Queue {
         }
     }
 
+    /// The first of each class that is parked.
+    #[cfg(test)]
+    pub(crate) fn set_aside(&self) -> Vec<(Rank, WorkloadId, Class)> {
+        let first = |class: &Class| {
+            let (rank, workload) = self.classes.get(class)?.all.first()?;
+            Some((rank.clone(), *workload, class.clone()))
+        };
+        self.parked.iter().filter_map(first).collect()
+    }
+
     /// Whether any class is parked.
     pub fn has_parked(&self) -> bool {
         !self.parked.is_empty()

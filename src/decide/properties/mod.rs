@@ -108,6 +108,17 @@ pub(crate) fn shown(cases: u32, look: impl Fn(&crate::model::world::World, crate
     });
 }
 
+/// Runs so many random streams of both kinds.
+pub(crate) fn streams(cases: u32) {
+    let steps = proptest::prop_oneof![
+        proptest::collection::vec(step(), 20..160),
+        proptest::collection::vec(moving_step(), 20..160)
+    ];
+    hold(cases, &(proptest::array::uniform4(rules()), steps), |(rules, steps)| {
+        run(&rules, steps);
+    });
+}
+
 #[test]
 fn no_stream_of_events_passes_a_limit_loses_a_sum_or_starves_a_workload() {
     let total = std::cell::RefCell::new(Seen::default());
