@@ -36,6 +36,14 @@ pub struct Entry {
     pub charge: Arc<Amounts>,
 }
 
+impl Entry {
+    /// The first workload of a class in a pool's queue.
+    pub fn of(world: &World, pool: PoolId, (rank, workload, class): Head) -> Self {
+        let charge = world.shapes.get(class.shape).map(|shape| shape.requests.times(class.min_replicas));
+        Self { pool, workload, rank, class, charge: Arc::new(charge.unwrap_or_default()) }
+    }
+}
+
 /// The contest of one tree, with the winners of subtrees remembered until something in them changes.
 #[derive(Debug, Default)]
 pub struct Contest {
@@ -229,14 +237,7 @@ fn head(world: &World, id: PoolId, pool: &Pool, now: Time) -> Option<Entry> {
     {
         return None;
     }
-    let request = world.shapes.get(class.shape).map(|shape| shape.requests.times(class.min_replicas));
-    Some(Entry {
-        pool: id,
-        workload,
-        rank: rank.clone(),
-        class: class.clone(),
-        charge: Arc::new(request.unwrap_or_default()),
-    })
+    Some(Entry::of(world, id, (rank.clone(), workload, class.clone())))
 }
 
 /// Whether a workload that waits for room holds those behind it: always under `Strict`; under `BestEffort`

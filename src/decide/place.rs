@@ -487,6 +487,12 @@ pub(super) fn suits(world: &World, node: &Node, shape: &ShapeSpec) -> Option<Nod
     (!shape.claims.iter().all(reached)).then_some(NodeRejection::VolumeElsewhere)
 }
 
+/// Whether a node would take a member of a shape if it were empty.
+pub(super) fn takes_when_empty(world: &World, node: &Node, shape: &ShapeSpec, loads: &Amounts) -> bool {
+    let too_small = loads.iter().any(|(resource, amount)| node.allocatable.get(resource) < amount);
+    !too_small && suits(world, node, shape).is_none()
+}
+
 /// Whether the node selector and the required node affinity of a template match a node.
 pub(super) fn is_selected(node: &NodeSpec, shape: &ShapeSpec) -> bool {
     shape.selector.iter().all(|requirement| requirement.matches(&node.labels))

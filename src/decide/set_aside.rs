@@ -1,14 +1,12 @@
 //! Whether those that are set aside untried would have been refused: asked of copies of the world, in tests alone.
 
 use std::cell::Cell;
-use std::sync::Arc;
 
 use super::admit::{Desk, admit_next};
 use super::give_way::{Made, make_room};
 use super::order::Entry;
 use super::properties;
-use crate::model::ids::{PoolId, WorkloadId};
-use crate::model::queue::{Class, Rank};
+use crate::model::ids::PoolId;
 use crate::model::time::Time;
 use crate::model::world::World;
 
@@ -23,14 +21,9 @@ pub fn check_pool(world: &World, pool: PoolId, now: Time) {
         return;
     }
     let waiting = world.pool(pool).map(|pool| pool.queue.set_aside()).unwrap_or_default();
-    for (rank, workload, class) in waiting {
-        check(world, &entry(world, pool, (rank, workload, class)), now);
+    for head in waiting {
+        check(world, &Entry::of(world, pool, head), now);
     }
-}
-
-fn entry(world: &World, pool: PoolId, (rank, workload, class): (Rank, WorkloadId, Class)) -> Entry {
-    let charge = world.shapes.get(class.shape).map(|shape| shape.requests.times(class.min_replicas));
-    Entry { pool, workload, rank, class, charge: Arc::new(charge.unwrap_or_default()) }
 }
 
 /// Asked of one.

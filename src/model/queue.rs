@@ -351,7 +351,7 @@ impl Queue {
 
     /// The first of each class that is parked.
     #[cfg(test)]
-    pub(crate) fn set_aside(&self) -> Vec<(Rank, WorkloadId, Class)> {
+    pub(crate) fn set_aside(&self) -> Vec<Head> {
         let first = |class: &Class| {
             let (rank, workload) = self.classes.get(class)?.all.first()?;
             Some((rank.clone(), *workload, class.clone()))

@@ -15,7 +15,7 @@ use super::super::admit::Desk;
 use super::super::company::Company;
 use super::super::gate;
 use super::super::order::Entry;
-use super::super::place::suits;
+use super::super::place::takes_when_empty;
 use super::ceiling::{Leavers, Leaving};
 use super::census::Census;
 use super::question_of;
@@ -83,8 +83,7 @@ pub fn first_to_fit(
             continue;
         }
         let Some(node) = world.node(*id) else { continue };
-        let too_small = loads.iter().any(|(resource, amount)| node.allocatable.get(resource) < amount);
-        if too_small || suits(world, node, &shape.spec).is_some() {
+        if !takes_when_empty(world, node, &shape.spec, &loads) {
             continue;
         }
         here.sort_unstable();

@@ -5,7 +5,7 @@ use crate::model::resources::Amounts;
 use crate::model::world::World;
 
 use super::super::super::admit::Desk;
-use super::super::super::place::{Horizon, Question, suits};
+use super::super::super::place::{Horizon, Question, takes_when_empty};
 use super::super::census::{Census, Kind, Lodger};
 use super::{Homes, Known, MOST_KINDS, Search};
 
@@ -27,8 +27,7 @@ impl Search<'_> {
                 continue;
             }
             let Some(node) = world.node(*id) else { continue };
-            let too_small = requests.iter().any(|(resource, amount)| node.allocatable.get(resource) < amount);
-            if too_small || suits(world, node, &shape.spec).is_some() {
+            if !takes_when_empty(world, node, &shape.spec, &requests) {
                 continue;
             }
             let missing = requests
