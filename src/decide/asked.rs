@@ -108,6 +108,8 @@ fn begin(
         Migration::Live | Migration::Restart => {}
     }
     let Some(from) = world.node_of_member(slot) else { return Err(NotMoved::NotRunning) };
+    // Before what a few seconds mend: a node that is not there is not there either then.
+    let to = to.map(|to| named(world, from, to)).transpose()?;
     if !migrate::is_settled(world, member) {
         return Err(NotMoved::NotSettled);
     }
@@ -119,23 +121,27 @@ fn begin(
     Ok((name(world, from), name(world, to)))
 }
 
-/// The node of that name, if it takes a member.
+/// The node of that name, if there is one besides that where the member is.
+fn named(world: &World, from: NodeId, to: &Arc<str>) -> Result<NodeId, NotMoved> {
+    let found =
+        world.node_ids.get(to).copied().filter(|id| world.node(*id).is_some_and(|one| one.spec.is_some()));
+    match found {
+        None => Err(NotMoved::NoNode(Arc::clone(to))),
+        Some(id) if id == from => Err(NotMoved::IsThere(Arc::clone(to))),
+        Some(id) => Ok(id),
+    }
+}
+
+/// The node, if it takes a member.
 fn check_node(
     world: &World,
     desk: &mut Desk,
     member: MemberId,
     from: NodeId,
-    to: &Arc<str>,
+    id: NodeId,
 ) -> Result<NodeId, NotMoved> {
-    let named = || Arc::clone(to);
-    let id =
-        world.node_ids.get(to).copied().filter(|id| world.node(*id).is_some_and(|one| one.spec.is_some()));
-    let Some((id, node)) = id.and_then(|id| Some((id, world.node(id)?))) else {
-        return Err(NotMoved::NoNode(named()));
-    };
-    if id == from {
-        return Err(NotMoved::IsThere(named()));
-    }
+    let Some(node) = world.node(id) else { return Err(NotMoved::NotRunning) };
+    let named = || Arc::clone(&node.name);
     let Some(workload) = world.workload(member.0) else { return Err(NotMoved::NotRunning) };
     let outside = || NotMoved::Outside(named(), Arc::clone(&workload.spec.pool));
     let Some(pool) = workload.pool.and_then(|pool| world.pool(pool)) else { return Err(outside()) };

@@ -161,23 +161,27 @@ impl Bench {
         (output.status.success(), text)
     }
 
+    /// What `weir` answers, once what it is asked about has come to rest: it may have moved just before.
+    async fn ask(&self, arguments: &[&str]) -> (bool, String) {
+        for _ in 0..20 {
+            let (done, said) = self.weir(arguments);
+            if !said.contains("ask again in a few seconds") {
+                return (done, said);
+            }
+            pause(1000).await;
+        }
+        self.weir(arguments)
+    }
+
     /// `weir migrate` moves a machine; the operator dies while it moves, and when it has moved.
     async fn asked_and_killed(&mut self, operator: Operator, account: &Account) -> Operator {
         let path = format!("{INSTANCES}/db-0");
         self.api.patch(&path, json!({"metadata": {"annotations": {"sim.weir.dev/migration": "hang"}}})).await;
         let before = self.instance().await["metadata"]["uid"].clone();
         let charged = self.allocated().await;
-        let (done, said) = self.weir(&["migrate", "shop/db", "--to", "node-9"]);
+        let (done, said) = self.ask(&["migrate", "shop/db", "--to", "node-9"]).await;
         assert!(!done && said.contains("there is no node node-9"), "{said}");
-        let (mut done, mut said) = self.weir(&["migrate", "shop/db", "--to", "node-0"]);
-        // It may not have come to rest yet from the move before.
-        for _ in 0..20 {
-            if !said.contains("ask again") {
-                break;
-            }
-            pause(1000).await;
-            (done, said) = self.weir(&["migrate", "shop/db", "--to", "node-0"]);
-        }
+        let (done, said) = self.ask(&["migrate", "shop/db", "--to", "node-0"]).await;
         assert!(done && said.contains("member 0 moves from") && said.contains("to node-0"), "{said}");
         let hangs = |all: &[Value]| all.iter().any(|one| one["status"]["phase"] == "Running");
         let migrations = self.api.until_list(MIGRATIONS, 30, hangs).await.len();
@@ -198,7 +202,7 @@ impl Bench {
         let operator = account.start(&[]);
         pause(6000).await;
         assert_eq!(self.api.list(MIGRATIONS).await.len(), migrations, "nothing is moved a second time");
-        let (done, said) = self.weir(&["migrate", "shop/web", "--index", "1", "--wait"]);
+        let (done, said) = self.ask(&["migrate", "shop/web", "--index", "1", "--wait"]).await;
         assert!(done && said.contains("member 1 has moved from"), "{said}");
         let (done, said) = self.weir(&["migrate", "shop/nothing"]);
         assert!(!done && said.contains("not found"), "{said}");

@@ -12,6 +12,8 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use tokio::time::{sleep, sleep_until};
 
+use collector::Collector;
+
 use super::cluster::{ControlPlane, SYSTEM};
 use super::expand::{Key, is_namespaced, with_first_recommendation};
 use super::file::{Act, Expect, Scenario};
@@ -19,6 +21,8 @@ use super::kubelet::LOST;
 use super::rename::{Prefix, namespaces};
 use super::store::namespace_manifest;
 use super::view::{Look, compare};
+
+mod collector;
 
 /// What is expected comes true that late at most: there are two busy cores, not ten.
 const TOLERANCE: Duration = Duration::from_secs(15);
@@ -47,7 +51,11 @@ pub fn run_all(scenarios: &[Scenario]) -> Vec<Outcome> {
     let mut outcomes = runtime.block_on(async {
         let config = Kubeconfig::read_from(plane.env("KUBECONFIG")).unwrap();
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
-        let api = Api { client: Client::try_from(config).unwrap(), audit: Arc::from(plane.env("AUDIT_LOG")) };
+        let api = Api {
+            client: Client::try_from(config).unwrap(),
+            audit: Arc::from(plane.env("AUDIT_LOG")),
+            collector: Arc::default(),
+        };
         api.apply(&namespace_manifest(SYSTEM)).await.unwrap();
         let mut operator = plane.operator();
         let outcomes = run_groups(&api, scenarios).await;
@@ -115,6 +123,7 @@ async fn run(api: &Api, scenario: &Scenario, prefix: Prefix) -> Outcome {
 struct Api {
     client: Client,
     audit: Arc<str>,
+    collector: Arc<Collector>,
 }
 
 fn collection(kind: &str, namespace: &str) -> String {
@@ -126,6 +135,7 @@ fn collection(kind: &str, namespace: &str) -> String {
         "PersistentVolume" => ("/api/v1", "persistentvolumes"),
         "PersistentVolumeClaim" => ("/api/v1", "persistentvolumeclaims"),
         "ServiceAccount" => ("/api/v1", "serviceaccounts"),
+        "ConfigMap" => ("/api/v1", "configmaps"),
         "Event" => ("/apis/events.k8s.io/v1", "events"),
         "Deployment" => ("/apis/apps/v1", "deployments"),
         "StatefulSet" => ("/apis/apps/v1", "statefulsets"),
@@ -233,6 +243,7 @@ fn touched(scenario: &Scenario) -> impl Iterator<Item = &Value> {
 
 impl Real<'_> {
     async fn setup(&self, scenario: &Scenario) -> Result<(), String> {
+        self.api.collector.knows(self.api, scenario).await?;
         for namespace in namespaces(touched(scenario)) {
             let mut manifest = namespace_manifest(&namespace);
             manifest = self.prefix.object("Namespace", &manifest);
