@@ -18,7 +18,7 @@ use crate::model::world::World;
 use super::company::Company;
 use super::decision::Work;
 use super::news::Read;
-use super::place::{Placer, Question, rejection, suits};
+use super::place::{Placer, Question, rejection, suits, without_room};
 
 /// What one node says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,12 +76,12 @@ impl Tally {
 
     /// Counts a node as it is now.
     pub(super) fn count(&mut self, world: &World, question: Question, id: NodeId) {
-        let Some(shape) = self.shape.clone() else { return };
+        let Some(shape) = self.shape.as_deref() else { return };
         let node = world.node(id).filter(|node| node.sets.contains(&question.set));
-        let said = node.map_or_else(Said::default, |node| Said {
-            asked: true,
-            rejection: rejection(world, node, &shape, &self.loads, 0),
-            suits: suits(world, node, &shape).is_none(),
+        let said = node.map_or_else(Said::default, |node| {
+            let unsuitable = suits(world, node, shape);
+            let rejection = unsuitable.or_else(|| without_room(node, shape, &self.loads, 0));
+            Said { asked: true, rejection, suits: unsuitable.is_none() }
         });
         let width = self.asked_for.len();
         if self.said.len() <= id.at() {
@@ -89,8 +89,10 @@ impl Tally {
             self.amounts.resize((id.at() + 1) * width, (Amount::ZERO, Amount::ZERO));
         }
         let before = std::mem::replace(&mut self.said[id.at()], said);
-        self.add(before, false);
-        self.add(said, true);
+        if before != said {
+            self.add(before, false);
+            self.add(said, true);
+        }
         for (at, resource) in self.asked_for.iter().enumerate() {
             let now = match node.filter(|_| said.suits) {
                 Some(node) => amounts_of(node, *resource),

@@ -35,16 +35,36 @@ impl Read {
             return Vec::new();
         }
         // The last entry may stand for more than one change.
-        let entries = world.journal.get(self.entries.saturating_sub(1)..).unwrap_or_default();
+        let (last, entries) = match world.journal.get(self.entries.saturating_sub(1)..) {
+            Some([last, entries @ ..]) if self.entries > 0 => (Some(last), entries),
+            entries => (None, entries.unwrap_or_default()),
+        };
         let is_new = |id: &NodeId| world.node(*id).is_some_and(|node| node.changed_at > self.shifts);
-        let mut changed: Vec<NodeId> = if entries.len() > many / 8 {
+        let mut changed: Vec<NodeId> = if entries.len() > many * 4 {
             all().filter(is_new).collect()
         } else {
-            entries.iter().copied().filter(is_new).collect()
+            let last = last.filter(|last| is_new(last));
+            each_once(entries.iter().chain(last))
         };
         *self = Self::now(world);
         changed.sort_unstable();
-        changed.dedup();
         changed
     }
+}
+
+/// Without sorting them: there may be far more than there are nodes.
+fn each_once<'a>(ids: impl Iterator<Item = &'a NodeId>) -> Vec<NodeId> {
+    let mut met: Vec<u64> = Vec::new();
+    let mut found = Vec::new();
+    for id in ids {
+        let (word, bit) = (id.at() / 64, 1 << (id.at() % 64));
+        if met.len() <= word {
+            met.resize(word + 1, 0);
+        }
+        if met[word] & bit == 0 {
+            met[word] |= bit;
+            found.push(*id);
+        }
+    }
+    found
 }

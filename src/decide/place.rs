@@ -511,9 +511,16 @@ pub(super) fn rejection(
     requests: &Amounts,
     taken: u32,
 ) -> Option<NodeRejection> {
-    if let Some(rejection) = suits(world, node, shape) {
-        return Some(rejection);
-    }
+    suits(world, node, shape).or_else(|| without_room(node, shape, requests, taken))
+}
+
+/// The same of a node that suits the shape.
+pub(super) fn without_room(
+    node: &Node,
+    shape: &ShapeSpec,
+    requests: &Amounts,
+    taken: u32,
+) -> Option<NodeRejection> {
     if let Some((resource, _)) =
         requests.iter().find(|(resource, amount)| node.allocatable.get(*resource) < *amount)
     {

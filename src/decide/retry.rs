@@ -189,8 +189,7 @@ impl Changes {
     }
 
     fn any_victims(&self, pool: &Pool, rights: Rights) -> bool {
-        let own = pool.admitted.first().is_some_and(|one| rights.whole_pool || one.priority < rights.below);
-        own || rights.levels > 0 && self.borrow().iter().any(|(other, own)| *own && *other != rights.pool)
+        any_victims(pool, rights, || self.borrow().iter())
     }
 
     /// For how many members of a shape the nodes that changed have room at most.
@@ -311,8 +310,23 @@ fn borrowing(world: &World, root: PoolId) -> Vec<(PoolId, bool)> {
     found
 }
 
+/// Whether somebody may give way, as those who hold a proof would tell.
+pub(super) fn may_any_leave(world: &World, pool: &Pool, rights: Rights) -> bool {
+    let borrow = pool.root().filter(|_| rights.levels > 0).map(|root| borrowing(world, root));
+    any_victims(pool, rights, || borrow.as_deref().unwrap_or_default().iter())
+}
+
+fn any_victims<'a, T: Iterator<Item = &'a (PoolId, bool)>>(
+    pool: &Pool,
+    rights: Rights,
+    borrow: impl FnOnce() -> T,
+) -> bool {
+    let own = pool.admitted.first().is_some_and(|one| rights.whole_pool || one.priority < rights.below);
+    own || rights.levels > 0 && borrow().any(|(other, own)| *own && *other != rights.pool)
+}
+
 /// Who may give way to a workload; none where other pods matter to it.
-fn rights(world: &World, pool: &Pool, workload: &Workload, class: &Class) -> Option<Rights> {
+pub(super) fn rights(world: &World, pool: &Pool, workload: &Workload, class: &Class) -> Option<Rights> {
     let shape = world.shapes.get(class.shape)?;
     let alone = class.topology_key.is_none()
         && class.spread.is_none()

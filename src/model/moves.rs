@@ -410,10 +410,10 @@ impl World {
 
     /// A workload is gone: nothing of its members is remembered.
     pub(crate) fn forget_moves(&mut self, id: WorkloadId) {
-        let of_it = |member: &MemberId| member.0 == id;
-        self.moving.retain(|member| !of_it(member));
-        self.rests.retain(|member, _| !of_it(member));
-        self.guests.retain(|member, _| !of_it(member));
-        self.staying.retain(|member, _| !of_it(member));
+        let of_it = (id, 0)..=(id, u32::MAX);
+        self.moving.extract_if(of_it.clone(), |_| true).for_each(drop);
+        self.rests.extract_if(of_it.clone(), |_, _| true).for_each(drop);
+        self.guests.extract_if(of_it.clone(), |_, _| true).for_each(drop);
+        self.staying.extract_if(of_it, |_, _| true).for_each(drop);
     }
 }

@@ -73,6 +73,8 @@ pub struct Harm {
     pub uid: Arc<str>,
     /// The workload.
     pub workload: WorkloadId,
+    /// It may be evicted.
+    pub preemptible: bool,
 }
 
 /// A pool.

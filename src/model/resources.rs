@@ -88,91 +88,128 @@ impl ResourceTable {
     }
 }
 
+/// How many resources have their amounts at hand: cpu, memory and pods, which is all that most ask for.
+const FEW: usize = 3;
+
 /// One amount a resource; what is not there is nothing.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
-pub struct Amounts(Vec<Amount>);
+#[cfg_attr(feature = "controller", serde(from = "Vec<Amount>", into = "Vec<Amount>"))]
+pub struct Amounts {
+    /// Of the first resources.
+    few: [Amount; FEW],
+    /// Of those after them.
+    more: Vec<Amount>,
+}
 
 impl Amounts {
     /// Nothing of anything.
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self { few: [Amount::ZERO; FEW], more: Vec::new() }
     }
 
     /// The amount of `resource`.
     pub fn get(&self, resource: ResourceId) -> Amount {
-        self.0.get(usize::from(resource.0)).copied().unwrap_or(Amount::ZERO)
+        let at = usize::from(resource.0);
+        match self.few.get(at) {
+            Some(amount) => *amount,
+            None => self.more.get(at - FEW).copied().unwrap_or(Amount::ZERO),
+        }
     }
 
     /// Sets the amount of `resource`.
     pub fn set(&mut self, resource: ResourceId, amount: Amount) {
         let at = usize::from(resource.0);
-        if at >= self.0.len() {
+        if let Some(few) = self.few.get_mut(at) {
+            *few = amount;
+            return;
+        }
+        if at - FEW >= self.more.len() {
             if amount.is_zero() {
                 return;
             }
-            self.0.resize(at + 1, Amount::ZERO);
+            self.more.resize(at - FEW + 1, Amount::ZERO);
         }
-        self.0[at] = amount;
+        self.more[at - FEW] = amount;
     }
 
     /// Those that are not nothing.
     pub fn iter(&self) -> impl Iterator<Item = (ResourceId, Amount)> + '_ {
-        self.0
-            .iter()
-            .enumerate()
-            .filter(|(_, amount)| !amount.is_zero())
+        let all = self.few.iter().chain(&self.more).enumerate();
+        all.filter(|(_, amount)| !amount.is_zero())
             .map(|(at, amount)| (ResourceId(u16::try_from(at).unwrap_or(u16::MAX)), *amount))
     }
 
     /// Adds each amount of `other`.
     pub fn add(&mut self, other: &Self) {
-        self.add_times(other, 1);
+        self.change(other, |mine, theirs| mine + theirs);
     }
 
     /// Adds each amount of `other`, `count` times.
     pub fn add_times(&mut self, other: &Self, count: u32) {
-        if self.0.len() < other.0.len() {
-            self.0.resize(other.0.len(), Amount::ZERO);
-        }
-        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
-            *mine += theirs.times(count);
-        }
+        self.change(other, |mine, theirs| mine + theirs.times(count));
     }
 
     /// Takes each amount of `other`.
     pub fn take(&mut self, other: &Self) {
-        self.take_times(other, 1);
+        self.change(other, |mine, theirs| mine - theirs);
     }
 
     /// Takes each amount of `other`, `count` times.
     pub fn take_times(&mut self, other: &Self, count: u32) {
-        if self.0.len() < other.0.len() {
-            self.0.resize(other.0.len(), Amount::ZERO);
+        self.change(other, |mine, theirs| mine - theirs.times(count));
+    }
+
+    fn change(&mut self, other: &Self, with: impl Fn(Amount, Amount) -> Amount) {
+        if self.more.len() < other.more.len() {
+            self.more.resize(other.more.len(), Amount::ZERO);
         }
-        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
-            *mine -= theirs.times(count);
+        let theirs = other.few.iter().chain(&other.more);
+        for (mine, theirs) in self.few.iter_mut().chain(&mut self.more).zip(theirs) {
+            *mine = with(*mine, *theirs);
         }
     }
 
     /// Each amount `count` times.
     #[must_use]
     pub fn times(&self, count: u32) -> Self {
-        Self(self.0.iter().map(|amount| amount.times(count)).collect())
+        Self {
+            few: self.few.map(|amount| amount.times(count)),
+            more: self.more.iter().map(|amount| amount.times(count)).collect(),
+        }
     }
 
     /// Whether nothing is there.
     pub fn is_zero(&self) -> bool {
-        self.0.iter().all(|amount| amount.is_zero())
+        self.few.iter().chain(&self.more).all(|amount| amount.is_zero())
+    }
+}
+
+impl From<Vec<Amount>> for Amounts {
+    fn from(mut all: Vec<Amount>) -> Self {
+        let more = all.split_off(all.len().min(FEW));
+        let mut few = [Amount::ZERO; FEW];
+        few.iter_mut().zip(all).for_each(|(mine, one)| *mine = one);
+        Self { few, more }
+    }
+}
+
+/// In the order of the resources, up to the last of which there is any.
+impl From<Amounts> for Vec<Amount> {
+    fn from(amounts: Amounts) -> Self {
+        let mut all = amounts.few.to_vec();
+        all.extend(amounts.more);
+        while all.pop_if(|last| last.is_zero()).is_some() {}
+        all
     }
 }
 
 impl PartialEq for Amounts {
     fn eq(&self, other: &Self) -> bool {
         // What one of them has beyond the other must be nothing.
-        let (short, long) = if self.0.len() <= other.0.len() { (self, other) } else { (other, self) };
-        let (shared, rest) = long.0.split_at(short.0.len());
-        shared == short.0.as_slice() && rest.iter().all(|amount| amount.is_zero())
+        let (short, long) = if self.more.len() <= other.more.len() { (self, other) } else { (other, self) };
+        let (shared, rest) = long.more.split_at(short.more.len());
+        short.few == long.few && shared == short.more && rest.iter().all(|amount| amount.is_zero())
     }
 }
 
@@ -215,5 +252,12 @@ mod tests {
         with.take(&[(gpu, Amount::new(1))].into_iter().collect());
         assert_eq!(with, without);
         assert_eq!(table.name(gpu), "nvidia.com/gpu");
+        // As a list they end with the last of which there is any.
+        assert_eq!(Vec::from(with.clone()), [Amount::new(5)]);
+        let mut much = with.times(2);
+        much.add_times(&[(gpu, Amount::new(3))].into_iter().collect(), 2);
+        let list = Vec::from(much.clone());
+        assert_eq!((list.len(), list[0], list[usize::from(gpu.0)]), (7, Amount::new(10), Amount::new(6)));
+        assert_eq!(Amounts::from(list), much);
     }
 }

@@ -356,7 +356,8 @@ impl World {
         let Some(workload) = self.workloads.get(id.0) else { return };
         let (Phase::Admitted { at, .. }, Some(pool)) = (&workload.phase, workload.pool) else { return };
         let (priority, uid) = (workload.spec.priority, Arc::clone(&workload.spec.uid));
-        let harm = Harm { priority, admitted: Reverse(*at), uid, workload: id };
+        let preemptible = workload.spec.preemptible;
+        let harm = Harm { priority, admitted: Reverse(*at), uid, workload: id, preemptible };
         let grows = add && workload.spec.dynamic;
         let loses_nothing = add && workload.spec.loses_nothing_by_moving();
         if let Some(pool) = self.pools.get_mut(pool.0) {

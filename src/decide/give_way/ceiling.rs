@@ -8,6 +8,7 @@ use crate::model::charges::on_nodes;
 use crate::model::ids::{NodeId, PoolId, WorkloadId};
 use crate::model::moves::MemberId;
 use crate::model::nodes::Node;
+use crate::model::proof::Rights;
 use crate::model::resources::{Amounts, ResourceId};
 use crate::model::shapes::Shape;
 use crate::model::world::World;
@@ -16,7 +17,7 @@ use super::super::admit::Desk;
 use super::super::place::{Question, suits};
 use super::census::{Census, Hope};
 use super::load::{left_by, load_of};
-use super::victims::{Candidate, Take};
+use super::victims::{Candidate, Take, borrows};
 
 /// How those leave who may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,12 +62,42 @@ impl Leavers {
                 }
             }
         }
-        for member in &world.moving {
-            for load in [left_by(world, *member), load_of(world, *member)].into_iter().flatten() {
-                leavers.moving.entry(load.node).or_default().add(&load.requests);
+        leavers.note_moves(world);
+        leavers
+    }
+
+    /// All that whoever has such rights might evict, as far as pools and priorities tell: never fewer than those who may go.
+    pub fn at_most(world: &World, census: &Census, rights: Rights) -> Self {
+        let mut leavers = Self::default();
+        let mut last = None;
+        for (pool, priority, _) in census.whose() {
+            let own = *pool == rights.pool;
+            // The census remembers whom there was.
+            let admitted = world.pool(*pool).map(|pool| &pool.admitted);
+            let ends = admitted.and_then(|all| Some(all.first()?.priority..=all.last()?.priority));
+            if !ends.is_some_and(|ends| ends.contains(priority)) {
+                continue;
+            }
+            let mut lends = || match last {
+                Some((known, borrows)) if known == *pool => borrows,
+                _ => last.insert((*pool, borrows(world, *pool, true, None))).1,
+            };
+            if own && (rights.whole_pool || *priority < rights.below) || !own && rights.levels > 0 && lends()
+            {
+                leavers.whose.insert((*pool, *priority));
             }
         }
+        leavers.any = !leavers.whose.is_empty();
+        leavers.note_moves(world);
         leavers
+    }
+
+    fn note_moves(&mut self, world: &World) {
+        for member in &world.moving {
+            for load in [left_by(world, *member), load_of(world, *member)].into_iter().flatten() {
+                self.moving.entry(load.node).or_default().add(&load.requests);
+            }
+        }
     }
 
     /// What moves that are under way will leave on a node.
@@ -178,6 +209,32 @@ impl Leavers {
             let most = self.most_for(world, (*id, node), shape, &loads, (leaving, left));
             debug_assert!(is_open || most == 0, "the census says too little of {}", node.name);
             count = count.saturating_add(most);
+            if count >= enough {
+                break;
+            }
+        }
+        count
+    }
+
+    /// How many members could be placed at most as far as the census tells, counted until there are `enough`.
+    pub fn bound(
+        &self,
+        world: &World,
+        census: &Census,
+        question: Question,
+        enough: u32,
+        leaving: Leaving,
+    ) -> u32 {
+        let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape))
+        else {
+            return 0;
+        };
+        let loads = on_nodes(&shape.requests, &set.off_nodes);
+        let hope = self.hope(census, leaving);
+        let mut count = 0_u32;
+        for (_, id) in &set.nodes {
+            let left = enough.saturating_sub(count);
+            count = count.saturating_add(hope.most_beside(*id, &loads, left, self.moving.get(id)));
             if count >= enough {
                 break;
             }

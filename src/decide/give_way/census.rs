@@ -43,8 +43,8 @@ pub struct Kind {
 pub struct Lodger {
     /// Which.
     pub member: MemberId,
-    /// Its kind, as an index into those of the census.
-    pub kind: usize,
+    /// Its kind, by its number in the census.
+    pub kind: u32,
     /// It lives there.
     pub settled: bool,
 }
@@ -64,7 +64,7 @@ pub struct Census {
     /// By node.
     lodgers: Vec<Vec<Lodger>>,
     kinds: Vec<Kind>,
-    numbers: BTreeMap<Kind, usize>,
+    numbers: BTreeMap<Kind, u32>,
     /// By node, when it changed who lives there, as far as it is known.
     lodged_at: Vec<u64>,
 }
@@ -157,8 +157,7 @@ impl Census {
         let whose = (pool, one.spec.priority, world.movers.contains(&member.0));
         // Of most nothing has changed.
         let is_same = |known: &Lodger| {
-            let kind =
-                self.kinds.get(known.kind).filter(|_| (known.member, known.settled) == (member, settled));
+            let kind = self.kind(known).filter(|_| (known.member, known.settled) == (member, settled));
             kind.is_some_and(|kind| {
                 kind.whose == whose
                     && kind.shape == shape
@@ -172,7 +171,7 @@ impl Census {
         let kind = Kind { whose, shape, strategy: one.spec.strategy, loads: load.clone() };
         let kind = *self.numbers.entry(kind).or_insert_with_key(|kind| {
             self.kinds.push(kind.clone());
-            self.kinds.len() - 1
+            u32::try_from(self.kinds.len() - 1).unwrap_or(u32::MAX)
         });
         let lodger = Lodger { member, kind, settled };
         self.weigh(lodger, id, true);
@@ -180,7 +179,7 @@ impl Census {
     }
 
     fn weigh(&mut self, lodger: Lodger, id: NodeId, add: bool) {
-        let Some(kind) = self.kinds.get(lodger.kind) else { return };
+        let Some(kind) = self.kinds.get(lodger.kind as usize) else { return };
         let weigh = |columns: &mut Columns| {
             for (resource, amount) in kind.loads.iter() {
                 let (before, more) = (get(columns, resource, id), amount.units());
@@ -204,9 +203,19 @@ impl Census {
         self.lodgers.get(id.at()).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// All kinds.
+    /// What a lodger has in common with others.
+    pub fn kind(&self, lodger: &Lodger) -> Option<&Kind> {
+        self.kinds.get(lodger.kind as usize)
+    }
+
+    /// All kinds, by their numbers.
     pub fn kinds(&self) -> &[Kind] {
         &self.kinds
+    }
+
+    /// Whose members there are, or were.
+    pub fn whose(&self) -> impl Iterator<Item = &Whose> {
+        self.sums.keys()
     }
 
     /// What nodes would have if all left whose pool and priority is among `leaving`, and with `light` all who lose nothing by
@@ -228,9 +237,15 @@ impl Census {
 impl Hope<'_> {
     /// For how many members a node would have room at most, counted until there are `enough`.
     pub fn most_on(&self, id: NodeId, loads: &Amounts, enough: u32) -> u32 {
+        self.most_beside(id, loads, enough, None)
+    }
+
+    /// The same if it had so much `more`.
+    pub fn most_beside(&self, id: NodeId, loads: &Amounts, enough: u32, more: Option<&Amounts>) -> u32 {
         let mut most = enough;
         for (resource, amount) in loads.iter() {
             let (mut room, wanted) = (get(self.rooms, resource, id), amount.times(most).units());
+            room = room.saturating_add(more.map_or(0, |more| more.get(resource).units()));
             if room < wanted {
                 let sums = self.sums.iter().map(|columns| get(columns, resource, id));
                 room = sums.fold(room, i64::saturating_add);

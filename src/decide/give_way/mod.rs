@@ -31,6 +31,7 @@ use super::lifecycle::stop_workload;
 use super::order::Entry;
 use super::place::{Horizon, Question};
 use super::quota;
+use super::retry;
 
 use ceiling::{Leavers, Leaving};
 use nearest::First;
@@ -68,21 +69,33 @@ pub fn make_room(
     if !room_wanted {
         return Made::Nothing(Some(Hopeless::Nobody { moves_help: false }));
     }
+    let rest = world.pool(entry.pool).and_then(|pool| pool.queue.rest(&entry.class));
+    let rest = rest.filter(|rest| rest.upheavals == world.upheavals);
+    let resting = rest.map(|rest| rest.until).filter(|until| *until > now);
+    if let Some(why) = out_of_reach(world, desk, entry, by_nodes, resting) {
+        debug_assert!(
+            is_so(world, desk, entry, why, now, out.len()),
+            "{why:?} is told too soon of {entry:?}"
+        );
+        if let (Hopeless::Rests { until: Some(until), .. }, Some(pool)) =
+            (why, world.pools.get_mut(entry.pool.0))
+        {
+            pool.rest_over(until);
+        }
+        return Made::Nothing(Some(why));
+    }
     let found = who_may_leave(world, desk, entry, now, out.len());
     let (list, leavers) = (&found.candidates.list, &found.leavers);
     if let (Some(at), Some(pool)) = (found.candidates.later, world.pools.get_mut(entry.pool.0)) {
         pool.look_again(at);
     }
-    let moves_help = by_nodes && !(world.movers.is_empty() && world.moving.is_empty());
+    let moves_help = by_nodes && can_move(world);
     if list.is_empty() && !moves_help {
         return Made::Nothing(Some(Hopeless::Nobody { moves_help: by_nodes }));
     }
     if let Some(spare) = too_few(world, desk, entry, leavers, Leaving::EvictedOrMoved) {
         return Made::Nothing(Some(Hopeless::Nodes(spare)));
     }
-    let rest = world.pool(entry.pool).and_then(|pool| pool.queue.rest(&entry.class));
-    let rest = rest.filter(|rest| rest.upheavals == world.upheavals);
-    let resting = rest.map(|rest| rest.until).filter(|until| *until > now);
     let mut rests = resting;
     if by_nodes && resting.is_none() {
         if defragment::make_block(world, desk, entry, leavers, now, out) {
@@ -173,6 +186,58 @@ fn who_may_leave(world: &World, desk: &mut Desk, entry: &Entry, now: Time, decid
     }
     let whom = (entry.pool, workload.spec.priority, levels);
     Arc::clone(desk.memory.known.entry(whom).or_insert_with(find))
+}
+
+/// Why nobody's leaving would do, where pools and priorities alone tell that, without asking who may leave.
+fn out_of_reach(
+    world: &World,
+    desk: &mut Desk,
+    entry: &Entry,
+    by_nodes: bool,
+    resting: Option<Time>,
+) -> Option<Hopeless> {
+    let (workload, pool) = world.workload(entry.workload).zip(world.pool(entry.pool))?;
+    let rights = retry::rights(world, pool, workload, &entry.class)?;
+    let (question, (least, _)) = (question_of(world, entry)?, gate::members_wanted(workload));
+    let census = desk.placer.census_if_known(world, &mut desk.work)?;
+    let leavers = Leavers::at_most(world, census, rights);
+    // Whoever has no place yet, or whose node is gone, is on no node, and might give way still.
+    let nobody = leavers.is_empty() && !retry::may_any_leave(world, pool, rights);
+    if nobody && !(by_nodes && can_move(world)) {
+        return Some(Hopeless::Nobody { moves_help: by_nodes });
+    }
+    let too_few =
+        |leaving| least.checked_sub(leavers.bound(world, census, question, least, leaving).saturating_add(1));
+    if let Some(spare) = too_few(Leaving::EvictedOrMoved) {
+        return Some(Hopeless::Nodes(spare));
+    }
+    let moves_matter = by_nodes && resting.is_none();
+    if moves_matter {
+        return None;
+    }
+    let spare = if nobody { None } else { Some(too_few(Leaving::Evicted)?) };
+    Some(Hopeless::Rests { until: resting, spare })
+}
+
+/// Whether asking who may leave tells the same.
+fn is_so(world: &World, desk: &mut Desk, entry: &Entry, why: Hopeless, now: Time, decided: usize) -> bool {
+    let work = desk.work;
+    let found = who_may_leave(world, desk, entry, now, decided);
+    let mut at_least = |spare, leaving| {
+        too_few(world, desk, entry, &found.leavers, leaving).is_some_and(|more| more >= spare)
+    };
+    let so = match why {
+        Hopeless::Nodes(spare) => at_least(spare, Leaving::EvictedOrMoved),
+        Hopeless::Rests { spare: Some(spare), .. } => at_least(spare, Leaving::Evicted),
+        Hopeless::Rests { spare: None, .. } | Hopeless::Nobody { .. } => found.candidates.list.is_empty(),
+    };
+    desk.work = work;
+    so
+}
+
+/// Whether anybody moves, or might.
+fn can_move(world: &World) -> bool {
+    !(world.movers.is_empty() && world.moving.is_empty())
 }
 
 /// Those of the candidates that help: where it is nodes that refuse, nobody else than who is on a node that would have room if

@@ -17,7 +17,7 @@ use super::super::gate;
 use super::super::order::Entry;
 use super::super::place::takes_when_empty;
 use super::ceiling::{Leavers, Leaving};
-use super::census::Census;
+use super::census::{Census, Lodger};
 use super::question_of;
 use super::victims::{Candidate, Take};
 
@@ -61,7 +61,10 @@ pub fn first_to_fit(
     let census = desk.placer.census(world, &mut desk.work);
     let hope = leavers.hope(census, Leaving::Evicted);
     let mut best = Best { least: least as usize, events: BinaryHeap::new() };
-    let mut here: Vec<(u32, usize)> = Vec::new();
+    let mut here: Vec<(u32, Lodger)> = Vec::new();
+    // Of most members it is told by their kind that they are not on the list.
+    let listed: Vec<bool> =
+        census.kinds().iter().map(|kind| leavers.are_of(kind.whose.0, kind.whose.1)).collect();
     let open = hope.open(&loads);
     for (_, id) in &set.nodes {
         if !open.get(id.at()).is_some_and(|open| *open) {
@@ -71,12 +74,14 @@ pub fn first_to_fit(
         // Those who come after the best that is known help nobody.
         let until = best.until();
         here.clear();
-        here.extend(census.lodgers(*id).iter().filter_map(|one| {
+        let candidates =
+            census.lodgers(*id).iter().filter(|one| listed.get(one.kind as usize) == Some(&true));
+        here.extend(candidates.filter_map(|one| {
             let at = places.get(one.member.0.at()).copied().filter(|at| *at < until)?;
-            Some((at, one.kind))
+            Some((at, *one))
         }));
         let freed = |resource| {
-            let loads = here.iter().filter_map(|(_, kind)| census.kinds().get(*kind));
+            let loads = here.iter().filter_map(|(_, one)| census.kind(one));
             loads.fold(census.room(resource, *id), |sum, kind| sum + kind.loads.get(resource))
         };
         if !loads.iter().all(|(resource, amount)| freed(resource) >= amount) {
@@ -86,7 +91,7 @@ pub fn first_to_fit(
         if !takes_when_empty(world, node, &shape.spec, &loads) {
             continue;
         }
-        here.sort_unstable();
+        here.sort_unstable_by_key(|(at, one)| (*at, one.kind));
         best.look_at(census, *id, (&loads, most), &here);
     }
     let Some(events) = best.all() else {
@@ -137,7 +142,7 @@ impl Best {
         census: &Census,
         id: NodeId,
         (loads, most): (&Amounts, u32),
-        here: &[(u32, usize)],
+        here: &[(u32, Lodger)],
     ) {
         let (mut freed, mut after) = (Amounts::new(), 0);
         let mut left = here.iter();
@@ -147,9 +152,9 @@ impl Best {
                 loads.iter().all(|(resource, amount)| room(resource) >= amount.times(count))
             };
             while !fits(&freed) {
-                let Some((at, kind)) = left.next() else { return };
+                let Some((at, one)) = left.next() else { return };
                 after = at + 1;
-                if let Some(kind) = census.kinds().get(*kind) {
+                if let Some(kind) = census.kind(one) {
                     freed.add(&kind.loads);
                 }
             }

@@ -68,11 +68,12 @@ pub fn candidates(world: &World, entry: &Entry, now: Time) -> Candidates {
     };
     let mut search = Search { world, nobody: Chain::default(), now, found: Candidates::default() };
     let reserved = quota::within_reservation(world, pool, &entry.charge);
-    let mut borrowers = Vec::new();
+    let mut borrowing = Borrowing::new();
     if let Some(levels) = reserved.filter(|_| pool.spec.reclaim != Reclaim::Never) {
-        borrowers = beside(world, pool, levels);
-        spare_evictor(world, workload, &mut borrowers);
+        borrowing = beside(world, pool, levels);
     }
+    let mut borrowers = all_of(&borrowing);
+    spare_evictor(world, workload, &mut borrowers);
     search.shrinkable(entry.pool, &borrowers);
     search.reclaimable(pool, workload, &borrowers);
     search.overdue(pool);
@@ -91,19 +92,31 @@ pub fn candidates(world: &World, entry: &Entry, now: Time) -> Candidates {
     found
 }
 
-/// Workloads that borrow, each with the pools that must be borrowing for it.
-type Borrower = (WorkloadId, Chain);
+/// A workload that borrows: how much harm it does to evict it, its pool, and the pools that must be borrowing for it.
+#[derive(Clone, Copy)]
+struct Borrower<'a> {
+    harm: &'a Harm,
+    pool: PoolId,
+    chain: &'a Chain,
+}
+
+/// Pools that borrow, each with the pools that must be borrowing for its workloads.
+type Borrowing<'a> = Vec<(PoolId, &'a Pool, Chain)>;
 
 impl Search<'_> {
     /// Members that dynamic workloads have beyond their least size, highest index first: of its own pool at any
     /// priority, of others as far as they borrow.
-    fn shrinkable(&mut self, own: PoolId, borrowers: &[Borrower]) {
+    fn shrinkable(&mut self, own: PoolId, borrowers: &[Borrower<'_>]) {
         let world = self.world;
+        if world.dynamic.is_empty() {
+            return;
+        }
         let is_own = |id: &&WorkloadId| world.workload(**id).is_some_and(|one| one.pool == Some(own));
-        let mut of_own: Vec<Borrower> =
+        let mut of_own: Vec<(WorkloadId, Chain)> =
             world.dynamic.iter().filter(is_own).map(|id| (*id, Chain::default())).collect();
         of_own.sort_by_cached_key(|(id, _)| harm(world, *id));
-        let of_others = borrowers.iter().filter(|(id, _)| world.dynamic.contains(id)).cloned();
+        let of_others = borrowers.iter().filter(|one| world.dynamic.contains(&one.harm.workload));
+        let of_others = of_others.map(|one| (one.harm.workload, Arc::clone(one.chain)));
         for (id, borrowers) in of_own.into_iter().chain(of_others) {
             let Some(workload) = world.workload(id) else { continue };
             let Some(whose) = whose(workload) else { continue };
@@ -118,17 +131,17 @@ impl Search<'_> {
         }
     }
 
-    fn reclaimable(&mut self, pool: &Pool, workload: &Workload, borrowers: &[Borrower]) {
-        for (id, borrowers) in borrowers {
-            let Some(victim) = self.world.workload(*id) else { continue };
-            let lower = victim.spec.priority < workload.spec.priority;
+    fn reclaimable(&mut self, pool: &Pool, workload: &Workload, borrowers: &[Borrower<'_>]) {
+        for one in borrowers {
+            let Some(of) = self.world.pool(one.pool) else { continue };
+            let lower = one.harm.priority < workload.spec.priority;
             let reclaims = lower || pool.spec.reclaim == Reclaim::Any;
-            if let Some(whose) = whose(victim).filter(|_| reclaims && self.may_leave(victim, None)) {
+            if reclaims && self.may_go(of, one.harm) {
                 self.found.list.push(Candidate {
-                    workload: *id,
-                    whose,
+                    workload: one.harm.workload,
+                    whose: (one.pool, one.harm.priority),
                     take: Take::Whole(StopReason::Reclaimed),
-                    borrowers: borrowers.clone(),
+                    borrowers: Arc::clone(one.chain),
                 });
             }
         }
@@ -145,7 +158,7 @@ impl Search<'_> {
                 continue;
             };
             if end <= self.now {
-                self.own(harm.workload, StopReason::Overdue);
+                self.own(pool, harm, StopReason::Overdue);
             } else {
                 self.later(end);
             }
@@ -161,12 +174,12 @@ impl Search<'_> {
         for harm in &pool.admitted {
             let Some(victim) = self.world.workload(harm.workload) else { continue };
             if self.may_leave(victim, Some(slice)) {
-                over.push((started(victim), harm.uid.clone(), harm.workload));
+                over.push((started(victim), harm.uid.clone(), harm));
             }
         }
         over.sort();
-        for (.., id) in over {
-            self.own(id, StopReason::SliceEnded);
+        for (.., harm) in over {
+            self.own(pool, harm, StopReason::SliceEnded);
         }
     }
 
@@ -176,17 +189,29 @@ impl Search<'_> {
             return;
         }
         for harm in pool.admitted.iter().take_while(|harm| harm.priority < workload.spec.priority) {
-            let Some(victim) = self.world.workload(harm.workload) else { continue };
-            if self.may_leave(victim, None) {
-                self.own(harm.workload, StopReason::Preempted);
+            if self.may_go(pool, harm) {
+                self.own(pool, harm, StopReason::Preempted);
             }
         }
     }
 
-    fn own(&mut self, workload: WorkloadId, reason: StopReason) {
-        let Some(whose) = self.world.workload(workload).and_then(whose) else { return };
-        let take = Take::Whole(reason);
-        self.found.list.push(Candidate { workload, whose, take, borrowers: Arc::clone(&self.nobody) });
+    fn own(&mut self, pool: &Pool, harm: &Harm, reason: StopReason) {
+        let Some(id) = pool.path.first() else { return };
+        self.found.list.push(Candidate {
+            workload: harm.workload,
+            whose: (*id, harm.priority),
+            take: Take::Whole(reason),
+            borrowers: Arc::clone(&self.nobody),
+        });
+    }
+
+    /// Whether an admitted workload of a pool may be evicted. There may be very many, and of most nothing else matters than what
+    /// the pool lists of them.
+    fn may_go(&mut self, pool: &Pool, harm: &Harm) -> bool {
+        if !harm.preemptible || pool.spec.min_runtime.0 == 0 {
+            return harm.preemptible;
+        }
+        self.world.workload(harm.workload).is_some_and(|victim| self.may_leave(victim, None))
     }
 
     /// Whether a workload may be evicted: it is preemptible and has run for its pool's `minRuntime`, and for
@@ -225,30 +250,43 @@ fn started(workload: &Workload) -> Option<Time> {
     }
 }
 
-/// Workloads that borrow beside the pools of the first `levels` of the path, least harm first.
-fn beside(world: &World, pool: &Pool, levels: usize) -> Vec<Borrower> {
+/// Pools that borrow beside those of the first `levels` of the path.
+fn beside<'a>(world: &'a World, pool: &'a Pool, levels: usize) -> Borrowing<'a> {
     let mut into = Vec::new();
     // The pool's own workloads are a child of it beside its children.
     for child in &pool.children {
-        borrowers(world, *child, &[], &mut into);
+        borrowing(world, *child, &[], &mut into);
     }
     for (below, above) in pool.path.iter().zip(pool.path.iter().skip(1)).take(levels) {
         let Some(parent) = world.pool(*above) else { continue };
-        own_borrowers(world, *above, &[], &mut into);
+        own_borrowing(world, *above, &[], &mut into);
         for child in parent.children.iter().filter(|child| *child != below) {
-            borrowers(world, *child, &[], &mut into);
+            borrowing(world, *child, &[], &mut into);
         }
     }
+    into
+}
+
+/// The workloads of these pools, least harm first.
+fn all_of<'a>(borrowing: &'a Borrowing<'_>) -> Vec<Borrower<'a>> {
+    let of = |(id, pool, chain): &'a (PoolId, &Pool, Chain)| {
+        pool.admitted.iter().map(|harm| Borrower { harm, pool: *id, chain })
+    };
+    let mut all: Vec<Borrower<'_>> = borrowing.iter().flat_map(of).collect();
     // The lists of the pools are in that order, so that they are merged.
-    into.sort_by_key(|(harm, _)| *harm);
-    into.into_iter().map(|(harm, chain)| (harm.workload, chain)).collect()
+    all.sort_by_key(|one| one.harm);
+    all
 }
 
 /// Moves the one for which `workload` gave way last to the end: it had taken what it is entitled to, so that others
 /// of its pool are what borrows now, and two workloads would evict each other in turn.
-fn spare_evictor(world: &World, workload: &Workload, borrowers: &mut Vec<Borrower>) {
+fn spare_evictor(world: &World, workload: &Workload, borrowers: &mut Vec<Borrower<'_>>) {
     let Some((_, Some(evictor), _)) = &workload.evicted else { return };
-    let is_evictor = |(id, _): &Borrower| world.workload(*id).is_some_and(|one| one.title() == *evictor);
+    let Some((namespace, name)) = evictor.split_once('/') else { return };
+    let is_evictor = |one: &Borrower<'_>| {
+        let spec = world.workload(one.harm.workload).map(|one| &one.spec);
+        spec.is_some_and(|spec| *spec.name == *name && *spec.namespace == *namespace)
+    };
     if let Some(at) = borrowers.iter().position(is_evictor) {
         let last = borrowers.remove(at);
         borrowers.push(last);
@@ -265,29 +303,23 @@ fn harm(world: &World, id: WorkloadId) -> Option<(i32, Reverse<Time>, Arc<str>)>
     Some((workload.spec.priority, Reverse(at), Arc::clone(&workload.spec.uid)))
 }
 
-fn borrowers<'a>(world: &'a World, id: PoolId, above: &[(PoolId, bool)], into: &mut Vec<(&'a Harm, Chain)>) {
+fn borrowing<'a>(world: &'a World, id: PoolId, above: &[(PoolId, bool)], into: &mut Borrowing<'a>) {
     if !borrows(world, id, false, None) {
         return;
     }
     let mut chain = above.to_vec();
     chain.push((id, false));
-    own_borrowers(world, id, &chain, into);
+    own_borrowing(world, id, &chain, into);
     for child in world.pool(id).map(|pool| pool.children.as_slice()).unwrap_or_default() {
-        borrowers(world, *child, &chain, into);
+        borrowing(world, *child, &chain, into);
     }
 }
 
-fn own_borrowers<'a>(
-    world: &'a World,
-    id: PoolId,
-    above: &[(PoolId, bool)],
-    into: &mut Vec<(&'a Harm, Chain)>,
-) {
+fn own_borrowing<'a>(world: &'a World, id: PoolId, above: &[(PoolId, bool)], into: &mut Borrowing<'a>) {
     let Some(pool) = world.pool(id).filter(|_| borrows(world, id, true, None)) else { return };
     let mut chain = above.to_vec();
     chain.push((id, true));
-    let chain: Chain = chain.into();
-    into.extend(pool.admitted.iter().map(|harm| (harm, Arc::clone(&chain))));
+    into.push((id, pool, chain.into()));
 }
 
 /// Whether a pool, without its children where `own` is set, uses more than its reservation of a resource; of

@@ -52,7 +52,7 @@ impl Search<'_> {
             room >= amount
                 || lodgers.iter().any(|lodger| {
                     if self.may_leave(lodger, id)
-                        && let Some(kind) = census.kinds().get(lodger.kind)
+                        && let Some(kind) = census.kind(lodger)
                     {
                         room += kind.loads.get(resource);
                     }
@@ -64,7 +64,9 @@ impl Search<'_> {
     /// Whether a member may move away from a node, and has somewhere to go.
     pub(super) fn may_leave(&self, lodger: &Lodger, from: NodeId) -> bool {
         // What is nearest at hand first: this is asked of everybody.
-        let Some(known) = self.kinds.get(lodger.kind).filter(|_| lodger.settled) else { return false };
+        let Some(known) = self.kinds.get(lodger.kind as usize).filter(|_| lodger.settled) else {
+            return false;
+        };
         known.homes.iter().flatten().any(|home| *home != from)
             && (known.light || self.leavers.contains(lodger.member))
             && !self.moved.contains(&lodger.member)
