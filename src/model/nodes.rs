@@ -119,8 +119,15 @@ impl Node {
 
     /// What may be placed on it once those that leave have left.
     pub fn room_later(&self, resource: ResourceId) -> Amount {
-        let load = self.load.get(resource).less(self.leaving.get(resource)) + self.nominated.get(resource);
-        self.allocatable.get(resource).less(load)
+        self.room_without(resource, Amount::ZERO)
+    }
+
+    /// The same once so much more has left.
+    pub fn room_without(&self, resource: ResourceId, more: Amount) -> Amount {
+        let leaving = self.leaving.get(resource) + more;
+        self.allocatable
+            .get(resource)
+            .less(self.load.get(resource).less(leaving) + self.nominated.get(resource))
     }
 
     /// Whether nothing speaks of it any more.

@@ -9,7 +9,6 @@ mod prospects;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::model::ids::{NodeId, WorkloadId};
 use crate::model::moves::{How, MemberId, Stage, Why};
@@ -27,7 +26,7 @@ use super::super::gate;
 use super::super::host_model;
 use super::super::migrate;
 use super::super::order::{Entry, waits_before};
-use super::super::place::{Horizon, Question, takes};
+use super::super::place::{Horizon, Question, takes, takes_when_empty};
 use super::ceiling::Leavers;
 use super::census::Group;
 use super::load::{Fate, Load, apply, left_by, load_of};
@@ -56,7 +55,8 @@ struct Mover {
     loses: bool,
     /// In thousandths of its node.
     size: i64,
-    name: (Arc<str>, Arc<str>, u32),
+    /// Its place among those of its node, by size and name.
+    place: usize,
 }
 
 /// How much harm moves do: those that start anew, all of them, how large they are.
@@ -364,13 +364,16 @@ impl<'a> Search<'a> {
             let Some(loses) = self.may_move(world, member) else { continue };
             let Some(load) = load_of(world, member) else { continue };
             let size = size(node, &load.requests);
-            let name = (Arc::clone(&workload.spec.namespace), Arc::clone(&workload.spec.name), member.1);
-            found.push(Mover { member, load, loses, size, name });
+            let name = (&workload.spec.namespace, &workload.spec.name, member.1);
+            found.push((name, Mover { member, load, loses, size, place: 0 }));
         }
-        found.sort_by(|one, other| {
-            (one.loses, Reverse(one.size), &one.name).cmp(&(other.loses, Reverse(other.size), &other.name))
+        found.sort_unstable_by(|(name, one), (other_name, other)| {
+            one.size.cmp(&other.size).then_with(|| name.cmp(other_name))
         });
-        found
+        let placed = found.into_iter().enumerate().map(|(place, (_, mover))| Mover { place, ..mover });
+        let mut movers: Vec<Mover> = placed.collect();
+        movers.sort_unstable_by_key(|mover| (mover.loses, Reverse(mover.size), mover.place));
+        movers
     }
 
     /// Whether a member may move now; if so, whether it starts anew.
@@ -404,14 +407,14 @@ impl<'a> Search<'a> {
         movers: &[Mover],
     ) -> Result<Option<Block>, MemberId> {
         let Some(chosen) = self.choose(world, node, movers) else { return Ok(None) };
-        let harm = harm_of(&chosen);
+        let harm = harm_of(&chosen.iter().collect::<Vec<_>>());
         for mover in &chosen {
             self.act(world, mover.load.clone(), Fate::Vacates);
         }
         self.act(world, self.on(node), Fate::Kept);
         let mut moves = Vec::new();
         let mut largest_first = chosen;
-        largest_first.sort_by_key(|mover| (Reverse(mover.size), mover.name.clone()));
+        largest_first.sort_unstable_by_key(|mover| (Reverse(mover.size), mover.place));
         for mover in largest_first {
             let to = self.elsewhere(world, desk, &mover, node).ok_or(mover.member)?;
             let arrives = arrival(world, &mover, to).ok_or(mover.member)?;
@@ -422,46 +425,82 @@ impl<'a> Search<'a> {
     }
 
     /// The members that leave a node for one more to fit: fewest, then smallest, and such as lose nothing.
-    fn choose(&mut self, world: &mut World, node: NodeId, movers: &[Mover]) -> Option<Vec<Mover>> {
+    fn choose(&mut self, world: &mut World, id: NodeId, movers: &[Mover]) -> Option<Vec<Mover>> {
+        let sums_tell = self.do_sums_tell(world, id, movers);
         // One alone, the smallest that will do.
         let mut by_size: Vec<&Mover> = movers.iter().collect();
-        by_size.sort_by_key(|mover| (mover.loses, mover.size, &mover.name));
-        let mut found: Vec<Vec<Mover>> = Vec::new();
-        let one = by_size.iter().find(|mover| self.fits_without(world, node, &[**mover]));
-        found.extend(one.map(|mover| vec![(**mover).clone()]));
+        by_size.sort_unstable_by_key(|mover| (mover.loses, mover.size, mover.place));
+        let mut found: Vec<Vec<&Mover>> = Vec::new();
+        let one = by_size
+            .iter()
+            .find(|mover| self.fits_without(world, id, (&[**mover], &mover.load.requests), sums_tell));
+        found.extend(one.map(|mover| vec![*mover]));
         // As many as it takes; then those are put back that need not leave, small ones first or large ones first.
-        let mut out: Vec<&Mover> = Vec::new();
+        let (mut out, mut freed): (Vec<&Mover>, Amounts) = Default::default();
         let enough = movers.iter().any(|mover| {
             out.push(mover);
-            self.fits_without(world, node, &out)
+            freed.add(&mover.load.requests);
+            self.fits_without(world, id, (&out, &freed), sums_tell)
         });
         if enough {
             for small_first in [true, false] {
-                let mut kept = out.clone();
+                let (mut kept, mut freed) = (out.clone(), freed.clone());
                 let mut order = out.clone();
-                order.sort_by_key(|mover| {
+                order.sort_unstable_by_key(|mover| {
                     let size = if small_first { mover.size } else { -mover.size };
-                    (!mover.loses, size, &mover.name)
+                    (!mover.loses, size, mover.place)
                 });
                 for mover in order {
+                    if kept.len() == 1 {
+                        break;
+                    }
+                    let mut less = freed.clone();
+                    less.take(&mover.load.requests);
                     let rest: Vec<&Mover> =
                         kept.iter().copied().filter(|one| one.member != mover.member).collect();
-                    if !rest.is_empty() && self.fits_without(world, node, &rest) {
-                        kept = rest;
+                    if self.fits_without(world, id, (&rest, &less), sums_tell) {
+                        (kept, freed) = (rest, less);
                     }
                 }
-                found.push(kept.into_iter().cloned().collect());
+                found.push(kept);
             }
         }
-        found.into_iter().min_by_key(|moves| harm_of(moves))
+        let best = found.into_iter().min_by_key(|moves| harm_of(moves));
+        best.map(|moves| moves.into_iter().cloned().collect())
     }
 
-    fn fits_without(&mut self, world: &mut World, node: NodeId, movers: &[&Mover]) -> bool {
+    /// Whether what members take is all that matters on a node: no ports, and no pods around.
+    fn do_sums_tell(&self, world: &World, id: NodeId, movers: &[Mover]) -> bool {
+        let suits = world.node(id).zip(world.shapes.get(self.question.shape)).is_some_and(|(node, shape)| {
+            node.sets.contains(&self.question.set)
+                && takes_when_empty(world, node, &shape.spec, &self.load.requests)
+        });
+        suits
+            && self.load.ports.is_empty()
+            && Company::of(world, self.id, self.question).is_none()
+            && movers.iter().all(|mover| mover.load.node == id)
+    }
+
+    /// Whether one more fits once these have left, who free so much.
+    fn fits_without(
+        &mut self,
+        world: &mut World,
+        id: NodeId,
+        (movers, freed): (&[&Mover], &Amounts),
+        sums_tell: bool,
+    ) -> bool {
         self.looked_at += 1;
+        let enough = world.node(id).is_some_and(|node| {
+            let room = |resource| node.room_without(resource, freed.get(resource));
+            self.load.requests.iter().all(|(resource, amount)| room(resource) >= amount)
+        });
+        if sums_tell || !enough {
+            return enough;
+        }
         for mover in movers {
             apply(world, &mover.load, Fate::Vacates, true);
         }
-        let fits = self.fits(world, node);
+        let fits = self.fits(world, id);
         for mover in movers {
             apply(world, &mover.load, Fate::Vacates, false);
         }
@@ -503,7 +542,7 @@ fn arrival(world: &World, mover: &Mover, to: NodeId) -> Option<Load> {
     Some(Load { node: to, requests: world.loads(workload), ports, peer: mover.load.peer })
 }
 
-fn harm_of(moves: &[Mover]) -> Harm {
+fn harm_of(moves: &[&Mover]) -> Harm {
     let lose = moves.iter().filter(|mover| mover.loses).count();
     (lose, moves.len(), moves.iter().map(|mover| mover.size).sum())
 }
