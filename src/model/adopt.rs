@@ -23,7 +23,7 @@ impl World {
         self.link();
         self.settled = true;
         let mut pods: BTreeMap<Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
-        for (uid, pod) in &self.pods {
+        for (uid, pod) in self.pods.iter() {
             if let Some(member) = &pod.member {
                 pods.entry(Arc::clone(&member.workload)).or_default().push(Arc::clone(uid));
             }

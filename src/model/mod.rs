@@ -19,6 +19,7 @@ pub mod join;
 pub mod labelled;
 pub mod lending;
 pub mod link;
+pub mod lookup;
 pub mod machines;
 pub mod moves;
 pub mod nodes;

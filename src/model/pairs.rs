@@ -25,6 +25,35 @@ pub fn deserialize<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>, D: Deser
     Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
 }
 
+/// The same of what is looked up.
+pub mod looked_up {
+    use std::hash::Hash;
+
+    use super::super::lookup::Lookup;
+    use super::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes it as pairs, in the order of its keys.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<K: Hash + Ord + Serialize, V: Serialize, S: Serializer>(
+        map: &Lookup<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map.iter())
+    }
+
+    /// Reads it again.
+    ///
+    /// # Errors
+    /// Those of the deserializer.
+    pub fn deserialize<'de, K: Hash + Ord + Deserialize<'de>, V: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Lookup<K, V>, D::Error> {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
 /// The same of maps that are the values of a map.
 pub mod within {
     use super::{BTreeMap, Deserialize, Deserializer, Serialize, Serializer};

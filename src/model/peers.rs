@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ids::{NodeId, PeerId, ShapeId, Slab, WorkloadId};
+use super::lookup::Lookup;
 use super::selector::NodeTerm;
 use super::terms::{Namespaces, Neighbour, PodTerm};
 use super::workloads::{Member, Slot, Workload};
@@ -65,8 +66,8 @@ pub struct Peer {
 #[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 pub struct Peers {
     all: Slab<Peer>,
-    #[cfg_attr(feature = "controller", serde(with = "super::pairs"))]
-    ids: BTreeMap<Arc<Neighbour>, PeerId>,
+    #[cfg_attr(feature = "controller", serde(with = "super::pairs::looked_up"))]
+    ids: Lookup<Arc<Neighbour>, PeerId>,
     by_namespace: BTreeMap<Arc<str>, BTreeSet<PeerId>>,
     /// Required anti-affinity of pods that are there, by the namespaces that it names; under the empty name what
     /// selects namespaces.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::amount::Amount;
 use super::ids::{NodeId, PoolId, Slab, WorkloadId};
 use super::labelled::{Made, Maker};
+use super::lookup::Lookup;
 use super::moves::{Guest, MemberId, Rest, Stay};
 use super::nodes::{Node, NodeSet};
 use super::peers::{Moved, Part, Peers};
@@ -98,10 +99,10 @@ pub struct World {
     pub(crate) tainted: BTreeMap<Arc<str>, u32>,
     pub(crate) shapes: Shapes,
     pub(crate) workloads: Slab<Workload>,
-    pub(crate) workload_ids: BTreeMap<Arc<str>, WorkloadId>,
+    pub(crate) workload_ids: Lookup<Arc<str>, WorkloadId>,
     pub(crate) by_pool: BTreeMap<Arc<str>, BTreeSet<WorkloadId>>,
     pub(crate) by_namespace: BTreeMap<Arc<str>, BTreeSet<WorkloadId>>,
-    pub(crate) pods: BTreeMap<Arc<str>, Pod>,
+    pub(crate) pods: Lookup<Arc<str>, Pod>,
     /// What makes pods of others, and which.
     #[cfg_attr(feature = "controller", serde(with = "super::pairs"))]
     pub(crate) makers: BTreeMap<Arc<Maker>, Made>,

@@ -10,6 +10,7 @@ use super::{Settings, Simulated, Stopped};
 use crate::decide::decision::Work;
 use crate::decide::place::Placer;
 use crate::model::delta::Delta;
+use crate::model::lookup::Lookup;
 use crate::model::spec::{NodeSpec, WorkloadSpec};
 use crate::model::time::{Span, Time};
 use crate::model::workloads::Phase;
@@ -43,8 +44,8 @@ pub struct Run {
     pub(super) now: Time,
     pub(super) settings: Settings,
     pub(super) history: History,
-    pub(super) pods: BTreeMap<Arc<str>, SimPod>,
-    pub(super) workloads: BTreeMap<Arc<str>, SimWorkload>,
+    pub(super) pods: Lookup<Arc<str>, SimPod>,
+    pub(super) workloads: Lookup<Arc<str>, SimWorkload>,
     pub(super) on_node: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// Nodes that fell silent, as they were.
     pub(super) silent: BTreeMap<Arc<str>, NodeSpec>,
@@ -73,8 +74,8 @@ impl Run {
             now: start,
             settings,
             history: History::default(),
-            pods: BTreeMap::new(),
-            workloads: BTreeMap::new(),
+            pods: Lookup::default(),
+            workloads: Lookup::default(),
             on_node: BTreeMap::new(),
             silent: BTreeMap::new(),
             count: 0,

@@ -227,6 +227,11 @@ impl Census {
         Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums }
     }
 
+    /// What nodes have free.
+    pub fn free(&self) -> Hope<'_> {
+        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums: Vec::new() }
+    }
+
     /// What nodes would have if all left who are in one of these groups.
     pub fn hope_of(&self, leaving: &BTreeSet<Group>) -> Hope<'_> {
         let sums = leaving.iter().filter_map(|group| self.groups.get(group)).collect();
@@ -265,29 +270,39 @@ impl Hope<'_> {
 impl Hope<'_> {
     /// By node, whether it may have room for one member: for those who ask all of them.
     pub fn open(&self, loads: &Amounts) -> Vec<bool> {
-        let nodes = self.nodes;
-        let mut open = vec![true; nodes];
+        let mut open = vec![true; self.nodes];
         for (resource, amount) in loads.iter() {
             let (at, wanted) = (usize::from(resource.0), amount.units());
-            let mut sum = self.rooms.get(at).cloned().unwrap_or_default();
-            sum.resize(nodes, 0);
-            let lack = sum.iter().zip(&open).filter(|(room, open)| **open && **room < wanted).count();
-            if lack > nodes / 8 {
-                for column in self.sums.iter().filter_map(|columns| columns.get(at)) {
+            let rooms = self.rooms.get(at).map(Vec::as_slice).unwrap_or_default();
+            let sums: Vec<&[i64]> =
+                self.sums.iter().filter_map(|columns| Some(columns.get(at)?.as_slice())).collect();
+            let mut sum = [0; PIECE];
+            for (begin, open) in (0..).step_by(PIECE).zip(open.chunks_mut(PIECE)) {
+                let sum = &mut sum[..open.len()];
+                let rooms = part(rooms, begin, open.len());
+                sum.fill(0);
+                sum[..rooms.len()].copy_from_slice(rooms);
+                if sum.iter().zip(&*open).all(|(room, open)| !open || *room >= wanted) {
+                    continue;
+                }
+                for column in &sums {
                     // No saturation: it would keep the compiler from adding several at once.
-                    sum.iter_mut().zip(column).for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
+                    let more = part(column, begin, sum.len()).iter();
+                    sum.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
                 }
-                open.iter_mut().zip(&sum).for_each(|(open, sum)| *open &= *sum >= wanted);
-            } else if lack > 0 {
-                for (id, open) in (0_u32..).zip(&mut open).filter(|(_, open)| **open) {
-                    let more = self.sums.iter().map(|columns| get(columns, resource, NodeId(id)));
-                    let room = get(self.rooms, resource, NodeId(id));
-                    *open = room >= wanted || more.fold(room, i64::saturating_add) >= wanted;
-                }
+                open.iter_mut().zip(&*sum).for_each(|(open, sum)| *open &= *sum >= wanted);
             }
         }
         open
     }
+}
+
+/// Nodes that are summed up at a time: as many as stay at hand.
+const PIECE: usize = 512;
+
+/// A part of a column, which may end before.
+fn part(column: &[i64], begin: usize, len: usize) -> &[i64] {
+    column.get(begin..column.len().min(begin + len)).unwrap_or_default()
 }
 
 fn ids(world: &World) -> impl Iterator<Item = NodeId> {

@@ -28,7 +28,7 @@ use super::super::migrate;
 use super::super::order::{Entry, waits_before};
 use super::super::place::{Horizon, Question, takes, takes_when_empty};
 use super::ceiling::Leavers;
-use super::census::Group;
+use super::census::{Group, Lodger};
 use super::load::{Fate, Load, apply, left_by, load_of};
 use super::trial::without_trace;
 
@@ -50,13 +50,21 @@ const LONGEST_REST: Span = Span::minutes(24 * 60);
 #[derive(Clone, Debug)]
 struct Mover {
     member: MemberId,
-    load: Load,
+    /// What it takes of its node.
+    requests: Amounts,
     /// It starts anew.
     loses: bool,
     /// In thousandths of its node.
     size: i64,
     /// Its place among those of its node, by size and name.
     place: usize,
+}
+
+/// A member that moves, what it leaves, and where it goes.
+struct Going {
+    member: MemberId,
+    leaves: Load,
+    to: NodeId,
 }
 
 /// How much harm moves do: those that start anew, all of them, how large they are.
@@ -66,7 +74,7 @@ type Harm = (usize, usize, i64);
 struct Block {
     harm: Harm,
     node: NodeId,
-    moves: Vec<(Mover, NodeId)>,
+    moves: Vec<Going>,
 }
 
 /// Makes a block for a workload that finds no node, or waits for moves that make one; whether that is so. `leavers` could be
@@ -110,9 +118,9 @@ pub fn make_block(
         return false;
     };
     let moves = std::mem::take(&mut search.moves);
-    keep(world, entry.workload, moves.iter().map(|(mover, _)| mover.member).collect(), places, now);
-    for (mover, to) in moves {
-        migrate::begin(world, mover.member, to, Why::MakeRoom, now, out);
+    keep(world, entry.workload, moves.iter().map(|one| one.member).collect(), places, now);
+    for Going { member, to, .. } in moves {
+        migrate::begin(world, member, to, Why::MakeRoom, now, out);
     }
     true
 }
@@ -174,7 +182,7 @@ struct Search<'a> {
     now: Time,
     /// Who could be evicted.
     leavers: &'a Leavers,
-    moves: Vec<(Mover, NodeId)>,
+    moves: Vec<Going>,
     moved: BTreeSet<MemberId>,
     sources: BTreeSet<NodeId>,
     done: Vec<(Load, Fate)>,
@@ -259,13 +267,13 @@ impl<'a> Search<'a> {
         while left > 0 {
             let block = self.best_block(world, desk)?;
             let node = block.node;
-            for (mover, to) in block.moves {
-                self.sources.insert(mover.load.node);
-                self.moved.insert(mover.member);
-                self.act(world, mover.load.clone(), Fate::Vacates);
-                let arrives = arrival(world, &mover, to)?;
+            for one in block.moves {
+                self.sources.insert(one.leaves.node);
+                self.moved.insert(one.member);
+                self.act(world, one.leaves.clone(), Fate::Vacates);
+                let arrives = arrival(world, one.member, &one.leaves, one.to)?;
                 self.act(world, arrives, Fate::Arrives);
-                self.moves.push((mover, to));
+                self.moves.push(one);
             }
             self.homes.clear();
             while left > 0 && self.fits(world, node) {
@@ -343,7 +351,7 @@ impl<'a> Search<'a> {
         let Some(node) = world.node(node) else { return false };
         let mut freed = Amounts::new();
         for mover in movers {
-            freed.add(&mover.load.requests);
+            freed.add(&mover.requests);
         }
         self.load
             .requests
@@ -354,18 +362,18 @@ impl<'a> Search<'a> {
     /// Members on a node that may move, the least harm first.
     fn movers(&mut self, world: &World, desk: &Desk, id: NodeId) -> Vec<Mover> {
         let Some(node) = world.node(id) else { return Vec::new() };
-        let lodgers = desk.placer.known_census().lodgers(id);
-        let open: Vec<MemberId> =
-            lodgers.iter().filter(|lodger| self.may_leave(lodger, id)).map(|lodger| lodger.member).collect();
+        let census = desk.placer.known_census();
+        let open: Vec<&Lodger> =
+            census.lodgers(id).iter().filter(|lodger| self.may_leave(lodger, id)).collect();
         self.looked_at += u32::try_from(open.len()).unwrap_or(u32::MAX);
         let mut found = Vec::new();
-        for member in open {
-            let Some(workload) = world.workload(member.0) else { continue };
+        for lodger in open {
+            let member = lodger.member;
+            let Some((workload, kind)) = world.workload(member.0).zip(census.kind(lodger)) else { continue };
             let Some(loses) = self.may_move(world, member) else { continue };
-            let Some(load) = load_of(world, member) else { continue };
-            let size = size(node, &load.requests);
+            let (requests, size) = (kind.loads.clone(), size(node, &kind.loads));
             let name = (&workload.spec.namespace, &workload.spec.name, member.1);
-            found.push((name, Mover { member, load, loses, size, place: 0 }));
+            found.push((name, Mover { member, requests, loses, size, place: 0 }));
         }
         found.sort_unstable_by(|(name, one), (other_name, other)| {
             one.size.cmp(&other.size).then_with(|| name.cmp(other_name))
@@ -408,38 +416,41 @@ impl<'a> Search<'a> {
     ) -> Result<Option<Block>, MemberId> {
         let Some(chosen) = self.choose(world, node, movers) else { return Ok(None) };
         let harm = harm_of(&chosen.iter().collect::<Vec<_>>());
-        for mover in &chosen {
-            self.act(world, mover.load.clone(), Fate::Vacates);
+        let mut largest_first = chosen;
+        largest_first.sort_unstable_by_key(|mover| (Reverse(mover.size), mover.place));
+        let mut leaving = Vec::new();
+        for member in largest_first.into_iter().map(|mover| mover.member) {
+            let leaves = load_of(world, member).ok_or(member)?;
+            self.act(world, leaves.clone(), Fate::Vacates);
+            leaving.push((member, leaves));
         }
         self.act(world, self.on(node), Fate::Kept);
         let mut moves = Vec::new();
-        let mut largest_first = chosen;
-        largest_first.sort_unstable_by_key(|mover| (Reverse(mover.size), mover.place));
-        for mover in largest_first {
-            let to = self.elsewhere(world, desk, &mover, node).ok_or(mover.member)?;
-            let arrives = arrival(world, &mover, to).ok_or(mover.member)?;
+        for (member, leaves) in leaving {
+            let to = self.elsewhere(world, desk, member, node).ok_or(member)?;
+            let arrives = arrival(world, member, &leaves, to).ok_or(member)?;
             self.act(world, arrives, Fate::Arrives);
-            moves.push((mover, to));
+            moves.push(Going { member, leaves, to });
         }
         Ok(Some(Block { harm, node, moves }))
     }
 
     /// The members that leave a node for one more to fit: fewest, then smallest, and such as lose nothing.
     fn choose(&mut self, world: &mut World, id: NodeId, movers: &[Mover]) -> Option<Vec<Mover>> {
-        let sums_tell = self.do_sums_tell(world, id, movers);
+        let sums_tell = self.do_sums_tell(world, id);
         // One alone, the smallest that will do.
         let mut by_size: Vec<&Mover> = movers.iter().collect();
         by_size.sort_unstable_by_key(|mover| (mover.loses, mover.size, mover.place));
         let mut found: Vec<Vec<&Mover>> = Vec::new();
         let one = by_size
             .iter()
-            .find(|mover| self.fits_without(world, id, (&[**mover], &mover.load.requests), sums_tell));
+            .find(|mover| self.fits_without(world, id, (&[**mover], &mover.requests), sums_tell));
         found.extend(one.map(|mover| vec![*mover]));
         // As many as it takes; then those are put back that need not leave, small ones first or large ones first.
         let (mut out, mut freed): (Vec<&Mover>, Amounts) = Default::default();
         let enough = movers.iter().any(|mover| {
             out.push(mover);
-            freed.add(&mover.load.requests);
+            freed.add(&mover.requests);
             self.fits_without(world, id, (&out, &freed), sums_tell)
         });
         if enough {
@@ -455,7 +466,7 @@ impl<'a> Search<'a> {
                         break;
                     }
                     let mut less = freed.clone();
-                    less.take(&mover.load.requests);
+                    less.take(&mover.requests);
                     let rest: Vec<&Mover> =
                         kept.iter().copied().filter(|one| one.member != mover.member).collect();
                     if self.fits_without(world, id, (&rest, &less), sums_tell) {
@@ -470,15 +481,12 @@ impl<'a> Search<'a> {
     }
 
     /// Whether what members take is all that matters on a node: no ports, and no pods around.
-    fn do_sums_tell(&self, world: &World, id: NodeId, movers: &[Mover]) -> bool {
+    fn do_sums_tell(&self, world: &World, id: NodeId) -> bool {
         let suits = world.node(id).zip(world.shapes.get(self.question.shape)).is_some_and(|(node, shape)| {
             node.sets.contains(&self.question.set)
                 && takes_when_empty(world, node, &shape.spec, &self.load.requests)
         });
-        suits
-            && self.load.ports.is_empty()
-            && Company::of(world, self.id, self.question).is_none()
-            && movers.iter().all(|mover| mover.load.node == id)
+        suits && self.load.ports.is_empty() && Company::of(world, self.id, self.question).is_none()
     }
 
     /// Whether one more fits once these have left, who free so much.
@@ -497,26 +505,33 @@ impl<'a> Search<'a> {
         if sums_tell || !enough {
             return enough;
         }
-        for mover in movers {
-            apply(world, &mover.load, Fate::Vacates, true);
+        let leaving: Vec<Load> = movers.iter().filter_map(|mover| load_of(world, mover.member)).collect();
+        for load in &leaving {
+            apply(world, load, Fate::Vacates, true);
         }
         let fits = self.fits(world, id);
-        for mover in movers {
-            apply(world, &mover.load, Fate::Vacates, false);
+        for load in &leaving {
+            apply(world, load, Fate::Vacates, false);
         }
         fits
     }
 
     /// Where a member that leaves a node finds room now.
-    fn elsewhere(&mut self, world: &World, desk: &mut Desk, mover: &Mover, node: NodeId) -> Option<NodeId> {
-        let (workload, slot) = world.workload(mover.member.0).zip(world.member(mover.member))?;
+    fn elsewhere(
+        &mut self,
+        world: &World,
+        desk: &mut Desk,
+        member: MemberId,
+        node: NodeId,
+    ) -> Option<NodeId> {
+        let (workload, slot) = world.workload(member.0).zip(world.member(member))?;
         let question = asked_of_nodes(world, workload)?;
         self.placed += 1;
         let avoid: Vec<NodeId> =
             slot.avoid.iter().copied().chain(self.sources.iter().copied()).chain([node]).collect();
-        let lacks = host_model::lacks(world, mover.member, node);
+        let lacks = host_model::lacks(world, member, node);
         let but = |id: NodeId| id == node || lacks.as_ref().is_some_and(|lacks| lacks(id));
-        let found = match Company::of(world, mover.member.0, question) {
+        let found = match Company::of(world, member.0, question) {
             None => desk.placer.place_elsewhere(world, question, but, &avoid, &mut desk.work),
             Some(company) => desk
                 .placer
@@ -536,10 +551,10 @@ fn asked_of_nodes(world: &World, workload: &Workload) -> Option<Question> {
 }
 
 /// What a member takes where it moves to.
-fn arrival(world: &World, mover: &Mover, to: NodeId) -> Option<Load> {
-    let workload = world.workload(mover.member.0)?;
+fn arrival(world: &World, member: MemberId, leaves: &Load, to: NodeId) -> Option<Load> {
+    let workload = world.workload(member.0)?;
     let ports = world.shapes.get(workload.shape?)?.spec.host_ports.clone();
-    Some(Load { node: to, requests: world.loads(workload), ports, peer: mover.load.peer })
+    Some(Load { node: to, requests: world.loads(workload), ports, peer: leaves.peer })
 }
 
 fn harm_of(moves: &[&Mover]) -> Harm {

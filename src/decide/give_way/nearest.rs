@@ -4,18 +4,20 @@
 //! by looking at each node alone: so only those on these nodes are tried in earnest. What else matters (quota, pods around) is
 //! left to that trial, and where it fails all are tried.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
 
 use crate::model::charges::on_nodes;
 use crate::model::ids::NodeId;
 use crate::model::resources::Amounts;
+use crate::model::spec::ShapeSpec;
 use crate::model::world::World;
 
 use super::super::admit::Desk;
 use super::super::company::Company;
 use super::super::gate;
 use super::super::order::Entry;
-use super::super::place::takes_when_empty;
+use super::super::place::{Question, takes_when_empty};
 use super::ceiling::{Leavers, Leaving};
 use super::census::{Census, Lodger};
 use super::question_of;
@@ -23,6 +25,8 @@ use super::victims::{Candidate, Take};
 
 /// Not on the list.
 const NOBODY: u32 = u32::MAX;
+/// So many of a list are looked at one by one: most often fewer are enough.
+const FEW: usize = 128;
 
 /// What the nodes alone tell.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,8 +61,12 @@ pub fn first_to_fit(
         return First::Unknown;
     }
     let loads = on_nodes(&shape.requests, &set.off_nodes);
-    let places = places_of(list);
     let census = desk.placer.census(world, &mut desk.work);
+    let wanted = Wanted { question, shape: &shape.spec, loads: &loads, least: least as usize };
+    if let Some(found) = among_the_first(world, census, &set.nodes, wanted, list) {
+        return First::Some(found);
+    }
+    let places = places_of(list);
     let hope = leavers.hope(census, Leaving::Evicted);
     let mut best = Best { least: least as usize, events: BinaryHeap::new() };
     let mut here: Vec<(u32, Lodger)> = Vec::new();
@@ -109,6 +117,84 @@ pub fn first_to_fit(
     chosen.sort_unstable();
     chosen.dedup();
     First::Some(chosen.into_iter().filter_map(|at| list.get(at as usize).cloned()).collect())
+}
+
+/// What finds a place.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    question: Question,
+    shape: &'a ShapeSpec,
+    loads: &'a Amounts,
+    least: usize,
+}
+
+/// What one node has room for, and what the first of a list free of it.
+#[derive(Default)]
+struct Here {
+    freed: Amounts,
+    places: u32,
+}
+
+/// The same, where so few of the first of the list are enough that it is soon told by going from one to the next.
+fn among_the_first(
+    world: &World,
+    census: &Census,
+    nodes: &[(Arc<str>, NodeId)],
+    wanted: Wanted<'_>,
+    list: &[Candidate],
+) -> Option<Vec<Candidate>> {
+    let most = u32::try_from(wanted.least).unwrap_or(u32::MAX);
+    let mut here: BTreeMap<NodeId, Here> = BTreeMap::new();
+    // After how many of them there is a place, and on which node.
+    let mut found: Vec<(u32, NodeId)> = Vec::new();
+    let mut look_at = |id: NodeId, load: &Amounts, after: u32, found: &mut Vec<(u32, NodeId)>| {
+        let here = here.entry(id).or_default();
+        here.freed.add(load);
+        let places = census.free().most_beside(id, wanted.loads, most, Some(&here.freed));
+        let more = places.saturating_sub(here.places);
+        let takes = |node| takes_when_empty(world, node, wanted.shape, wanted.loads);
+        if more > 0 && world.node(id).is_some_and(takes) {
+            here.places = places;
+            found.extend(std::iter::repeat_n((after, id), more as usize));
+        }
+    };
+    let free = census.free().open(wanted.loads);
+    for (_, id) in nodes.iter().filter(|(_, id)| free.get(id.at()) == Some(&true)) {
+        look_at(*id, &Amounts::new(), 0, &mut found);
+    }
+    let mut left: Vec<(u32, NodeId)> = Vec::new();
+    for (after, one) in (1..).zip(list.iter().take(FEW)) {
+        if found.len() >= wanted.least {
+            break;
+        }
+        let Some(workload) = world.workload(one.workload) else { continue };
+        for (index, member) in (0..).zip(&workload.members) {
+            let on = world.node_of_member(member).and_then(|id| Some((id, world.node(id)?)));
+            let Some((id, node)) = on.filter(|(_, node)| node.sets.contains(&wanted.question.set)) else {
+                continue;
+            };
+            let member = (one.workload, index);
+            let assumed = node.assumed.contains(&member).then(|| world.loads(workload));
+            if let Some(load) = node.tenants.get(&member).or(assumed.as_ref()) {
+                left.push((after, id));
+                look_at(id, load, after, &mut found);
+            }
+        }
+    }
+    if found.len() < wanted.least {
+        return None;
+    }
+    found.sort_unstable();
+    found.truncate(wanted.least);
+    let last = found.last().map_or(0, |(after, _)| *after);
+    let on: BTreeSet<NodeId> = found.iter().map(|(_, id)| *id).collect();
+    let mut chosen: Vec<u32> = left
+        .into_iter()
+        .filter(|(after, id)| *after <= last && on.contains(id))
+        .map(|(after, _)| after)
+        .collect();
+    chosen.dedup();
+    Some(chosen.into_iter().filter_map(|after| list.get(after as usize - 1).cloned()).collect())
 }
 
 /// By workload, its place on the list.
