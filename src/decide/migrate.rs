@@ -43,7 +43,9 @@ pub fn is_settled(world: &World, (id, index): MemberId) -> bool {
         && !workload.spec.deleting
         && !workload.spec.suspend
         && !workload.sheds(index);
-    let travels = world.passage_of((id, index)).is_some_and(|seen| seen.is_under_way());
+    // Only machines have passages, and this is asked of everybody.
+    let travels = workload.spec.runtime == Runtime::VirtualMachine
+        && world.passage_of((id, index)).is_some_and(|seen| seen.is_under_way());
     let rests = member.moving.is_none() && !travels;
     stays && member.slot == Slot::Live && !member.terminating && !member.told && rests
 }

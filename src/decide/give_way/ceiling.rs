@@ -231,14 +231,21 @@ impl Leavers {
         };
         let loads = on_nodes(&shape.requests, &set.off_nodes);
         let hope = self.hope(census, leaving);
+        let is_asked = |id| world.node(id).is_some_and(|node| node.sets.contains(&question.set));
         let mut count = 0_u32;
-        for (_, id) in &set.nodes {
+        for (id, more) in self.moving.iter().filter(|(id, _)| is_asked(**id)) {
             let left = enough.saturating_sub(count);
-            count = count.saturating_add(hope.most_beside(*id, &loads, left, self.moving.get(id)));
-            if count >= enough {
-                break;
-            }
+            count = count.saturating_add(hope.most_beside(*id, &loads, left, Some(more)));
         }
+        if count >= enough {
+            return count;
+        }
+        hope.each_open(&loads, |id| {
+            if !self.moving.contains_key(&id) && is_asked(id) {
+                count = count.saturating_add(hope.most_on(id, &loads, enough.saturating_sub(count)));
+            }
+            count < enough
+        });
         count
     }
 

@@ -61,6 +61,8 @@ pub struct Census {
     sums: BTreeMap<Whose, Columns>,
     /// The same of those who live there, by how large they are.
     groups: BTreeMap<Group, Columns>,
+    /// The same whosesoever they are.
+    sizes: BTreeMap<u32, Columns>,
     /// By node.
     lodgers: Vec<Vec<Lodger>>,
     kinds: Vec<Kind>,
@@ -76,6 +78,8 @@ pub struct Hope<'a> {
     nodes: usize,
     rooms: &'a Columns,
     sums: Vec<&'a Columns>,
+    /// Fewer columns that add up to no less; none where they would be about as many.
+    rough: Vec<&'a Columns>,
 }
 
 /// Kinds that are known at a time: where there are more, all is counted anew.
@@ -189,7 +193,9 @@ impl Census {
         };
         weigh(self.sums.entry(kind.whose).or_default());
         if lodger.settled {
-            weigh(self.groups.entry(kind.group()).or_default());
+            let group = kind.group();
+            weigh(self.groups.entry(group).or_default());
+            weigh(self.sizes.entry(group.1).or_default());
         }
     }
 
@@ -224,18 +230,24 @@ impl Census {
         let leaves =
             |(pool, priority, moves): &Whose| light && *moves || leaving.contains(&(*pool, *priority));
         let sums = self.sums.iter().filter(|(whose, _)| leaves(whose)).map(|(_, all)| all).collect();
-        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums }
+        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums, rough: Vec::new() }
     }
 
     /// What nodes have free.
     pub fn free(&self) -> Hope<'_> {
-        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums: Vec::new() }
+        let (sums, rough) = (Vec::new(), Vec::new());
+        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums, rough }
     }
 
     /// What nodes would have if all left who are in one of these groups.
     pub fn hope_of(&self, leaving: &BTreeSet<Group>) -> Hope<'_> {
-        let sums = leaving.iter().filter_map(|group| self.groups.get(group)).collect();
-        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums }
+        let sums: Vec<&Columns> = leaving.iter().filter_map(|group| self.groups.get(group)).collect();
+        let sizes: BTreeSet<u32> = leaving.iter().map(|(_, size)| *size).collect();
+        let mut rough: Vec<&Columns> = sizes.iter().filter_map(|size| self.sizes.get(size)).collect();
+        if rough.len() * 2 > sums.len() {
+            rough.clear();
+        }
+        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums, rough }
     }
 }
 
@@ -270,38 +282,85 @@ impl Hope<'_> {
 impl Hope<'_> {
     /// By node, whether it may have room for one member: for those who ask all of them.
     pub fn open(&self, loads: &Amounts) -> Vec<bool> {
-        let mut open = vec![true; self.nodes];
-        for (resource, amount) in loads.iter() {
-            let (at, wanted) = (usize::from(resource.0), amount.units());
-            let rooms = self.rooms.get(at).map(Vec::as_slice).unwrap_or_default();
-            let sums: Vec<&[i64]> =
-                self.sums.iter().filter_map(|columns| Some(columns.get(at)?.as_slice())).collect();
-            let mut sum = [0; PIECE];
-            for (begin, open) in (0..).step_by(PIECE).zip(open.chunks_mut(PIECE)) {
-                let sum = &mut sum[..open.len()];
-                let rooms = part(rooms, begin, open.len());
-                sum.fill(0);
-                sum[..rooms.len()].copy_from_slice(rooms);
-                if sum.iter().zip(&*open).all(|(room, open)| !open || *room >= wanted) {
-                    continue;
-                }
-                for column in &sums {
-                    // No saturation: it would keep the compiler from adding several at once.
-                    let more = part(column, begin, sum.len()).iter();
-                    sum.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.wrapping_add(*more));
-                }
-                open.iter_mut().zip(&*sum).for_each(|(open, sum)| *open &= *sum >= wanted);
-            }
-        }
+        let mut open = vec![false; self.nodes];
+        self.each_open(loads, |id| {
+            open[id.at()] = true;
+            true
+        });
         open
     }
+
+    /// The nodes that may have room for one member, in the order of their numbers, as long as `more` wants to know.
+    pub fn each_open(&self, loads: &Amounts, mut more: impl FnMut(NodeId) -> bool) {
+        for begin in (0..self.nodes).step_by(PIECE) {
+            let mut open = [1; PIECE];
+            let open = &mut open[..PIECE.min(self.nodes - begin)];
+            self.shut(begin, loads, open);
+            let ids = (u32::try_from(begin).unwrap_or(u32::MAX)..).zip(&*open);
+            if !ids.filter(|(_, open)| **open == 1).all(|(id, _)| more(NodeId(id))) {
+                return;
+            }
+        }
+    }
+
+    /// Sets those nodes of a piece to 0 that lack room.
+    fn shut(&self, begin: usize, loads: &Amounts, open: &mut [u64]) {
+        for (resource, amount) in loads.iter() {
+            // Roughly first: mostly few are left.
+            if !self.rough.is_empty() {
+                shut(self.rooms, &self.rough, begin, (resource, amount), open);
+            }
+            shut(self.rooms, &self.sums, begin, (resource, amount), open);
+        }
+    }
+}
+
+/// Sets those nodes of a piece to 0 of which rooms and sums together are less than what is wanted.
+///
+/// There may be thousands of nodes and dozens of columns, and it is asked a hundred times a second: so all is written in such a way
+/// that the compiler takes several nodes at once. The sign of what is left tells who lacks it, and nothing saturates.
+fn shut(
+    rooms: &Columns,
+    sums: &[&Columns],
+    begin: usize,
+    (resource, amount): (ResourceId, Amount),
+    open: &mut [u64],
+) {
+    let (at, wanted) = (usize::from(resource.0), amount.units());
+    let mut left = [wanted.wrapping_neg(); PIECE];
+    let left = &mut left[..open.len()];
+    let add = |left: &mut [i64], columns: &Columns| {
+        let more = part(columns.get(at), begin, left.len()).iter();
+        left.iter_mut().zip(more).for_each(|(left, more)| *left = left.wrapping_add(*more));
+    };
+    add(left, rooms);
+    let lacks = |left: &[i64], open: &[u64]| -> u64 {
+        left.iter().zip(open).map(|(left, open)| (left.cast_unsigned() >> 63) & open).sum()
+    };
+    let lack = lacks(left, open);
+    if lack == 0 {
+        return;
+    }
+    if lack <= FEW {
+        let ids = (u32::try_from(begin).unwrap_or(u32::MAX)..).zip(left.iter().zip(open));
+        for (id, (left, open)) in ids.filter(|(_, (left, open))| **open == 1 && **left < 0) {
+            let more = sums.iter().map(|columns| get(columns, resource, NodeId(id)));
+            *open = u64::from(more.fold(*left, i64::saturating_add) >= 0);
+        }
+        return;
+    }
+    sums.iter().for_each(|columns| add(left, columns));
+    open.iter_mut().zip(&*left).for_each(|(open, left)| *open &= !left.cast_unsigned() >> 63);
 }
 
 /// Nodes that are summed up at a time: as many as stay at hand.
 const PIECE: usize = 512;
+/// Of these, so few are looked at one by one.
+const FEW: u64 = 16;
 
 /// A part of a column, which may end before.
-fn part(column: &[i64], begin: usize, len: usize) -> &[i64] {
+fn part(column: Option<&Vec<i64>>, begin: usize, len: usize) -> &[i64] {
+    let column = column.map(Vec::as_slice).unwrap_or_default();
     column.get(begin..column.len().min(begin + len)).unwrap_or_default()
 }
 
