@@ -59,13 +59,18 @@ pub struct Census {
     /// Room once those that leave have left.
     rooms: Columns,
     sums: BTreeMap<Whose, Columns>,
-    /// The same of those who live there, by how large they are.
-    groups: BTreeMap<Group, Columns>,
-    /// The same whosesoever they are.
-    sizes: BTreeMap<u32, Columns>,
+    /// The same of those who live there, by the number of their group.
+    groups: Vec<Columns>,
+    group_numbers: BTreeMap<Group, u32>,
+    /// Groups that were asked for together: mostly they are again.
+    together: Vec<Together>,
+    /// Counts how often they were.
+    asked: u64,
     /// By node.
     lodgers: Vec<Vec<Lodger>>,
     kinds: Vec<Kind>,
+    /// The group of each kind.
+    group_of: Vec<u32>,
     numbers: BTreeMap<Kind, u32>,
     /// By node, when it changed who lives there, as far as it is known.
     lodged_at: Vec<u64>,
@@ -78,9 +83,19 @@ pub struct Hope<'a> {
     nodes: usize,
     rooms: &'a Columns,
     sums: Vec<&'a Columns>,
-    /// Fewer columns that add up to no less; none where they would be about as many.
-    rough: Vec<&'a Columns>,
 }
+
+/// The sums of some groups.
+#[derive(Debug)]
+struct Together {
+    groups: BTreeSet<u32>,
+    sums: Columns,
+    /// When they were asked for last.
+    asked: u64,
+}
+
+/// Sums of groups that are kept at a time.
+const MOST_TOGETHER: usize = 16;
 
 /// Kinds that are known at a time: where there are more, all is counted anew.
 const MOST_KINDS: usize = 1 << 12;
@@ -174,6 +189,11 @@ impl Census {
         }
         let kind = Kind { whose, shape, strategy: one.spec.strategy, loads: load.clone() };
         let kind = *self.numbers.entry(kind).or_insert_with_key(|kind| {
+            let groups = self.group_numbers.len();
+            let group =
+                *self.group_numbers.entry(kind.group()).or_insert(u32::try_from(groups).unwrap_or(u32::MAX));
+            self.groups.resize_with(self.group_numbers.len(), Columns::new);
+            self.group_of.push(group);
             self.kinds.push(kind.clone());
             u32::try_from(self.kinds.len() - 1).unwrap_or(u32::MAX)
         });
@@ -192,10 +212,11 @@ impl Census {
             }
         };
         weigh(self.sums.entry(kind.whose).or_default());
-        if lodger.settled {
-            let group = kind.group();
-            weigh(self.groups.entry(group).or_default());
-            weigh(self.sizes.entry(group.1).or_default());
+        let group = self.group_of.get(lodger.kind as usize).copied().filter(|_| lodger.settled);
+        if let Some(group) = group {
+            self.groups.get_mut(group as usize).map(weigh);
+            let with_it = self.together.iter_mut().filter(|one| one.groups.contains(&group));
+            with_it.for_each(|one| weigh(&mut one.sums));
         }
     }
 
@@ -214,6 +235,11 @@ impl Census {
         self.kinds.get(lodger.kind as usize)
     }
 
+    /// The group of a kind, both by their numbers.
+    pub fn group_of(&self, kind: usize) -> Option<u32> {
+        self.group_of.get(kind).copied()
+    }
+
     /// All kinds, by their numbers.
     pub fn kinds(&self) -> &[Kind] {
         &self.kinds
@@ -230,24 +256,55 @@ impl Census {
         let leaves =
             |(pool, priority, moves): &Whose| light && *moves || leaving.contains(&(*pool, *priority));
         let sums = self.sums.iter().filter(|(whose, _)| leaves(whose)).map(|(_, all)| all).collect();
-        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums, rough: Vec::new() }
+        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums }
     }
 
     /// What nodes have free.
     pub fn free(&self) -> Hope<'_> {
-        let (sums, rough) = (Vec::new(), Vec::new());
-        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums, rough }
+        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums: Vec::new() }
     }
 
     /// What nodes would have if all left who are in one of these groups.
-    pub fn hope_of(&self, leaving: &BTreeSet<Group>) -> Hope<'_> {
-        let sums: Vec<&Columns> = leaving.iter().filter_map(|group| self.groups.get(group)).collect();
-        let sizes: BTreeSet<u32> = leaving.iter().map(|(_, size)| *size).collect();
-        let mut rough: Vec<&Columns> = sizes.iter().filter_map(|size| self.sizes.get(size)).collect();
-        if rough.len() * 2 > sums.len() {
-            rough.clear();
+    pub fn hope_of(&mut self, leaving: &BTreeSet<u32>) -> Hope<'_> {
+        self.asked += 1;
+        let known = self.together.iter().position(|one| one.groups == *leaving);
+        let at = known.unwrap_or_else(|| self.put_together(leaving));
+        let sums = self.together.get_mut(at).map(|one| {
+            one.asked = self.asked;
+            &one.sums
+        });
+        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums: sums.into_iter().collect() }
+    }
+
+    /// Sums up some groups, and forgets what was asked for longest ago; where it is kept.
+    fn put_together(&mut self, groups: &BTreeSet<u32>) -> usize {
+        // Most differ little from what is there already.
+        let apart = |one: &&Together| one.groups.symmetric_difference(groups).count();
+        let like = self.together.iter().min_by_key(apart).filter(|one| apart(one) < groups.len());
+        let mut sums = like.map(|like| like.sums.clone()).unwrap_or_default();
+        let nothing = BTreeSet::new();
+        let before = like.map_or(&nothing, |like| &like.groups);
+        let columns = |group: &u32| self.groups.get(*group as usize);
+        groups
+            .difference(before)
+            .filter_map(columns)
+            .for_each(|one| blend(&mut sums, one, i64::wrapping_add));
+        before
+            .difference(groups)
+            .filter_map(columns)
+            .for_each(|one| blend(&mut sums, one, i64::wrapping_sub));
+        let one = Together { groups: groups.clone(), sums, asked: self.asked };
+        let oldest = (0..self.together.len()).min_by_key(|at| self.together[*at].asked);
+        match oldest.filter(|_| self.together.len() >= MOST_TOGETHER) {
+            Some(at) => {
+                self.together[at] = one;
+                at
+            }
+            None => {
+                self.together.push(one);
+                self.together.len() - 1
+            }
         }
-        Hope { nodes: self.lodged_at.len(), rooms: &self.rooms, sums, rough }
     }
 }
 
@@ -295,22 +352,13 @@ impl Hope<'_> {
         for begin in (0..self.nodes).step_by(PIECE) {
             let mut open = [1; PIECE];
             let open = &mut open[..PIECE.min(self.nodes - begin)];
-            self.shut(begin, loads, open);
+            for wants in loads.iter() {
+                shut(self.rooms, &self.sums, begin, wants, open);
+            }
             let ids = (u32::try_from(begin).unwrap_or(u32::MAX)..).zip(&*open);
             if !ids.filter(|(_, open)| **open == 1).all(|(id, _)| more(NodeId(id))) {
                 return;
             }
-        }
-    }
-
-    /// Sets those nodes of a piece to 0 that lack room.
-    fn shut(&self, begin: usize, loads: &Amounts, open: &mut [u64]) {
-        for (resource, amount) in loads.iter() {
-            // Roughly first: mostly few are left.
-            if !self.rough.is_empty() {
-                shut(self.rooms, &self.rough, begin, (resource, amount), open);
-            }
-            shut(self.rooms, &self.sums, begin, (resource, amount), open);
         }
     }
 }
@@ -357,6 +405,15 @@ fn shut(
 const PIECE: usize = 512;
 /// Of these, so few are looked at one by one.
 const FEW: u64 = 16;
+
+/// Adds columns to others, or takes them off. Nothing saturates, see [`shut`].
+fn blend(sums: &mut Columns, columns: &Columns, with: impl Fn(i64, i64) -> i64) {
+    sums.resize_with(sums.len().max(columns.len()), Vec::new);
+    for (sum, column) in sums.iter_mut().zip(columns) {
+        sum.resize(sum.len().max(column.len()), 0);
+        sum.iter_mut().zip(column).for_each(|(sum, one)| *sum = with(*sum, *one));
+    }
+}
 
 /// A part of a column, which may end before.
 fn part(column: Option<&Vec<i64>>, begin: usize, len: usize) -> &[i64] {

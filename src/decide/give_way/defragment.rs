@@ -28,7 +28,7 @@ use super::super::migrate;
 use super::super::order::{Entry, waits_before};
 use super::super::place::{Horizon, Question, takes, takes_when_empty};
 use super::ceiling::Leavers;
-use super::census::{Group, Lodger};
+use super::census::Lodger;
 use super::load::{Fate, Load, apply, left_by, load_of};
 use super::trial::without_trace;
 
@@ -192,8 +192,8 @@ struct Search<'a> {
     homes: BTreeMap<Question, Homes>,
     /// By the number of the kind in the census.
     kinds: Vec<Known>,
-    /// Groups of members that may move and of which some find room.
-    open: BTreeSet<Group>,
+    /// Groups of members that may move and of which some find room, by their numbers in the census.
+    open: BTreeSet<u32>,
     /// When the first member that rests may move again.
     later: Option<Time>,
 }
@@ -310,9 +310,9 @@ impl<'a> Search<'a> {
     fn best_block(&mut self, world: &mut World, desk: &mut Desk) -> Option<Block> {
         let mut best: Option<Block> = None;
         let mut compared = 0;
-        let census = desk.placer.lend_census(world, &mut desk.work);
+        let mut census = desk.placer.lend_census(world, &mut desk.work);
         self.learn(world, desk, &census);
-        let nearest = self.nearest(world, desk, &census);
+        let nearest = self.nearest(world, desk, &mut census);
         desk.placer.take_back(census);
         for node in nearest {
             if self.looked_at >= MOST_LOOKED_AT || self.placed >= MOST_PLACED || compared >= MOST_COMPARED {

@@ -11,7 +11,7 @@ use super::{Homes, Known, MOST_KINDS, Search};
 
 impl Search<'_> {
     /// Nodes that a member would suit and on which those who may leave free enough for it, those first where least is missing.
-    pub(super) fn nearest(&mut self, world: &World, desk: &mut Desk, census: &Census) -> Vec<NodeId> {
+    pub(super) fn nearest(&mut self, world: &World, desk: &mut Desk, census: &mut Census) -> Vec<NodeId> {
         let (Some(set), Some(shape)) =
             (world.sets.get(self.question.set.at()), world.shapes.get(self.question.shape))
         else {
@@ -77,12 +77,12 @@ impl Search<'_> {
         let mut all = std::mem::take(&mut self.kinds);
         all.clear();
         self.open.clear();
-        for kind in census.kinds() {
+        for (number, kind) in census.kinds().iter().enumerate() {
             let (pool, priority, light) = kind.whose;
             let may = light || self.leavers.are_of(pool, priority);
             let homes = may.then(|| self.homes_of(world, desk, kind)).flatten().unwrap_or_default();
             if homes.iter().any(Option::is_some) {
-                self.open.insert(kind.group());
+                self.open.extend(census.group_of(number));
             }
             all.push(Known { light, homes });
         }
