@@ -54,7 +54,7 @@ impl Desk {
 
 /// Admits from all queues until nothing more fits; when to look again although nothing changed.
 pub fn admit_all(world: &mut World, desk: &mut Desk, now: Time, out: &mut Vec<Decision>) {
-    let mut changes = Changes::take(world);
+    let mut changes = Changes::take(world, desk);
     for root in world.roots.clone() {
         let mut doubted = look_again(world, root, &mut changes, now);
         let mut contest = Contest::default();

@@ -20,8 +20,10 @@ use crate::model::time::Time;
 use crate::model::workloads::Workload;
 use crate::model::world::World;
 
+use super::admit::Desk;
 use super::gate::members_wanted;
 use super::give_way::ceiling::{Leavers, Leaving};
+use super::give_way::census::Whose;
 use super::give_way::victims::borrows;
 use super::optimal;
 use super::order::Entry;
@@ -30,9 +32,6 @@ use super::quota::{self, Ask};
 
 /// Where more nodes than that have changed, all that wait are tried again.
 const MOST_CHANGED: usize = 1_000;
-
-/// Whose members are on a node: their pool, their priority, and whether they lose nothing by moving.
-type Whose = (PoolId, i32, bool);
 
 /// What becomes of a reason for which a class was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +68,7 @@ pub struct Changes {
 
 impl Changes {
     /// All nodes that were stirred since this was last asked, if somebody has left since.
-    pub fn take(world: &mut World) -> Self {
+    pub fn take(world: &mut World, desk: &mut Desk) -> Self {
         if world.heeded == world.growth {
             return Self::default();
         }
@@ -80,7 +79,12 @@ impl Changes {
         if ids.len() > MOST_CHANGED {
             return Self { too_many: true, ..Self::default() };
         }
-        let nodes = ids.into_iter().filter_map(|id| Some(changed(world, id, world.node(id)?))).collect();
+        let census = desk.placer.census_if_known(world, &mut desk.work);
+        let look_at = |id| match census {
+            Some(census) => Some(Changed { id, tenants: census.by_owner(id) }),
+            None => Some(changed(world, id, world.node(id)?)),
+        };
+        let nodes = ids.into_iter().filter_map(look_at).collect();
         Self { nodes, moving: Leavers::of(world, &[]), counted_at: world.shifts, ..Self::default() }
     }
 

@@ -230,6 +230,15 @@ impl Census {
         self.lodgers.get(id.at()).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// What those take who live on a node or are about to, by whose they are.
+    pub fn by_owner(&self, id: NodeId) -> BTreeMap<Whose, Amounts> {
+        let mut sums: BTreeMap<Whose, Amounts> = BTreeMap::new();
+        for kind in self.lodgers(id).iter().filter_map(|lodger| self.kind(lodger)) {
+            sums.entry(kind.whose).or_default().add(&kind.loads);
+        }
+        sums
+    }
+
     /// What a lodger has in common with others.
     pub fn kind(&self, lodger: &Lodger) -> Option<&Kind> {
         self.kinds.get(lodger.kind as usize)
@@ -295,16 +304,12 @@ impl Census {
             .for_each(|one| blend(&mut sums, one, i64::wrapping_sub));
         let one = Together { groups: groups.clone(), sums, asked: self.asked };
         let oldest = (0..self.together.len()).min_by_key(|at| self.together[*at].asked);
-        match oldest.filter(|_| self.together.len() >= MOST_TOGETHER) {
-            Some(at) => {
-                self.together[at] = one;
-                at
-            }
-            None => {
-                self.together.push(one);
-                self.together.len() - 1
-            }
+        if let Some(at) = oldest.filter(|_| self.together.len() >= MOST_TOGETHER) {
+            self.together[at] = one;
+            return at;
         }
+        self.together.push(one);
+        self.together.len() - 1
     }
 }
 
@@ -397,7 +402,9 @@ fn shut(
         }
         return;
     }
-    sums.iter().for_each(|columns| add(left, columns));
+    for columns in sums {
+        add(left, columns);
+    }
     open.iter_mut().zip(&*left).for_each(|(open, left)| *open &= !left.cast_unsigned() >> 63);
 }
 
