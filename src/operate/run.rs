@@ -191,7 +191,7 @@ async fn lead(
     let error = match begun {
         Ok(term) => {
             *failures = 0;
-            return term.run(stop).await;
+            return Box::pin(term.run(stop)).await;
         }
         Err(error) => error,
     };

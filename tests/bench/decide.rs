@@ -15,6 +15,10 @@ use weir::model::spec::{
 use weir::model::time::Time;
 use weir::model::world::{Tuning, World};
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const NODES: usize = 5_000;
 const ROUNDS: usize = 5;
 /// Workloads that end one after another, to see what a single cycle takes.

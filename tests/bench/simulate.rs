@@ -16,6 +16,10 @@ use weir::simulate::history::{Outcome, Record};
 use weir::simulate::random::{Random, Runs};
 use weir::simulate::{Settings, Simulated, Stopped, simulate, statistics};
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const NODES: usize = 5_000;
 /// Workloads for each node.
 const EACH: usize = 20;

@@ -14,7 +14,7 @@ use super::super::store::namespace_manifest;
 use super::{Api, BETWEEN_LOOKS, JSON, collection};
 
 /// It looks every 30 s, and then lists all objects of what is new; two cores are busy.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const SPACE: &str = "collector";
 
 /// Whether it is known by now to delete what workloads own.
