@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Worlds are many small things; and that of musl, with which the image is built, is slow.
+/// Worlds are many small things, and the allocator of musl, with which the image is built, is made to be small rather than fast.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

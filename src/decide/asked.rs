@@ -109,7 +109,7 @@ fn begin(
     }
     let Some(from) = world.node_of_member(slot) else { return Err(NotMoved::NotRunning) };
     // Before what a few seconds mend: a node that is not there is not there either then.
-    let to = to.map(|to| named(world, from, to)).transpose()?;
+    let to = to.map(|to| named(world, to)).transpose()?;
     if !migrate::is_settled(world, member) {
         return Err(NotMoved::NotSettled);
     }
@@ -121,15 +121,10 @@ fn begin(
     Ok((name(world, from), name(world, to)))
 }
 
-/// The node of that name, if there is one besides that where the member is.
-fn named(world: &World, from: NodeId, to: &Arc<str>) -> Result<NodeId, NotMoved> {
-    let found =
-        world.node_ids.get(to).copied().filter(|id| world.node(*id).is_some_and(|one| one.spec.is_some()));
-    match found {
-        None => Err(NotMoved::NoNode(Arc::clone(to))),
-        Some(id) if id == from => Err(NotMoved::IsThere(Arc::clone(to))),
-        Some(id) => Ok(id),
-    }
+/// The node of that name, if there is one.
+fn named(world: &World, to: &Arc<str>) -> Result<NodeId, NotMoved> {
+    let is_there = |id: &NodeId| world.node(*id).is_some_and(|one| one.spec.is_some());
+    world.node_ids.get(to).copied().filter(is_there).ok_or_else(|| NotMoved::NoNode(Arc::clone(to)))
 }
 
 /// The node, if it takes a member.
@@ -142,6 +137,9 @@ fn check_node(
 ) -> Result<NodeId, NotMoved> {
     let Some(node) = world.node(id) else { return Err(NotMoved::NotRunning) };
     let named = || Arc::clone(&node.name);
+    if id == from {
+        return Err(NotMoved::IsThere(named()));
+    }
     let Some(workload) = world.workload(member.0) else { return Err(NotMoved::NotRunning) };
     let outside = || NotMoved::Outside(named(), Arc::clone(&workload.spec.pool));
     let Some(pool) = workload.pool.and_then(|pool| world.pool(pool)) else { return Err(outside()) };

@@ -18,7 +18,7 @@ use crate::model::world::World;
 use super::company::Company;
 use super::decision::Work;
 use super::news::Read;
-use super::place::{Placer, Question, rejection, suits, without_room};
+use super::place::{Placer, Question, lack_of_room, rejection, suits};
 
 /// What one node says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Tally {
         let node = world.node(id).filter(|node| node.sets.contains(&question.set));
         let said = node.map_or_else(Said::default, |node| {
             let unsuitable = suits(world, node, shape);
-            let rejection = unsuitable.or_else(|| without_room(node, shape, &self.loads, 0));
+            let rejection = unsuitable.or_else(|| lack_of_room(node, shape, &self.loads, 0));
             Said { asked: true, rejection, suits: unsuitable.is_none() }
         });
         let width = self.asked_for.len();

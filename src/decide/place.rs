@@ -511,11 +511,11 @@ pub(super) fn rejection(
     requests: &Amounts,
     taken: u32,
 ) -> Option<NodeRejection> {
-    suits(world, node, shape).or_else(|| without_room(node, shape, requests, taken))
+    suits(world, node, shape).or_else(|| lack_of_room(node, shape, requests, taken))
 }
 
 /// The same of a node that suits the shape.
-pub(super) fn without_room(
+pub(super) fn lack_of_room(
     node: &Node,
     shape: &ShapeSpec,
     requests: &Amounts,

@@ -6,15 +6,23 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::fmt::{self, Debug, Formatter};
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
 
 /// A map of names, or of what else is looked up.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Lookup<K, V>(HashMap<K, V, BuildHasherDefault<DefaultHasher>>);
 
 impl<K, V> Default for Lookup<K, V> {
     fn default() -> Self {
         Self(HashMap::default())
+    }
+}
+
+/// In the order of the names, too: what is printed is compared.
+impl<K: Hash + Ord + Debug, V: Debug> Debug for Lookup<K, V> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 

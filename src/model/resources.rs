@@ -1,6 +1,7 @@
 //! Names of resources, interned, and vectors of amounts indexed by them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use super::amount::Amount;
@@ -92,7 +93,7 @@ impl ResourceTable {
 const FEW: usize = 3;
 
 /// One amount a resource; what is not there is nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "controller", serde(from = "Vec<Amount>", into = "Vec<Amount>"))]
 pub struct Amounts {
@@ -201,6 +202,13 @@ impl From<Amounts> for Vec<Amount> {
         all.extend(amounts.more);
         while all.pop_if(|last| last.is_zero()).is_some() {}
         all
+    }
+}
+
+/// As that list: equal ones are printed alike.
+impl fmt::Debug for Amounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Vec::from(self.clone()).fmt(f)
     }
 }
 

@@ -235,7 +235,7 @@ impl Leavers {
         let mut count = 0_u32;
         for (id, more) in self.moving.iter().filter(|(id, _)| is_asked(**id)) {
             let left = enough.saturating_sub(count);
-            count = count.saturating_add(hope.most_beside(*id, &loads, left, Some(more)));
+            count = count.saturating_add(hope.most_with(*id, &loads, left, Some(more)));
         }
         if count >= enough {
             return count;

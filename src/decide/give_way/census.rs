@@ -30,8 +30,8 @@ type Columns = Vec<Vec<i64>>;
 pub struct Kind {
     /// Their pool, priority, and whether they lose nothing by moving.
     pub whose: Whose,
-    /// What they ask for.
-    pub shape: ShapeId,
+    /// What they ask for, as far as their template can be read.
+    pub shape: Option<ShapeId>,
     /// How nodes are chosen, where the workload says it.
     pub strategy: Option<Strategy>,
     /// What each takes of its node.
@@ -172,7 +172,7 @@ impl Census {
         before: &mut Vec<Lodger>,
     ) -> Option<Lodger> {
         let one = world.workload(member.0)?;
-        let (pool, shape) = one.pool.zip(one.shape)?;
+        let (pool, shape) = (one.pool?, one.shape);
         let whose = (pool, one.spec.priority, world.movers.contains(&member.0));
         // Of most nothing has changed.
         let is_same = |known: &Lodger| {
@@ -316,11 +316,11 @@ impl Census {
 impl Hope<'_> {
     /// For how many members a node would have room at most, counted until there are `enough`.
     pub fn most_on(&self, id: NodeId, loads: &Amounts, enough: u32) -> u32 {
-        self.most_beside(id, loads, enough, None)
+        self.most_with(id, loads, enough, None)
     }
 
     /// The same if it had so much `more`.
-    pub fn most_beside(&self, id: NodeId, loads: &Amounts, enough: u32, more: Option<&Amounts>) -> u32 {
+    pub fn most_with(&self, id: NodeId, loads: &Amounts, enough: u32, more: Option<&Amounts>) -> u32 {
         let mut most = enough;
         for (resource, amount) in loads.iter() {
             let (mut room, wanted) = (get(self.rooms, resource, id), amount.times(most).units());
@@ -387,10 +387,13 @@ fn shut(
         left.iter_mut().zip(more).for_each(|(left, more)| *left = left.wrapping_add(*more));
     };
     add(left, rooms);
-    let lacks = |left: &[i64], open: &[u64]| -> u64 {
-        left.iter().zip(open).map(|(left, open)| (left.cast_unsigned() >> 63) & open).sum()
-    };
-    let lack = lacks(left, open);
+    let mut lacking = [0; PIECE];
+    let lacking = &mut lacking[..open.len()];
+    let mut lack = 0;
+    for ((lacking, left), open) in lacking.iter_mut().zip(&*left).zip(&*open) {
+        *lacking = (left.cast_unsigned() >> 63) & open;
+        lack += *lacking;
+    }
     if lack == 0 {
         return;
     }
@@ -405,7 +408,9 @@ fn shut(
     for columns in sums {
         add(left, columns);
     }
-    open.iter_mut().zip(&*left).for_each(|(open, left)| *open &= !left.cast_unsigned() >> 63);
+    for ((open, left), lacking) in open.iter_mut().zip(&*left).zip(lacking) {
+        *open &= !(*lacking & (left.cast_unsigned() >> 63));
+    }
 }
 
 /// Nodes that are summed up at a time: as many as stay at hand.

@@ -150,7 +150,7 @@ fn among_the_first(
     let mut look_at = |id: NodeId, load: &Amounts, after: u32, found: &mut Vec<(u32, NodeId)>| {
         let here = here.entry(id).or_default();
         here.freed.add(load);
-        let places = census.free().most_beside(id, wanted.loads, most, Some(&here.freed));
+        let places = census.free().most_with(id, wanted.loads, most, Some(&here.freed));
         let more = places.saturating_sub(here.places);
         let takes = |node| takes_when_empty(world, node, wanted.shape, wanted.loads);
         if more > 0 && world.node(id).is_some_and(takes) {

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::super::expand::Key;
 use super::super::file::{Act, Scenario};
 use super::super::store::namespace_manifest;
-use super::{Api, BETWEEN_LOOKS, JSON, collection};
+use super::{Api, BETWEEN_LOOKS, JSON, collection, touched};
 
 /// It looks every 30 s, and then lists all objects of what is new; two cores are busy.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -32,7 +32,9 @@ impl Collector {
     /// It does not within two minutes, or the API server refuses what that is tried with.
     pub async fn knows(&self, api: &Api, scenario: &Scenario) -> Result<(), String> {
         let deletes = |act: &Act| matches!(act, Act::Delete(Key { kind, .. }) if kind == "PooledWorkload");
-        if !scenario.steps.iter().flat_map(|step| &step.acts).any(deletes) {
+        let expires = |object: &Value| object.to_string().contains("ttlAfterFinished");
+        let mut acts = scenario.steps.iter().flat_map(|step| &step.acts);
+        if !acts.any(deletes) && !touched(scenario).any(expires) {
             return Ok(());
         }
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap"});

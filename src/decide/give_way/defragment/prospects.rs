@@ -23,9 +23,11 @@ impl Search<'_> {
         // In the order of their names where as much is missing.
         let mut found: Vec<(i64, usize, NodeId)> = Vec::new();
         for (at, (_, id)) in set.nodes.iter().enumerate() {
-            if !open.get(id.at()).is_some_and(|open| *open) || !self.leave_enough(census, *id, &requests) {
+            let is_open = open.get(id.at()).is_some_and(|open| *open);
+            if !(is_open || cfg!(debug_assertions)) || !self.leave_enough(census, *id, &requests) {
                 continue;
             }
+            debug_assert!(is_open, "the census says too little of {id:?}");
             let Some(node) = world.node(*id) else { continue };
             if !takes_when_empty(world, node, &shape.spec, &requests) {
                 continue;
@@ -93,7 +95,7 @@ impl Search<'_> {
     fn homes_of(&mut self, world: &World, desk: &mut Desk, kind: &Kind) -> Option<Homes> {
         let pool = world.pool(kind.whose.0)?;
         let strategy = kind.strategy.unwrap_or(pool.spec.strategy);
-        let question = Question { shape: kind.shape, strategy, set: pool.nodes?, horizon: Horizon::Now };
+        let question = Question { shape: kind.shape?, strategy, set: pool.nodes?, horizon: Horizon::Now };
         if self.homes.len() >= MOST_KINDS && !self.homes.contains_key(&question) {
             return None;
         }
