@@ -18,7 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("watch", &["api", "observe"]),
 ];
 
-/// What makes the same input give another output.
+/// What makes the same input give another output. `model/lookup.rs` hashes with a hasher that has no seed, and whoever walks through
+/// it gets all in order.
 const CHANGING: &[&str] =
     &["HashMap", "HashSet", "SystemTime", "Instant::now", "Timestamp::now", "std::env", "rand::"];
 
@@ -86,7 +87,9 @@ fn the_inner_rings_do_not_depend_on_when_or_where_they_run() {
         for (path, text) in sources(folder) {
             for (number, line) in text.lines().enumerate() {
                 let code = line.split("//").next().unwrap_or_default();
-                if let Some(word) = CHANGING.iter().find(|word| code.contains(**word)) {
+                let is_lookup = path.ends_with("model/lookup.rs");
+                let may = |word: &str| is_lookup && word == "HashMap";
+                if let Some(word) = CHANGING.iter().find(|word| code.contains(**word) && !may(word)) {
                     wrong.push(format!("{}:{}: {word}", path.display(), number + 1));
                 }
             }
