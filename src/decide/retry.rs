@@ -219,10 +219,9 @@ impl Changes {
                 let freed = freed.get_or_insert_with(|| {
                     let mut freed = moving.on_the_move(one.changed.id).cloned().unwrap_or_default();
                     for ((pool, priority, light), load) in &one.changed.tenants {
-                        let own = *pool == rights.pool && (rights.whole_pool || *priority < rights.below);
-                        let borrows = || rights.levels > 0 && borrowing.binary_search(&(*pool, true)).is_ok();
+                        let borrows = || borrowing.binary_search(&(*pool, true)).is_ok();
                         let moves = *light && leaving == Leaving::EvictedOrMoved;
-                        if moves || own || *pool != rights.pool && borrows() {
+                        if moves || rights.reach(*pool, *priority, borrows) {
                             freed.add(load);
                         }
                     }
@@ -325,7 +324,7 @@ fn any_victims<'a, T: Iterator<Item = &'a (PoolId, bool)>>(
     rights: Rights,
     borrow: impl FnOnce() -> T,
 ) -> bool {
-    let own = pool.admitted.first().is_some_and(|one| rights.whole_pool || one.priority < rights.below);
+    let own = pool.admitted.first().is_some_and(|one| rights.reach(rights.pool, one.priority, || false));
     own || rights.levels > 0 && borrow().any(|(other, own)| *own && *other != rights.pool)
 }
 

@@ -65,6 +65,17 @@ pub struct Rights {
     pub levels: usize,
 }
 
+impl Rights {
+    /// Whether somebody of that pool and priority might give way; `borrows` tells whether the pool uses more than it reserves.
+    pub fn reach(&self, pool: PoolId, priority: i32, borrows: impl FnOnce() -> bool) -> bool {
+        if pool == self.pool {
+            self.whole_pool || priority < self.below
+        } else {
+            self.levels > 0 && borrows()
+        }
+    }
+}
+
 /// When moves are looked for again for a class for which none were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "controller", derive(serde::Serialize, serde::Deserialize))]

@@ -1,13 +1,14 @@
 //! How many members could be placed at most if all who may give way or move left at once. Where that is too few, no search can
 //! find more, and none is begun.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::amount::Amount;
 use crate::model::charges::on_nodes;
 use crate::model::ids::{NodeId, PoolId, WorkloadId};
 use crate::model::moves::MemberId;
-use crate::model::nodes::Node;
+use crate::model::nodes::{Node, NodeSet};
 use crate::model::proof::Rights;
 use crate::model::resources::{Amounts, ResourceId};
 use crate::model::shapes::Shape;
@@ -71,19 +72,17 @@ impl Leavers {
         let mut leavers = Self::default();
         let mut last = None;
         for (pool, priority, _) in census.whose() {
-            let own = *pool == rights.pool;
             // The census remembers whom there was.
             let admitted = world.pool(*pool).map(|pool| &pool.admitted);
             let ends = admitted.and_then(|all| Some(all.first()?.priority..=all.last()?.priority));
             if !ends.is_some_and(|ends| ends.contains(priority)) {
                 continue;
             }
-            let mut lends = || match last {
+            let lends = || match last {
                 Some((known, borrows)) if known == *pool => borrows,
                 _ => last.insert((*pool, borrows(world, *pool, true, None))).1,
             };
-            if own && (rights.whole_pool || *priority < rights.below) || !own && rights.levels > 0 && lends()
-            {
+            if rights.reach(*pool, *priority, lends) {
                 leavers.whose.insert((*pool, *priority));
             }
         }
@@ -193,11 +192,7 @@ impl Leavers {
         enough: u32,
         leaving: Leaving,
     ) -> u32 {
-        let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape))
-        else {
-            return 0;
-        };
-        let loads = on_nodes(&shape.requests, &set.off_nodes);
+        let Some((set, shape, loads)) = asked(world, question) else { return 0 };
         let census = desk.placer.census_if_known(world, &mut desk.work);
         let hope = census.map(|census| self.hope(census, leaving));
         let mut count = 0_u32;
@@ -225,11 +220,7 @@ impl Leavers {
         enough: u32,
         leaving: Leaving,
     ) -> u32 {
-        let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape))
-        else {
-            return 0;
-        };
-        let loads = on_nodes(&shape.requests, &set.off_nodes);
+        let Some((_, _, loads)) = asked(world, question) else { return 0 };
         let hope = self.hope(census, leaving);
         let is_asked = |id| world.node(id).is_some_and(|node| node.sets.contains(&question.set));
         let mut count = 0_u32;
@@ -252,16 +243,12 @@ impl Leavers {
     /// Workloads, by their place in the world, of which somebody is on a node that would have room if all left who may.
     pub fn helpful(&self, world: &World, desk: &mut Desk, question: Question) -> Vec<bool> {
         let mut helps = vec![false; self.whole.len()];
-        let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape))
-        else {
-            return helps;
-        };
+        let Some((set, shape, loads)) = asked(world, question) else { return helps };
         for (workload, _) in &self.members {
             let most = helps.len().max(workload.at() + 1);
             helps.resize(most, false);
             helps[workload.at()] = true;
         }
-        let loads = on_nodes(&shape.requests, &set.off_nodes);
         let hope = self.hope(desk.placer.census(world, &mut desk.work), Leaving::Evicted);
         for (_, id) in &set.nodes {
             if hope.most_on(*id, &loads, 1) == 0 && !self.moving.contains_key(id) {
@@ -297,4 +284,10 @@ impl Leavers {
         }
         if shape.spec.host_ports.is_empty() { most } else { most.min(1) }
     }
+}
+
+/// Which nodes are asked for which shape, and what one member of it takes of a node.
+pub(super) fn asked(world: &World, question: Question) -> Option<(&NodeSet, &Shape, Cow<'_, Amounts>)> {
+    let (set, shape) = world.sets.get(question.set.at()).zip(world.shapes.get(question.shape))?;
+    Some((set, shape, on_nodes(&shape.requests, &set.off_nodes)))
 }

@@ -339,9 +339,7 @@ impl Hope<'_> {
         }
         most
     }
-}
 
-impl Hope<'_> {
     /// By node, whether it may have room for one member: for those who ask all of them.
     pub fn open(&self, loads: &Amounts) -> Vec<bool> {
         let mut open = vec![false; self.nodes];

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use crate::model::charges::on_nodes;
 use crate::model::ids::NodeId;
 use crate::model::resources::Amounts;
 use crate::model::spec::ShapeSpec;
@@ -18,7 +17,7 @@ use super::super::company::Company;
 use super::super::gate;
 use super::super::order::Entry;
 use super::super::place::{Question, takes_when_empty};
-use super::ceiling::{Leavers, Leaving};
+use super::ceiling::{Leavers, Leaving, asked};
 use super::census::{Census, Lodger};
 use super::question_of;
 use super::victims::{Candidate, Take};
@@ -52,15 +51,11 @@ pub fn first_to_fit(
     let Some((question, least)) = question.zip(workload.map(|one| gate::members_wanted(one).0)) else {
         return First::Unknown;
     };
-    let (Some(set), Some(shape)) = (world.sets.get(question.set.at()), world.shapes.get(question.shape))
-    else {
-        return First::Unknown;
-    };
+    let Some((set, shape, loads)) = asked(world, question) else { return First::Unknown };
     let single = list.iter().any(|one| matches!(one.take, Take::Member(_)));
     if single || least == 0 || !shape.spec.host_ports.is_empty() {
         return First::Unknown;
     }
-    let loads = on_nodes(&shape.requests, &set.off_nodes);
     let census = desk.placer.census(world, &mut desk.work);
     let wanted = Wanted { question, shape: &shape.spec, loads: &loads, least: least as usize };
     if let Some(found) = among_the_first(world, census, &set.nodes, wanted, list) {
