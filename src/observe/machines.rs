@@ -4,6 +4,7 @@
 //! A run is known by the UID of its machine and the attempt that was written into its template. It begins when the
 //! machine is told to run, and is over when the machine is told to stop and nothing of it is left.
 
+mod chosen;
 mod claims;
 mod migrations;
 mod starting;
@@ -386,7 +387,7 @@ impl Machines {
                 .flatten()
                 .filter_map(|uid| self.launchers.get(uid))
                 .collect();
-            let chosen = choose(&pods, vmi);
+            let chosen = self.chosen(&pods, vmi);
             let passage = self.passage(vm, vmi, &pods);
             // The room of the one that it moves to is reckoned by the move.
             let awaited = passage.as_ref().filter(|one| one.state != PassageState::Failed);
@@ -435,23 +436,6 @@ impl Machines {
         }
         Found { runs, others, own }
     }
-}
-
-/// The pod that counts: the one on the machine's node, else the one that it shall start in, else the one that only
-/// waits for its volumes.
-fn choose<'a>(pods: &[&'a Launcher], vmi: &Vmi) -> Option<&'a Launcher> {
-    let rank = |pod: &&&'a Launcher| {
-        let here =
-            vmi.status.node_name.is_some() && pod.spec.node.as_deref() == vmi.status.node_name.as_deref();
-        (
-            here && !pod.spec.phase.ended(),
-            pod.migration.is_none(),
-            !pod.ephemeral,
-            !pod.spec.phase.ended(),
-            pod.spec.created,
-        )
-    };
-    pods.iter().max_by_key(rank).copied()
 }
 
 fn of_instance(vm: &Vm, vmi: &Vmi, attempt: u32, pod: Option<&Launcher>, asked: &NamedAmounts) -> PodSpec {

@@ -146,7 +146,7 @@ pub async fn follow<K, T>(
         Follower { client, follow, mark, known, keep, tell: &tell, out, listed: false, unwatched: false };
     let kind = K::kind(&()).into_owned();
     let mut version: Option<String> = None;
-    let mut failures = 0_u32;
+    let (mut failures, mut expired) = (0_u32, 0_u32);
     loop {
         let began = Instant::now();
         let broken = match &mut version {
@@ -162,13 +162,14 @@ pub async fn follow<K, T>(
             Some(version) => match follower.watch(version).await {
                 Ok(lines) if lines > 0 || began.elapsed() > Duration::from_secs(1) => {
                     debug!(%kind, lines, "the watch ended and is opened again");
-                    failures = 0;
+                    (failures, expired) = (0, 0);
                     continue;
                 }
                 Ok(_) => Broken::Status("the watch ended at once".to_owned()),
                 Err(broken) => broken,
             },
         };
+        let mut pause = follow.pause(failures, follower.unwatched);
         match broken {
             Broken::Unwanted => return,
             Broken::Client(kube::Error::Api(status)) if status.code == 404 && follow.optional.is_some() => {
@@ -194,15 +195,21 @@ pub async fn follow<K, T>(
             Broken::Expired => {
                 info!(%kind, "is listed again: its watch fell too far behind");
                 version = None;
+                // The API server answers: those failures that there were while it did not are no reason to wait.
+                pause = follow.pause(expired, follower.unwatched);
+                expired = expired.saturating_add(1);
             }
             broken => {
                 if began.elapsed() > Duration::from_secs(10) {
-                    failures = 0;
+                    (failures, expired) = (0, 0);
                 }
                 warn!(%kind, error = %broken, "the watch broke and is opened again");
+                if let Some(asked) = asked_for(&broken) {
+                    pause = pause.min(asked);
+                }
             }
         }
-        sleep(follow.pause(failures, follower.unwatched)).await;
+        sleep(pause).await;
         failures = failures.saturating_add(1);
     }
 }
@@ -359,6 +366,13 @@ fn move_on(version: &mut String, to: Option<String>) {
     if let Some(to) = to.filter(|to| !to.is_empty()) {
         *version = to;
     }
+}
+
+/// The pause that the API server asks for, as it does for a second or two while it starts.
+fn asked_for(broken: &Broken) -> Option<Duration> {
+    let Broken::Client(kube::Error::Api(status)) = broken else { return None };
+    let seconds = status.details.as_ref()?.retry_after_seconds;
+    (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
 }
 
 fn expired(error: kube::Error) -> Broken {

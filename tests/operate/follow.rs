@@ -18,6 +18,10 @@ const LIST: u8 = 1;
 const ALL: u8 = 2;
 /// It may be watched, and each watch says that its version is forgotten.
 const FORGETS: u8 = 3;
+/// It is listed, and as it starts the API server asks to come again in a second for watches.
+const STARTS: u8 = 4;
+/// It has started anew: it knows its versions from 8 on.
+const STARTED: u8 = 5;
 
 struct Bench {
     stub: Stub,
@@ -27,18 +31,29 @@ struct Bench {
 }
 
 fn bench(may: u8, needed: bool) -> Bench {
+    pausing(may, needed, Duration::from_millis(50))
+}
+
+/// Pauses from a millisecond on, up to `most`.
+fn pausing(may: u8, needed: bool, most: Duration) -> Bench {
     let may = Arc::new(AtomicU8::new(may));
     let allowed = may.clone();
     let stub = Stub::handling(move |asked| {
         let watches = asked.path.contains("watch=true");
         Some(match (allowed.load(Ordering::SeqCst), watches) {
             (ALL, true) => Reply::Open,
-            (FORGETS, true) => Reply::Say(410, failure(410, "Expired", "too old resource version")),
+            (STARTED, true) if asked.path.contains("resourceVersion=8") => Reply::Open,
+            (FORGETS | STARTED, true) => Reply::Say(410, failure(410, "Expired", "too old resource version")),
+            (STARTS, true) => {
+                let mut busy = failure(429, "TooManyRequests", "storage is (re)initializing");
+                busy["details"] = json!({"retryAfterSeconds": 1});
+                Reply::Say(429, busy)
+            }
             (NOTHING, _) | (LIST, true) => Reply::Say(403, failure(403, "Forbidden", "may not")),
-            _ => Reply::Say(
+            (may, _) => Reply::Say(
                 200,
                 json!({
-                    "metadata": {"resourceVersion": "7"},
+                    "metadata": {"resourceVersion": if may == STARTED { "8" } else { "7" }},
                     "items": [{"metadata": {"name": "urgent", "uid": "u", "resourceVersion": "5"}, "value": 1000}],
                 }),
             ),
@@ -48,13 +63,7 @@ fn bench(may: u8, needed: bool) -> Bench {
     let freshness = Freshness::new(&["PriorityClass"]);
     // As in running, a hundred times as fast.
     let millis = Duration::from_millis;
-    let how = Follow {
-        needed,
-        first: millis(1),
-        most: millis(50),
-        most_unwatched: millis(300),
-        ..Follow::default()
-    };
+    let how = Follow { needed, first: millis(1), most, most_unwatched: millis(300), ..Follow::default() };
     let all: fn(&PriorityClass) -> bool = |_| true;
     tokio::spawn(follow(stub.client(), how, freshness.mark(0), all, |change| change, out));
     Bench { stub, may, changes, freshness }
@@ -105,6 +114,15 @@ async fn versions_that_are_forgotten_at_once_make_no_storm_of_lists() {
     bench.told(Duration::from_secs(2)).await;
     let lists = bench.lists();
     assert!((4..=50).contains(&lists), "{lists} lists in two seconds");
+}
+
+#[tokio::test]
+async fn after_a_restart_of_the_api_server_all_is_seen_as_soon_as_it_can_be() {
+    let mut bench = pausing(STARTS, true, Duration::from_secs(5));
+    assert_eq!(bench.told(Duration::from_millis(2500)).await.0, 0);
+    bench.may.store(STARTED, Ordering::SeqCst);
+    // Once in a second it is asked again, and then nothing is waited for. Pauses had grown to two seconds by now.
+    assert_eq!(bench.told(Duration::from_millis(1400)).await.0, 1);
 }
 
 #[tokio::test]

@@ -88,6 +88,13 @@ impl Machines {
         ours.collect::<Vec<_>>().iter().flat_map(|uid| self.retell(uid, estimate)).collect()
     }
 
+    /// Whether a migration is there that has not ended.
+    pub(super) fn is_under_way(&self, uid: &str) -> bool {
+        let ours = self.migrations.get(uid).map(|one| &one.phase);
+        let phase = ours.or_else(|| self.foreign.get(uid).map(|one| &one.phase));
+        phase.is_some_and(|phase| !matches!(phase.as_deref(), Some("Succeeded" | "Failed")))
+    }
+
     fn our_migration_gone(&mut self, uid: &Arc<str>, estimate: Estimate<'_>) -> Vec<Delta> {
         let Some(migration) = self.migrations.remove(uid) else { return Vec::new() };
         self.of_member(&migration.workload, migration.index, estimate)
