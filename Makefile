@@ -45,6 +45,7 @@ test-upgrade: cargo ## a rolling upgrade from an earlier commit with work runnin
 
 soak: cargo ## random worlds and events, new ones each time, ten minutes (CASES=50000)
 	CARGO_PROFILE_TEST_OPT_LEVEL=2 WEIR_CASES=$(CASES) cargo test --target-dir target/soak --no-default-features --lib properties
+	CARGO_PROFILE_TEST_OPT_LEVEL=1 WEIR_CASES=$(CASES) cargo test --target-dir target/soak --test main -- scenario::whichever_watch
 
 lint: cargo ## format and lints, warnings are errors
 	cargo fmt --check

@@ -232,8 +232,20 @@ impl World {
     }
 
     fn audit_nodes(&self, expected: &Expected, wrong: &mut Vec<String>) {
+        let mut named_by: BTreeMap<NodeId, u32> = BTreeMap::new();
+        for (uid, pod) in self.pods.iter() {
+            let Some(id) = pod.node else { continue };
+            *named_by.entry(id).or_default() += 1;
+            if self.node(id).is_none() {
+                wrong.push(format!("pod {uid}: its node is forgotten"));
+            }
+        }
         for (id, node) in self.nodes.iter() {
             let id = NodeId(id);
+            let pods = named_by.get(&id).copied().unwrap_or(0);
+            if node.named_by != pods {
+                wrong.push(format!("node {}: {} pods name it, and {pods} do", node.name, node.named_by));
+            }
             for (what, is, should) in [
                 ("load", &node.load, expected.load.get(&id)),
                 ("leaving", &node.leaving, expected.load_leaving.get(&id)),

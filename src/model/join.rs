@@ -60,6 +60,8 @@ impl World {
             node.root = None;
             node.also.clear();
         });
+        // Labelled pods of others that are still there take nothing of the pool any more.
+        self.recount_members(id);
         // What is still on it is given up by the next decision.
         self.not_ready.insert(id);
         self.forget_node(id);

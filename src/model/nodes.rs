@@ -49,8 +49,8 @@ pub struct Node {
     pub ports: Vec<HostPort>,
     /// UIDs of pods on it that have not ended.
     pub pods: BTreeSet<Arc<str>>,
-    /// How many pods on it have not ended, also such as count no more since the node was lost.
-    pub shown: u32,
+    /// How many pods are on it, also such as have ended, or count no more since the node was lost.
+    pub named_by: u32,
     /// Members that are about to start on it.
     pub assumed: BTreeSet<(WorkloadId, u32)>,
     /// Members that live on it, and what they take.
@@ -87,7 +87,7 @@ impl Node {
             nominated: Amounts::new(),
             ports: Vec::new(),
             pods: BTreeSet::new(),
-            shown: 0,
+            named_by: 0,
             assumed: BTreeSet::new(),
             tenants: BTreeMap::new(),
             light: 0,
@@ -132,11 +132,7 @@ impl Node {
 
     /// Whether nothing speaks of it any more.
     pub fn is_forgotten(&self) -> bool {
-        self.spec.is_none()
-            && self.shown == 0
-            && self.pods.is_empty()
-            && self.assumed.is_empty()
-            && self.nominated.is_zero()
+        self.spec.is_none() && self.named_by == 0 && self.assumed.is_empty() && self.nominated.is_zero()
     }
 
     /// What it adds to its sets as it stands.

@@ -83,6 +83,10 @@ impl World {
 
     fn pod_seen_as(&mut self, spec: PodSpec, peer: PeerId, now: Time) {
         let uid = Arc::clone(&spec.uid);
+        if spec.member.is_none() && self.pods.get(&uid).is_some_and(|known| known.member.is_some()) {
+            // Its owner reference was taken away: it is nobody's now, and its member has no pod.
+            self.pod_gone(&uid, now);
+        }
         let node = spec.node.as_ref().map(|name| self.node_named(name));
         let mut requests = intern(&spec.requests, &mut self.resources);
         if spec.machine.is_some() {
@@ -118,10 +122,6 @@ impl World {
         }
         let trouble = |pod: &Pod| pod.machine.as_ref().and_then(|run| run.trouble.clone());
         let troubled = known.and_then(trouble) != trouble(&pod);
-        if pod.member.is_none() && known.is_some_and(|known| known.member.is_some()) {
-            // Its owner reference was taken away: it is nobody's now, and its member has no pod.
-            self.pod_gone(&uid, now);
-        }
         self.watch_unbound(&uid, &pod);
         self.watch_runs(&uid, &pod);
         match pod.member.clone().filter(|_| self.settled) {
@@ -199,6 +199,11 @@ impl World {
         if let Some(pod) = &pod {
             self.peers.keep(pod.peer);
         }
+        // A node that is gone is kept as long as anything is known of a pod on it: another node may take its id.
+        let (left, named) = (before.as_ref().and_then(|pod| pod.node), pod.as_ref().and_then(|pod| pod.node));
+        if let Some(node) = named.and_then(|node| self.nodes.get_mut(node.0)) {
+            node.named_by += 1;
+        }
         if let Some(before) = before {
             self.show_pod(&before, false);
             self.load_pod(uid, &before, false);
@@ -220,6 +225,12 @@ impl World {
             self.load_pod(uid, &pod, true);
             self.charge_made_by(uid, pod.maker.as_ref());
         }
+        if let Some(id) = left
+            && let Some(node) = self.nodes.get_mut(id.0)
+        {
+            node.named_by = node.named_by.saturating_sub(1);
+            self.forget_node(id);
+        }
     }
 
     /// A pod is there for others until it has ended, also on a node that is lost.
@@ -228,12 +239,6 @@ impl World {
         self.shift_peer(pod.peer, node, Part::All, add);
         if pod.terminating {
             self.shift_peer(pod.peer, node, Part::Ending, add);
-        }
-        if let Some(seen) = self.nodes.get_mut(node.0) {
-            seen.shown = if add { seen.shown + 1 } else { seen.shown.saturating_sub(1) };
-        }
-        if !add {
-            self.forget_node(node);
         }
     }
 
@@ -269,9 +274,6 @@ impl World {
                 node.member_load.take(&pod.requests);
             }
         });
-        if !add {
-            self.forget_node(node);
-        }
     }
 
     fn watch_unbound(&mut self, uid: &Arc<str>, pod: &Pod) {

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use file::Scenario;
+use weir::model::time::Span;
 
 /// Merges a patch into an object.
 pub fn merged(object: &mut serde_json::Value, patch: serde_json::Value) {
@@ -61,6 +62,41 @@ fn every_scenario_holds_on_the_pure_core() {
     }
     assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), files.len(), failed.join("\n"));
     println!("{} scenarios hold on the pure core", files.len());
+}
+
+/// Kinds whose watches may lag behind the others, the last three where there is `KubeVirt`.
+const WATCHED: [&str; 7] = [
+    "Pod",
+    "Node",
+    "PooledWorkload",
+    "ResourcePool",
+    "VirtualMachine",
+    "VirtualMachineInstance",
+    "VirtualMachineInstanceMigration",
+];
+
+/// Each scenario, with one kind in two late by one of two spans; with each by both with `make soak`.
+#[test]
+fn whichever_watch_lags_nothing_is_promised_twice_and_all_is_known_in_the_end() {
+    let everything = option_env!("WEIR_CASES").is_some();
+    let (mut failed, mut runs) = (Vec::new(), 0);
+    for (number, path) in files().iter().enumerate() {
+        let scenario = read(path);
+        let kinds = if scenario.kubevirt { &WATCHED[..] } else { &WATCHED[..4] };
+        let late = kinds.iter().flat_map(|kind| [(kind, Span(300)), (kind, Span(4000))]);
+        for (kind, by) in
+            late.skip(if everything { 0 } else { number % 4 }).step_by(if everything { 1 } else { 4 })
+        {
+            runs += 1;
+            let wrong = pure::lagging(&scenario, kind, by);
+            if !wrong.is_empty() {
+                let (name, wrong) = (&scenario.name, wrong.join("\n  "));
+                failed.push(format!("{name}, {kind} {} ms late\n  {wrong}", by.0));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} of {runs} failed:\n{}", failed.len(), failed.join("\n"));
+    assert!(runs > 300 || std::env::var_os("SCENARIO").is_some(), "only {runs} runs");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use weir::plan::Desk;
 use weir::plan::write::{Script, Write};
 use weir::simulate::estimate::Estimate;
 
+mod lagging;
 mod recording;
 mod replayed;
 
@@ -29,6 +30,7 @@ use super::machines;
 use super::records::{AGAIN, Records};
 use super::store::{Change, Refused, Store, set_ready};
 use super::view::{self, Look};
+use lagging::Lag;
 
 /// A runner that goes round so often at one time goes round for ever.
 const MOST_ROUNDS: usize = 1000;
@@ -45,6 +47,32 @@ pub fn run(scenario: &Scenario) -> Vec<String> {
 /// Runs one scenario; what was wrong, and all that was decided.
 pub fn trace(scenario: &Scenario) -> (Vec<String>, Vec<String>) {
     run_through(Pure::new(scenario), scenario)
+}
+
+/// Runs one scenario where the watch of a kind tells all that much later; what was wrong, save for what is expected.
+pub fn lagging(scenario: &Scenario, kind: &str, by: Span) -> Vec<String> {
+    let mut pure = Pure { lag: Some(Lag::of(kind, by)), ..Pure::new(scenario) };
+    for object in &scenario.setup {
+        pure.apply(object);
+    }
+    for step in &scenario.steps {
+        pure.advance(BEGINNING + step.at);
+        for act in &step.acts {
+            pure.act(act);
+        }
+        // What is not there yet, or is there still, is refused.
+        pure.wrong.clear();
+        pure.advance(BEGINNING + step.look_at);
+        if !pure.wrong.is_empty() {
+            return pure.wrong;
+        }
+    }
+    let until = pure.now() + Span::seconds(45);
+    pure.advance(until);
+    if pure.wrong.is_empty() && pure.lag.as_ref().is_some_and(|lag| lag.next().is_none()) {
+        pure.wrong = pure.forgets();
+    }
+    pure.wrong
 }
 
 /// Runs one scenario, and decides everything again of dumps; what was decided otherwise, and how many dumps there were.
@@ -102,6 +130,8 @@ pub(super) struct Pure {
     taints: BTreeMap<String, u32>,
     /// Whether all that is decided is decided again of a dump.
     replays: bool,
+    /// A kind whose watch lags.
+    lag: Option<Lag>,
     wrong: Vec<String>,
 }
 
@@ -132,6 +162,7 @@ impl Pure {
             names: BTreeMap::new(),
             taints: BTreeMap::new(),
             replays: false,
+            lag: None,
             wrong: Vec::new(),
         }
     }
@@ -157,7 +188,8 @@ impl Pure {
             }
             let others = self.again.iter().map(|(at, _)| *at).chain(self.creates.iter().map(|(at, ..)| *at));
             let checks = self.catalog.next_check().filter(|_| self.store.kubevirt);
-            let due = [self.kubelets.next(&self.store), self.wake_at, self.records.next(), checks];
+            let held = self.lag.as_ref().and_then(Lag::next);
+            let due = [self.kubelets.next(&self.store), self.wake_at, self.records.next(), checks, held];
             let next = due.into_iter().flatten().chain(others).min();
             match next.filter(|next| *next <= until) {
                 Some(next) => self.store.now = next.max(self.now()),
@@ -176,7 +208,10 @@ impl Pure {
             self.kubelets.run(&mut self.store);
             machines::run(&mut self.store);
             controllers::run(&mut self.store);
-            let log = self.store.take_log();
+            let mut log = self.store.take_log();
+            if let Some(lag) = &mut self.lag {
+                log = lag.told(log, self.store.now);
+            }
             let due = self.wake_at.is_some_and(|at| at <= self.now());
             if log.is_empty() && !self.stirred && !due && !self.is_due() {
                 return;
@@ -191,6 +226,9 @@ impl Pure {
             self.repeat();
             self.check_machines();
             self.record();
+            for wrong in self.excess() {
+                self.wrong(wrong);
+            }
             if !self.wrong.is_empty() {
                 return;
             }

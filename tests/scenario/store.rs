@@ -21,6 +21,14 @@ pub enum Change {
     Gone(Value),
 }
 
+impl Change {
+    /// Of which kind it is.
+    pub fn kind(&self) -> &str {
+        let (Self::Seen(object) | Self::Gone(object)) = self;
+        object["kind"].as_str().unwrap_or_default()
+    }
+}
+
 /// What the API server says instead of doing it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -120,6 +128,11 @@ impl Store {
     /// One object.
     pub fn get(&self, key: &Key) -> Option<&Value> {
         self.objects.get(key)
+    }
+
+    /// All objects.
+    pub fn all(&self) -> impl Iterator<Item = &Value> {
+        self.objects.values()
     }
 
     /// All objects of a kind.

@@ -332,7 +332,10 @@ impl Cluster {
     /// At most one live pod for each index, save for pairs that are source and target of a move.
     fn check_one_each(&mut self) {
         let mut live: BTreeMap<(Arc<str>, u32), Arc<str>> = BTreeMap::new();
-        for pod in self.pods.values().filter(|pod| !pod.phase.ended()) {
+        let lives = |pod: &&PodSpec| {
+            !pod.phase.ended() && !self.world.pods.get(&pod.uid).is_some_and(|known| known.lost)
+        };
+        for pod in self.pods.values().filter(lives) {
             let Some(member) = &pod.member else { continue };
             let other = live.insert((Arc::clone(&member.workload), member.index), Arc::clone(&pod.uid));
             let Some(other) = other else { continue };
@@ -421,7 +424,14 @@ impl Cluster {
                 pod.member.as_ref().is_some_and(|member| !self.workloads.contains_key(&member.workload))
             };
             let orphans = self.pods.values().any(orphaned) || self.creating.iter().any(orphaned);
-            if !orphans && !pausing(&self.world, &self.workloads) {
+            // A node that is gone is given up by the next decision.
+            let lost = |pod: &PodSpec| {
+                let is_there = pod.node.as_ref().is_some_and(|node| self.nodes.contains_key(node));
+                pod.member.is_some()
+                    && (!is_there || self.world.pods.get(&pod.uid).is_some_and(|known| known.lost))
+            };
+            let lost = self.pods.values().any(lost);
+            if !orphans && !lost && !pausing(&self.world, &self.workloads) {
                 let members = |world: &World| {
                     let reports = self.workloads.keys().filter_map(|uid| world.workload_report(uid));
                     reports.map(|report| (report.phase, report.members)).collect::<Vec<_>>()

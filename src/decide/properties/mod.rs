@@ -123,7 +123,7 @@ pub(crate) fn streams(cases: u32) {
 fn no_stream_of_events_passes_a_limit_loses_a_sum_or_starves_a_workload() {
     let total = std::cell::RefCell::new(Seen::default());
     let strategy = (proptest::array::uniform4(rules()), proptest::collection::vec(step(), 20..160));
-    hold(900, &strategy, |(rules, steps)| total.borrow_mut().add(run(&rules, steps)));
+    hold(1150, &strategy, |(rules, steps)| total.borrow_mut().add(run(&rules, steps)));
     let total = total.into_inner();
     for what in [
         "admitted",
@@ -154,7 +154,7 @@ fn no_stream_of_events_passes_a_limit_loses_a_sum_or_starves_a_workload() {
 fn members_that_move_are_charged_once_and_lose_nothing() {
     let total = std::cell::RefCell::new(Seen::default());
     let strategy = (proptest::array::uniform4(rules()), proptest::collection::vec(moving_step(), 20..160));
-    hold(900, &strategy, |(rules, steps)| total.borrow_mut().add(run(&rules, steps)));
+    hold(1150, &strategy, |(rules, steps)| total.borrow_mut().add(run(&rules, steps)));
     let total = total.into_inner();
     for what in ["admitted", "restart", "moved", "left for the next", "left first", "move given up", "pair"] {
         let count = total.counts.get(what).copied().unwrap_or(0);

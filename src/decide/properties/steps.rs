@@ -31,6 +31,7 @@ pub(super) enum Step {
     Leaves(usize),
     Foreign { node: usize, cores: i64 },
     Label { maker: usize, pool: Option<usize> },
+    ForeignLeaves(usize),
     ForeignGone(usize),
     Resize { node: usize, cores: i64 },
     Cordon(usize, bool),
@@ -59,6 +60,7 @@ pub(super) fn step() -> impl Random<Value = Step> {
         2 => (0_usize..4, 1_i64..4).prop_map(|(node, cores)| Step::Foreign { node, cores }),
         1 => (0_usize..4, prop_oneof![1 => Just(None), 3 => (0_usize..5).prop_map(Some)])
             .prop_map(|(maker, pool)| Step::Label { maker, pool }),
+        1 => any::<usize>().prop_map(Step::ForeignLeaves),
         1 => any::<usize>().prop_map(Step::ForeignGone),
         1 => (0_usize..4, 4_i64..20).prop_map(|(node, cores)| Step::Resize { node, cores }),
         1 => (0_usize..4, any::<bool>()).prop_map(|(node, on)| Step::Cordon(node, on)),
@@ -342,6 +344,12 @@ impl Cluster {
                 let pool = pool.map(|pool| Arc::from(POOLS.get(pool).copied().unwrap_or("nowhere")));
                 self.label(maker(which), pool);
             }
+            Step::ForeignLeaves(which) => {
+                let foreign = |pod: &&PodSpec| pod.member.is_none();
+                if let Some(pod) = pick(self.pods.values().filter(foreign).cloned(), which) {
+                    self.terminate(&pod.uid);
+                }
+            }
             Step::ForeignGone(which) => {
                 let foreign = |pod: &&PodSpec| pod.member.is_none();
                 if let Some(pod) = pick(self.pods.values().filter(foreign).cloned(), which) {
@@ -366,9 +374,14 @@ impl Cluster {
                 let name: Arc<str> = format!("n{at}").into();
                 if self.nodes.remove(&name).is_some() {
                     self.tell(Delta::NodeGone(Arc::clone(&name)));
-                    let there: Vec<PodSpec> =
-                        self.pods.values().filter(|pod| pod.node.as_ref() == Some(&name)).cloned().collect();
+                    // Some pods stay for a while, and a node of that name, or another, comes meanwhile.
+                    let there = |pod: &&PodSpec| pod.node.as_ref() == Some(&name) && pod.member.is_some();
+                    let there: Vec<PodSpec> = self.pods.values().filter(there).cloned().collect();
                     for pod in there {
+                        if count.is_multiple_of(2) {
+                            self.terminate(&pod.uid);
+                            continue;
+                        }
                         self.pods.remove(&pod.uid);
                         self.tell(Delta::PodGone(pod.uid));
                     }

@@ -1,0 +1,152 @@
+//! Watches that lag: what is told of one kind comes later than what is told of the others, as after a watch broke.
+//!
+//! When things happen is another time then, so a scenario's own expectations say nothing here. What must hold all the same:
+//! the world does not contradict itself and promises nothing twice, what is really there is not too much, and once all was
+//! told, the world is what a start would make of it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::Value;
+use weir::api::quantity::counted;
+use weir::model::delta::Delta;
+use weir::model::report::MemberState;
+use weir::model::time::{Span, Time};
+use weir::model::world::{Tuning, World};
+use weir::observe::catalog::Catalog;
+
+use super::super::kubelet::LOST;
+use super::super::store::Change;
+use super::Pure;
+
+/// What is told late.
+pub(super) struct Lag {
+    kind: String,
+    by: Span,
+    held: VecDeque<(Time, Change)>,
+    /// By node: the most cpu, in thousandths, that it has offered.
+    offered: BTreeMap<String, i64>,
+}
+
+impl Lag {
+    pub(super) fn of(kind: &str, by: Span) -> Self {
+        Self { kind: kind.to_owned(), by, held: VecDeque::new(), offered: BTreeMap::new() }
+    }
+
+    /// What of the changes is told now, and what was held until now.
+    pub(super) fn told(&mut self, mut changes: Vec<Change>, now: Time) -> Vec<Change> {
+        for change in changes.extract_if(.., |change| change.kind() == self.kind) {
+            self.held.push_back((now + self.by, change));
+        }
+        while self.held.front().is_some_and(|(at, _)| *at <= now) {
+            changes.extend(self.held.pop_front().map(|(_, change)| change));
+        }
+        changes
+    }
+
+    /// When more is told.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.held.front().map(|(at, _)| *at)
+    }
+}
+
+fn lives(pod: &Value) -> bool {
+    let ended = ["Succeeded", "Failed"].iter().any(|phase| pod["status"]["phase"] == *phase);
+    !ended && pod["metadata"]["labels"].get(LOST).is_none()
+}
+
+fn cpu(pod: &Value) -> i64 {
+    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    let asked = containers.filter_map(|one| one["resources"]["requests"]["cpu"].as_str());
+    asked.map(|text| counted("cpu", text).unwrap()).sum()
+}
+
+fn owner(pod: &Value) -> &Value {
+    &pod["metadata"]["ownerReferences"][0]
+}
+
+impl Pure {
+    /// What is wrong with what is really there.
+    pub(super) fn excess(&mut self) -> Vec<String> {
+        let Some(lag) = &mut self.lag else { return Vec::new() };
+        let mut wrong = Vec::new();
+        let mut members: BTreeMap<(String, String), usize> = BTreeMap::new();
+        // By node: what Weir has put there; nothing where others have put something.
+        let mut placed: BTreeMap<String, Option<i64>> = BTreeMap::new();
+        for (_, pod) in self.store.of_kind("Pod").filter(|(_, pod)| lives(pod)) {
+            let kind = owner(pod)["kind"].as_str().unwrap_or_default();
+            if let Some(node) = pod["spec"]["nodeName"].as_str() {
+                let sum = placed.entry(node.to_owned()).or_insert(Some(0));
+                *sum = sum.filter(|_| kind == "PooledWorkload").map(|sum| sum + cpu(pod));
+            }
+            if kind == "PooledWorkload" && pod["metadata"]["deletionTimestamp"].is_null() {
+                let index = pod["metadata"]["labels"]["weir.dev/index"].as_str().unwrap_or_default();
+                let uid = owner(pod)["uid"].as_str().unwrap_or_default();
+                *members.entry((uid.to_owned(), index.to_owned())).or_default() += 1;
+            }
+        }
+        for (key, node) in self.store.of_kind("Node") {
+            let offers = node["status"]["allocatable"]["cpu"].as_str().unwrap_or("0");
+            let offers = counted("cpu", offers).unwrap();
+            let most = lag.offered.entry(key.name.clone()).or_default();
+            *most = offers.max(*most);
+            if let Some(Some(sum)) = placed.get(&key.name).filter(|sum| sum.is_some_and(|sum| sum > *most)) {
+                wrong.push(format!(
+                    "node {} has {most} thousandths of a cpu, and pods ask for {sum}",
+                    key.name
+                ));
+            }
+        }
+        for ((uid, index), pods) in members {
+            let workload =
+                self.store.of_kind("PooledWorkload").find(|(_, one)| one["metadata"]["uid"] == *uid);
+            let Some((key, workload)) = workload else { continue };
+            // A member that moves while it runs has two for a while.
+            let most = if workload["spec"]["completion"] == "KeepRunning" { 2 } else { 1 };
+            if pods > most {
+                wrong.push(format!("member {index} of {} has {pods} pods", key.name));
+            }
+        }
+        wrong
+    }
+
+    /// What is known when all was told, and would not be known after a start.
+    pub(super) fn forgets(&mut self) -> Vec<String> {
+        let now = self.now();
+        let mut world = World::new(Tuning { lost_after: self.world.tuning.lost_after, ..Tuning::default() });
+        let mut catalog = Catalog::default();
+        let mut deltas = vec![Delta::KubeVirt(self.store.kubevirt)];
+        for object in self.store.all().cloned() {
+            let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+            deltas.extend(catalog.object(&kind, object).unwrap());
+        }
+        deltas.push(Delta::Settled);
+        for delta in deltas {
+            world.apply(delta, now);
+        }
+        // Members that pause before they start again hold quota that no object shows.
+        let rests = |world: &World, uid: &str| {
+            let report = world.workload_report(uid);
+            let unseen = |state| matches!(state, MemberState::BackingOff | MemberState::Unplaced);
+            report.is_none_or(|report| report.members.iter().any(|member| unseen(member.state)))
+        };
+        if self.names.values().any(|uid| self.catalog.get(uid).is_some() && rests(&self.world, uid)) {
+            return Vec::new();
+        }
+        let mut wrong = Vec::new();
+        for pool in self.world.pool_names().cloned().collect::<Vec<_>>() {
+            let shown = |world: &mut World| {
+                let report = world.pool_report(&pool)?;
+                let rows = report.resources.iter().map(|one| {
+                    let name = world.resources().name(one.resource).to_owned();
+                    (name, [one.capacity, one.unmanaged, one.allocated, one.adopted])
+                });
+                Some(rows.collect::<Vec<_>>())
+            };
+            let (is, should) = (shown(&mut self.world), shown(&mut world));
+            if is != should {
+                wrong.push(format!("pool {pool} is {is:?}, and after a start it would be {should:?}"));
+            }
+        }
+        wrong
+    }
+}
