@@ -18,13 +18,7 @@ pub fn give_up_lost(world: &mut World, now: Time, out: &mut Vec<Decision>) -> Op
             world.not_ready.remove(&id);
             continue;
         };
-        let due = match &node.spec {
-            None => now,
-            Some(spec) => match spec.not_ready_since {
-                None => continue,
-                Some(since) => since + world.tuning.lost_after,
-            },
-        };
+        let Some(due) = node.lost_at(world.tuning.lost_after) else { continue };
         if due > now {
             next = Some(next.map_or(due, |next| next.min(due)));
             continue;

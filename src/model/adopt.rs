@@ -267,7 +267,10 @@ impl World {
             }
             if attempt < member.attempt || member.slot == Slot::Succeeded {
                 let alone = member.moving.is_none() && member.slot != Slot::Succeeded;
-                if pod.loads() && alone && pod.node.is_some() {
+                // What is on a node that is lost is given up by the next decision, and nobody waits for it.
+                let lost = pod.node.and_then(|node| self.node(node)?.lost_at(self.tuning.lost_after));
+                let is_lost = pod.machine.is_none() && lost.is_some_and(|lost| lost <= now);
+                if pod.loads() && alone && pod.node.is_some() && !is_lost {
                     self.adopt_left((id, index), &uid, attempt);
                 } else if pod.loads() && !pod.terminating {
                     self.strays.insert(uid);

@@ -8,6 +8,7 @@ use super::ids::{NodeId, NodeSetId, PoolId, WorkloadId};
 use super::resources::{Amounts, ResourceId};
 use super::selector::Taint;
 use super::spec::{HostPort, NodeSpec};
+use super::time::{Span, Time};
 
 /// What a node adds to the sets it is in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,6 +104,14 @@ impl Node {
     /// Whether it is there and ready.
     pub fn is_ready(&self) -> bool {
         self.spec.as_ref().is_some_and(|spec| spec.not_ready_since.is_none())
+    }
+
+    /// When its pods are given up, if it does not come back before: at once if it is gone.
+    pub fn lost_at(&self, lost_after: Span) -> Option<Time> {
+        match &self.spec {
+            None => Some(Time(i64::MIN)),
+            Some(spec) => spec.not_ready_since.map(|since| since + lost_after),
+        }
     }
 
     /// Whether it is ready and not cordoned.

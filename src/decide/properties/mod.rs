@@ -176,6 +176,7 @@ fn two_workloads_never_evict_each_other_in_turn() {
             cluster.take(&step, count);
             cluster.cycle();
         }
+        cluster.lift_limits_that_are_passed();
         cluster.gave_way.clear();
         cluster.entitlements_change = false;
         // The same work comes once more, all at once.

@@ -252,6 +252,16 @@ impl Cluster {
         self.tell(Delta::Node(Box::new(spec)));
     }
 
+    /// Pools that use more than a limit that was lowered give it away once, to whom they may take from afterwards.
+    pub(super) fn lift_limits_that_are_passed(&mut self) {
+        for (name, ..) in self.world.excesses() {
+            if let Some(mut spec) = self.pools.get(&name).cloned() {
+                spec.entitlements[0].limit = Limit::Unlimited;
+                self.see_pool(spec);
+            }
+        }
+    }
+
     pub(super) fn take(&mut self, step: &Step, count: usize) {
         self.now = self.now + Span::seconds(1);
         match *step {
