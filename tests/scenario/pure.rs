@@ -67,7 +67,12 @@ pub fn lagging(scenario: &Scenario, kind: &str, by: Span) -> Vec<String> {
             return pure.wrong;
         }
     }
-    let until = pure.now() + Span::seconds(45);
+    for _ in 0..2 {
+        let until = pure.now() + Span::seconds(30);
+        pure.advance(until);
+        pure.look_for_unseen();
+    }
+    let until = pure.now() + Span::seconds(10);
     pure.advance(until);
     if pure.wrong.is_empty() && pure.lag.as_ref().is_some_and(|lag| lag.next().is_none()) {
         pure.wrong = pure.forgets();

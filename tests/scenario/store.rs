@@ -22,10 +22,15 @@ pub enum Change {
 }
 
 impl Change {
-    /// Of which kind it is.
-    pub fn kind(&self) -> &str {
+    /// What it is about.
+    pub fn object(&self) -> &Value {
         let (Self::Seen(object) | Self::Gone(object)) = self;
-        object["kind"].as_str().unwrap_or_default()
+        object
+    }
+
+    /// Of which kind that is.
+    pub fn kind(&self) -> &str {
+        self.object()["kind"].as_str().unwrap_or_default()
     }
 }
 

@@ -5,42 +5,73 @@
 //! told, the world is what a start would make of it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use serde_json::Value;
 use weir::api::quantity::counted;
 use weir::model::delta::Delta;
 use weir::model::report::MemberState;
+use weir::model::spec::MemberRef;
 use weir::model::time::{Span, Time};
 use weir::model::world::{Tuning, World};
 use weir::observe::catalog::Catalog;
+use weir::observe::names::shown_attempt;
 
+use super::super::expand::Key;
 use super::super::kubelet::LOST;
 use super::super::store::Change;
 use super::Pure;
+use crate::kubevirt::MACHINE;
 
 /// What is told late.
 pub(super) struct Lag {
     kind: String,
     by: Span,
     held: VecDeque<(Time, Change)>,
+    /// What the world was told of and was not told to be gone, of the kind.
+    known: BTreeMap<Key, Value>,
     /// By node: the most cpu, in thousandths, that it has offered.
     offered: BTreeMap<String, i64>,
 }
 
 impl Lag {
     pub(super) fn of(kind: &str, by: Span) -> Self {
-        Self { kind: kind.to_owned(), by, held: VecDeque::new(), offered: BTreeMap::new() }
+        let (held, known, offered) = (VecDeque::new(), BTreeMap::new(), BTreeMap::new());
+        Self { kind: kind.to_owned(), by, held, known, offered }
     }
 
-    /// What of the changes is told now, and what was held until now.
+    /// What of the changes is told now, and what was held until now. What lags by more than a second is listed anew: all is
+    /// told that is there, and nothing of what was between.
     pub(super) fn told(&mut self, mut changes: Vec<Change>, now: Time) -> Vec<Change> {
         for change in changes.extract_if(.., |change| change.kind() == self.kind) {
             self.held.push_back((now + self.by, change));
         }
-        while self.held.front().is_some_and(|(at, _)| *at <= now) {
+        let due = |(at, _): &(Time, Change)| *at <= now;
+        if self.by > Span::seconds(1) && self.held.front().is_some_and(due) {
+            let held = std::mem::take(&mut self.held);
+            let last: BTreeMap<Key, Change> =
+                held.into_iter().map(|(_, change)| (Key::of(change.object()), change)).collect();
+            for (key, change) in last {
+                self.list(key, change, &mut changes);
+            }
+        }
+        while self.held.front().is_some_and(due) {
             changes.extend(self.held.pop_front().map(|(_, change)| change));
         }
         changes
+    }
+
+    fn list(&mut self, key: Key, change: Change, changes: &mut Vec<Change>) {
+        let there = matches!(change, Change::Seen(_)).then(|| change.object().clone());
+        let uid = |object: &Value| object["metadata"]["uid"].clone();
+        let known = self.known.remove(&key);
+        if let Some(known) = known.filter(|known| there.as_ref().map(uid) != Some(uid(known))) {
+            changes.push(Change::Gone(known));
+        }
+        if let Some(there) = there {
+            self.known.insert(key, there);
+            changes.push(change);
+        }
     }
 
     /// When more is told.
@@ -107,6 +138,34 @@ impl Pure {
             }
         }
         wrong
+    }
+
+    /// What was created and was never shown is looked for, as the operator does after half a minute.
+    pub(super) fn look_for_unseen(&mut self) {
+        let mut vanished = Vec::new();
+        for uid in self.names.values() {
+            let members = self.world.workload_report(uid).map(|report| report.members).unwrap_or_default();
+            for member in members.iter().filter(|member| member.state == MemberState::Starting) {
+                let (index, attempt) = (member.index.to_string(), shown_attempt(member.attempt).to_string());
+                let is_it = |owned: &Value, labels: &Value| {
+                    owner(owned)["uid"] == **uid
+                        && labels["weir.dev/index"] == index
+                        && labels["weir.dev/attempt"] == attempt
+                };
+                let pods = self.store.of_kind("Pod").any(|(_, pod)| is_it(pod, &pod["metadata"]["labels"]));
+                let machines = self.store.of_kind(MACHINE).any(|(_, machine)| {
+                    let labels = &machine["spec"]["template"]["metadata"]["labels"];
+                    machine["spec"]["runStrategy"] != "Halted" && is_it(machine, labels)
+                });
+                if !pods && !machines {
+                    let (workload, index, attempt) = (Arc::clone(uid), member.index, member.attempt);
+                    vanished.push(MemberRef { workload, index, attempt });
+                }
+            }
+        }
+        for member in vanished {
+            self.tell(Delta::MemberVanished(member));
+        }
     }
 
     /// What is known when all was told, and would not be known after a start.
