@@ -208,7 +208,7 @@ pub fn apply(world: &mut World, desk: &mut Desk, id: PoolId, now: Time, out: &mu
         .member(one.member)
         .and_then(|slot| world.node_of_member(slot))
         .is_none_or(|from| finds_its_cpu(world, one.member, from, one.node));
-    if !fits || !finds_its_cpu || !migrate::is_settled(world, one.member) {
+    if !one.stands(world) || !fits || !finds_its_cpu || !migrate::is_settled(world, one.member) {
         let refused = refuse(NotMoved::FitsNoMore(Arc::clone(&one.to)));
         set(world, id, Some(refused));
         return;

@@ -136,7 +136,10 @@ fn make(
     for one in begun {
         let Some(question) = question(world, one.member) else { continue };
         desk.work.nodes_scanned += 1;
-        if migrate::is_settled(world, one.member) && takes(world, question, one.node, &Amounts::new()) {
+        if one.stands(world)
+            && migrate::is_settled(world, one.member)
+            && takes(world, question, one.node, &Amounts::new())
+        {
             migrate::begin(world, one.member, one.node, Why::Rebalance, now, out);
         }
     }

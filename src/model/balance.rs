@@ -6,6 +6,7 @@ use super::asked::Asked;
 use super::ids::NodeId;
 use super::moves::MemberId;
 use super::time::{Span, Time};
+use super::world::World;
 
 /// Whether uneven use of a pool's nodes is evened out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,14 @@ pub struct Recommendation {
     pub gain: u32,
     /// How much the two are used, in percent.
     pub used: (u32, u32),
+}
+
+impl Recommendation {
+    /// Whether it is still about who and what it was made for: the ids of what is gone are given to others.
+    pub fn stands(&self, world: &World) -> bool {
+        world.workload(self.member.0).is_some_and(|workload| workload.spec.uid == self.workload)
+            && world.node(self.node).is_some_and(|node| node.name == self.to)
+    }
 }
 
 /// How far evening out has come.

@@ -225,11 +225,9 @@ impl World {
             self.load_pod(uid, &pod, true);
             self.charge_made_by(uid, pod.maker.as_ref());
         }
-        if let Some(id) = left
-            && let Some(node) = self.nodes.get_mut(id.0)
-        {
+        if let Some(node) = left.and_then(|node| self.nodes.get_mut(node.0)) {
+            // One that is gone is forgotten by the next decision, if nobody is about to start on it.
             node.named_by = node.named_by.saturating_sub(1);
-            self.forget_node(id);
         }
     }
 

@@ -169,7 +169,10 @@ pub async fn follow<K, T>(
                 Err(broken) => broken,
             },
         };
-        let mut pause = follow.pause(failures, follower.unwatched);
+        if began.elapsed() > Duration::from_secs(10) {
+            (failures, expired) = (0, 0);
+        }
+        let mut asked = None;
         match broken {
             Broken::Unwanted => return,
             Broken::Client(kube::Error::Api(status)) if status.code == 404 && follow.optional.is_some() => {
@@ -196,20 +199,15 @@ pub async fn follow<K, T>(
                 info!(%kind, "is listed again: its watch fell too far behind");
                 version = None;
                 // The API server answers: those failures that there were while it did not are no reason to wait.
-                pause = follow.pause(expired, follower.unwatched);
+                asked = Some(follow.pause(expired, follower.unwatched));
                 expired = expired.saturating_add(1);
             }
             broken => {
-                if began.elapsed() > Duration::from_secs(10) {
-                    (failures, expired) = (0, 0);
-                }
                 warn!(%kind, error = %broken, "the watch broke and is opened again");
-                if let Some(asked) = asked_for(&broken) {
-                    pause = pause.min(asked);
-                }
+                asked = asked_for(&broken).map(|pause| pause.min(follow.most));
             }
         }
-        sleep(pause).await;
+        sleep(asked.unwrap_or_else(|| follow.pause(failures, follower.unwatched))).await;
         failures = failures.saturating_add(1);
     }
 }
@@ -371,6 +369,7 @@ fn move_on(version: &mut String, to: Option<String>) {
 /// The pause that the API server asks for, as it does for a second or two while it starts.
 fn asked_for(broken: &Broken) -> Option<Duration> {
     let Broken::Client(kube::Error::Api(status)) = broken else { return None };
+    let status = Some(status).filter(|status| status.code == 429)?;
     let seconds = status.details.as_ref()?.retry_after_seconds;
     (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
 }

@@ -1,12 +1,12 @@
 //! One kind that may be listed and not watched: no storm of lists, and it is said for as long as it is so.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use weir::api::pruned::PriorityClass;
 use weir::watch::follow::{Change, Follow, Withheld, follow};
 use weir::watch::freshness::Freshness;
@@ -20,14 +20,21 @@ const ALL: u8 = 2;
 const FORGETS: u8 = 3;
 /// It is listed, and as it starts the API server asks to come again in a second for watches.
 const STARTS: u8 = 4;
+/// It is listed, and watches fail.
+const FAILS: u8 = 6;
 /// It has started anew: it knows its versions from 8 on.
 const STARTED: u8 = 5;
+
+/// After that a watch that says nothing is opened again: longer than what counts as well for long.
+const SILENCE: Duration = Duration::from_secs(11);
 
 struct Bench {
     stub: Stub,
     may: Arc<AtomicU8>,
     changes: mpsc::Receiver<Change<PriorityClass>>,
     freshness: Freshness,
+    /// When watches were asked for.
+    watches: Arc<Mutex<Vec<Instant>>>,
 }
 
 fn bench(may: u8, needed: bool) -> Bench {
@@ -38,10 +45,16 @@ fn bench(may: u8, needed: bool) -> Bench {
 fn pausing(may: u8, needed: bool, most: Duration) -> Bench {
     let may = Arc::new(AtomicU8::new(may));
     let allowed = may.clone();
+    let opened: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let opens = opened.clone();
     let stub = Stub::handling(move |asked| {
         let watches = asked.path.contains("watch=true");
+        if watches {
+            opens.lock().unwrap().push(Instant::now());
+        }
         Some(match (allowed.load(Ordering::SeqCst), watches) {
             (ALL, true) => Reply::Open,
+            (FAILS, true) => Reply::Say(500, failure(500, "InternalError", "etcd is away")),
             (STARTED, true) if asked.path.contains("resourceVersion=8") => Reply::Open,
             (FORGETS | STARTED, true) => Reply::Say(410, failure(410, "Expired", "too old resource version")),
             (STARTS, true) => {
@@ -63,19 +76,26 @@ fn pausing(may: u8, needed: bool, most: Duration) -> Bench {
     let freshness = Freshness::new(&["PriorityClass"]);
     // As in running, a hundred times as fast.
     let millis = Duration::from_millis;
-    let how = Follow { needed, first: millis(1), most, most_unwatched: millis(300), ..Follow::default() };
+    let how = Follow {
+        needed,
+        first: millis(1),
+        most,
+        most_unwatched: millis(300),
+        silence: SILENCE,
+        ..Follow::default()
+    };
     let all: fn(&PriorityClass) -> bool = |_| true;
     tokio::spawn(follow(stub.client(), how, freshness.mark(0), all, |change| change, out));
-    Bench { stub, may, changes, freshness }
+    Bench { stub, may, changes, freshness, watches: opened }
 }
 
 impl Bench {
     /// What is told within that time: (lists that are complete, refusals, objects).
     async fn told(&mut self, within: Duration) -> (usize, usize, usize) {
         let (mut listed, mut withheld, mut applied) = (0, 0, 0);
-        let until = tokio::time::Instant::now() + within;
+        let until = Instant::now() + within;
         while let Ok(Some(change)) =
-            timeout(until.saturating_duration_since(tokio::time::Instant::now()), self.changes.recv()).await
+            timeout(until.saturating_duration_since(Instant::now()), self.changes.recv()).await
         {
             match change {
                 Change::Listed => listed += 1,
@@ -123,6 +143,19 @@ async fn after_a_restart_of_the_api_server_all_is_seen_as_soon_as_it_can_be() {
     bench.may.store(STARTED, Ordering::SeqCst);
     // Once in a second it is asked again, and then nothing is waited for. Pauses had grown to two seconds by now.
     assert_eq!(bench.told(Duration::from_millis(1400)).await.0, 1);
+}
+
+#[tokio::test]
+async fn a_watch_that_was_well_for_long_is_opened_again_at_once_whatever_was_before() {
+    let mut bench = pausing(FAILS, true, Duration::from_secs(5));
+    // Pauses grow to two seconds and more.
+    bench.told(Duration::from_secs(3)).await;
+    bench.may.store(ALL, Ordering::SeqCst);
+    assert_eq!(bench.told(Duration::from_secs(3) + SILENCE).await.0, 1);
+    let watches = bench.watches.lock().unwrap().clone();
+    let [.., opened, again] = watches.as_slice() else { panic!("{watches:?}") };
+    let pause = (*again - *opened).checked_sub(SILENCE).unwrap();
+    assert!(pause < Duration::from_millis(500), "{pause:?}");
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ const WATCHED: [&str; 7] = [
 #[test]
 fn whichever_watch_lags_nothing_is_promised_twice_and_all_is_known_in_the_end() {
     let everything = option_env!("WEIR_CASES").is_some();
-    let (mut failed, mut runs) = (Vec::new(), 0);
+    let (mut failed, mut runs, mut compared) = (Vec::new(), 0, 0);
     for (number, path) in files().iter().enumerate() {
         let scenario = read(path);
         let kinds = if scenario.kubevirt { &WATCHED[..] } else { &WATCHED[..4] };
@@ -88,7 +88,8 @@ fn whichever_watch_lags_nothing_is_promised_twice_and_all_is_known_in_the_end() 
             late.skip(if everything { 0 } else { number % 4 }).step_by(if everything { 1 } else { 4 })
         {
             runs += 1;
-            let wrong = pure::lagging(&scenario, kind, by);
+            let (wrong, could) = pure::lagging(&scenario, kind, by);
+            compared += usize::from(could);
             if !wrong.is_empty() {
                 let (name, wrong) = (&scenario.name, wrong.join("\n  "));
                 failed.push(format!("{name}, {kind} {} ms late\n  {wrong}", by.0));
@@ -96,7 +97,8 @@ fn whichever_watch_lags_nothing_is_promised_twice_and_all_is_known_in_the_end() 
         }
     }
     assert!(failed.is_empty(), "{} of {runs} failed:\n{}", failed.len(), failed.join("\n"));
-    assert!(runs > 300 || std::env::var_os("SCENARIO").is_some(), "only {runs} runs");
+    let all = std::env::var_os("SCENARIO").is_none();
+    assert!(!all || runs > 300 && compared * 2 > runs, "only {compared} of {runs} runs are compared");
 }
 
 #[test]

@@ -49,23 +49,24 @@ pub fn trace(scenario: &Scenario) -> (Vec<String>, Vec<String>) {
     run_through(Pure::new(scenario), scenario)
 }
 
-/// Runs one scenario where the watch of a kind tells all that much later; what was wrong, save for what is expected.
-pub fn lagging(scenario: &Scenario, kind: &str, by: Span) -> Vec<String> {
+/// Runs one scenario where the watch of a kind tells all that much later; what was wrong, save for what is expected, and
+/// whether the world could be held against what a start makes of it.
+pub fn lagging(scenario: &Scenario, kind: &str, by: Span) -> (Vec<String>, bool) {
     let mut pure = Pure { lag: Some(Lag::of(kind, by)), ..Pure::new(scenario) };
     for object in &scenario.setup {
         pure.apply(object);
     }
     for step in &scenario.steps {
         pure.advance(BEGINNING + step.at);
+        if !pure.wrong.is_empty() {
+            break;
+        }
         for act in &step.acts {
             pure.act(act);
         }
         // What is not there yet, or is there still, is refused.
         pure.wrong.clear();
         pure.advance(BEGINNING + step.look_at);
-        if !pure.wrong.is_empty() {
-            return pure.wrong;
-        }
     }
     for _ in 0..2 {
         let until = pure.now() + Span::seconds(30);
@@ -74,10 +75,10 @@ pub fn lagging(scenario: &Scenario, kind: &str, by: Span) -> Vec<String> {
     }
     let until = pure.now() + Span::seconds(10);
     pure.advance(until);
-    if pure.wrong.is_empty() && pure.lag.as_ref().is_some_and(|lag| lag.next().is_none()) {
-        pure.wrong = pure.forgets();
+    match pure.forgets().filter(|_| pure.wrong.is_empty()) {
+        Some(wrong) => (wrong, true),
+        None => (pure.wrong, false),
     }
-    pure.wrong
 }
 
 /// Runs one scenario, and decides everything again of dumps; what was decided otherwise, and how many dumps there were.

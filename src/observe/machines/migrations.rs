@@ -31,6 +31,17 @@ pub(super) struct Foreign {
     phase: Option<String>,
 }
 
+/// How a migration stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    /// It has not ended.
+    UnderWay,
+    /// The machine is at its target.
+    Succeeded,
+    /// The machine is where it was.
+    Failed,
+}
+
 impl Machines {
     /// A migration was seen.
     pub fn migration(&mut self, seen: &InstanceMigration, estimate: Estimate<'_>) -> Vec<Delta> {
@@ -88,11 +99,15 @@ impl Machines {
         ours.collect::<Vec<_>>().iter().flat_map(|uid| self.retell(uid, estimate)).collect()
     }
 
-    /// Whether a migration is there that has not ended.
-    pub(super) fn is_under_way(&self, uid: &str) -> bool {
+    /// How a migration stands, if it is known.
+    pub(super) fn course(&self, uid: &str) -> Option<Course> {
         let ours = self.migrations.get(uid).map(|one| &one.phase);
-        let phase = ours.or_else(|| self.foreign.get(uid).map(|one| &one.phase));
-        phase.is_some_and(|phase| !matches!(phase.as_deref(), Some("Succeeded" | "Failed")))
+        let phase = ours.or_else(|| self.foreign.get(uid).map(|one| &one.phase))?;
+        Some(match phase.as_deref() {
+            Some("Succeeded") => Course::Succeeded,
+            Some("Failed") => Course::Failed,
+            _ => Course::UnderWay,
+        })
     }
 
     fn our_migration_gone(&mut self, uid: &Arc<str>, estimate: Estimate<'_>) -> Vec<Delta> {

@@ -168,8 +168,11 @@ impl Pure {
         }
     }
 
-    /// What is known when all was told, and would not be known after a start.
-    pub(super) fn forgets(&mut self) -> Vec<String> {
+    /// What is known when all was told, and would not be known after a start; nothing where a start could not know it.
+    pub(super) fn forgets(&mut self) -> Option<Vec<String>> {
+        if self.lag.as_ref().is_some_and(|lag| lag.next().is_some()) {
+            return None;
+        }
         let now = self.now();
         let mut world = World::new(Tuning { lost_after: self.world.tuning.lost_after, ..Tuning::default() });
         let mut catalog = Catalog::default();
@@ -189,7 +192,7 @@ impl Pure {
             report.is_none_or(|report| report.members.iter().any(|member| unseen(member.state)))
         };
         if self.names.values().any(|uid| self.catalog.get(uid).is_some() && rests(&self.world, uid)) {
-            return Vec::new();
+            return None;
         }
         let mut wrong = Vec::new();
         for pool in self.world.pool_names().cloned().collect::<Vec<_>>() {
@@ -206,6 +209,6 @@ impl Pure {
                 wrong.push(format!("pool {pool} is {is:?}, and after a start it would be {should:?}"));
             }
         }
-        wrong
+        Some(wrong)
     }
 }
