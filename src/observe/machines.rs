@@ -8,6 +8,8 @@ mod chosen;
 mod claims;
 mod migrations;
 mod starting;
+#[cfg(test)]
+mod testing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -38,24 +38,10 @@ impl Machines {
 
 #[cfg(test)]
 mod tests {
-    use serde::de::DeserializeOwned;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
+    use super::super::testing::{none, of, owner};
     use super::super::*;
-    use crate::model::delta::Delta;
-
-    fn of<T: DeserializeOwned>(object: Value) -> T {
-        serde_json::from_value(object).unwrap()
-    }
-
-    fn none(_: &str) -> NamedAmounts {
-        NamedAmounts::new()
-    }
-
-    fn owner(kind: &str, uid: &str) -> Value {
-        let version = if kind == "PooledWorkload" { "weir.dev/v1alpha1" } else { "kubevirt.io/v1" };
-        json!([{"apiVersion": version, "kind": kind, "name": "db", "uid": uid, "controller": true}])
-    }
 
     fn machine() -> VirtualMachine {
         of(json!({

@@ -164,25 +164,10 @@ impl Machines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::spec::NamedAmounts;
     use crate::observe::Notes;
-    use serde::de::DeserializeOwned;
-    use serde_json::{Value, json};
+    use crate::observe::machines::testing::{none, of, owner};
+    use serde_json::json;
 
-    fn of<T: DeserializeOwned>(object: Value) -> T {
-        serde_json::from_value(object).unwrap()
-    }
-
-    fn none(_: &str) -> NamedAmounts {
-        NamedAmounts::new()
-    }
-
-    fn owner(kind: &str, uid: &str) -> Value {
-        let version = if kind == "PooledWorkload" { "weir.dev/v1alpha1" } else { "kubevirt.io/v1" };
-        json!([{"apiVersion": version, "kind": kind, "name": "db", "uid": uid, "controller": true}])
-    }
-
-    /// A machine whose pod is on `node`, if that is bound.
     fn with_pod(machines: &mut Machines, name: &str, node: Option<&str>, phase: &str) -> Vec<Delta> {
         let template = json!({"metadata": {"labels": {"weir.dev/attempt": "1"}, "annotations": {"weir.dev/node": "n1"}}});
         let uid = |kind: &str| format!("{name}-{kind}");

@@ -42,6 +42,17 @@ pub(super) enum Course {
     Failed,
 }
 
+impl Course {
+    /// By the phase that `KubeVirt` gives it.
+    fn of(phase: Option<&str>) -> Self {
+        match phase {
+            Some("Succeeded") => Self::Succeeded,
+            Some("Failed") => Self::Failed,
+            _ => Self::UnderWay,
+        }
+    }
+}
+
 impl Machines {
     /// A migration was seen.
     pub fn migration(&mut self, seen: &InstanceMigration, estimate: Estimate<'_>) -> Vec<Delta> {
@@ -103,11 +114,7 @@ impl Machines {
     pub(super) fn course(&self, uid: &str) -> Option<Course> {
         let ours = self.migrations.get(uid).map(|one| &one.phase);
         let phase = ours.or_else(|| self.foreign.get(uid).map(|one| &one.phase))?;
-        Some(match phase.as_deref() {
-            Some("Succeeded") => Course::Succeeded,
-            Some("Failed") => Course::Failed,
-            _ => Course::UnderWay,
-        })
+        Some(Course::of(phase.as_deref()))
     }
 
     fn our_migration_gone(&mut self, uid: &Arc<str>, estimate: Estimate<'_>) -> Vec<Delta> {
@@ -123,12 +130,12 @@ impl Machines {
 
     /// The last migration of a machine, which others may have begun.
     pub(super) fn passage(&self, vm: &Vm, vmi: &Vmi, pods: &[&Launcher]) -> Option<Arc<Passage>> {
-        let state = |uid: &Arc<str>, phase: &Option<String>| match phase.as_deref() {
-            Some("Succeeded") => PassageState::Succeeded,
-            Some("Failed") => PassageState::Failed,
-            phase => PassageState::UnderWay {
+        let state = |uid: &Arc<str>, phase: &Option<String>| match Course::of(phase.as_deref()) {
+            Course::Succeeded => PassageState::Succeeded,
+            Course::Failed => PassageState::Failed,
+            Course::UnderWay => PassageState::UnderWay {
                 unbound: pods.iter().any(|pod| pod.waits() && pod.migration.as_ref() == Some(uid)),
-                queued: matches!(phase, None | Some("" | "Pending")),
+                queued: matches!(phase.as_deref(), None | Some("" | "Pending")),
             },
         };
         let of_it =
